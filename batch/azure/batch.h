@@ -1,0 +1,87 @@
+/*
+ * azure/batch.h - the Batch service's operations that adafs needs. Bodies are JSON in the service's
+ * own shapes, so that this layer adds transport, paging, chunking and errors, and no second model.
+ * All calls wait in the calling thread unless their name says _start. Errors as in blob.h; the service's code is in
+ * err.service_code ("JobExists", "TaskNotFound", ...).
+ */
+#ifndef ADAFS_AZURE_BATCH_H
+#define ADAFS_AZURE_BATCH_H
+
+#include <stdint.h>
+
+#include "batch/azure/account.h"
+#include "batch/azure/http.h"
+#include "batch/base/json.h"
+
+struct adafs_batch_client;
+/* Copies what it needs of the account; http is borrowed and outlives the client. */
+struct adafs_batch_client *adafs_batch_client_new(struct adafs_http *http,
+						  const struct adafs_batch_account *account,
+						  struct adafs_err *reterr);
+void adafs_batch_client_free(struct adafs_batch_client *c);
+
+/* Called for each item of a list, borrowed for the call; a negative return stops and is returned. */
+typedef int adafs_batch_item_fn(void *arg, const cJSON *item);
+
+/* GET /pools/{id}; *ret_pool to be deleted by cJSON_Delete. -ENOENT. */
+int adafs_batch_pool_get(struct adafs_batch_client *c, const char *pool, cJSON **ret_pool,
+			 struct adafs_err *reterr);
+/* POST /pools with a body as in batch-rest.md 6.1. -EEXIST. */
+int adafs_batch_pool_add(struct adafs_batch_client *c, const cJSON *body, struct adafs_err *reterr);
+/* POST /pools/{id}/resize to a number of dedicated nodes. */
+int adafs_batch_pool_resize(struct adafs_batch_client *c, const char *pool, int dedicated,
+			    struct adafs_err *reterr);
+/* GET /pools/{id}/nodes, all pages. */
+int adafs_batch_node_list(struct adafs_batch_client *c, const char *pool, const char *select,
+			  adafs_batch_item_fn *fn, void *arg, struct adafs_err *reterr);
+
+/* POST /jobs. -EEXIST with service_code JobExists. */
+int adafs_batch_job_add(struct adafs_batch_client *c, const cJSON *body, struct adafs_err *reterr);
+/* GET /jobs/{id}; select may be NULL. */
+int adafs_batch_job_get(struct adafs_batch_client *c, const char *job, const char *select,
+			cJSON **ret_job, struct adafs_err *reterr);
+/* PATCH /jobs/{id}. */
+int adafs_batch_job_patch(struct adafs_batch_client *c, const char *job, const cJSON *body,
+			  struct adafs_err *reterr);
+/* POST /jobs/{id}/terminate with a reason. A job that has ended already is success. */
+int adafs_batch_job_terminate(struct adafs_batch_client *c, const char *job, const char *reason,
+			      struct adafs_err *reterr);
+/* DELETE /jobs/{id}. */
+int adafs_batch_job_delete(struct adafs_batch_client *c, const char *job, struct adafs_err *reterr);
+/* GET /jobs, all pages. filter and select may be NULL. */
+int adafs_batch_job_list(struct adafs_batch_client *c, const char *filter, const char *select,
+			 adafs_batch_item_fn *fn, void *arg, struct adafs_err *reterr);
+
+/*
+ * POST /jobs/{id}/addtaskcollection for an array of tasks, in chunks of at most 100 tasks and under
+ * 1 MiB; a chunk that is still too large (413) is halved; items with servererror are sent again; TaskExists counts as
+ * success, since ids are deterministic. The first clienterror fails the call with the task's id in the message.
+ */
+int adafs_batch_task_add_all(struct adafs_batch_client *c, const char *job, const cJSON *tasks,
+			     struct adafs_err *reterr);
+/* GET /jobs/{id}/tasks, all pages. */
+int adafs_batch_task_list(struct adafs_batch_client *c, const char *job, const char *filter,
+			  const char *select, adafs_batch_item_fn *fn, void *arg,
+			  struct adafs_err *reterr);
+int adafs_batch_task_terminate(struct adafs_batch_client *c, const char *job, const char *task,
+			       struct adafs_err *reterr);
+
+/* HEAD .../files/{path}: its size and time of change. -ENOENT, -EAGAIN: the task has not started. */
+int adafs_batch_file_head(struct adafs_batch_client *c, const char *job, const char *task,
+			  const char *path, int64_t *ret_size, time_t *ret_mtime,
+			  struct adafs_err *reterr);
+/* On the loop thread; len bytes are in the buffer that was given, 0 at or after the end. */
+typedef void adafs_batch_file_done(void *arg, size_t len, const struct adafs_err *err);
+/* GET .../files/{path} with ocp-range; buf is borrowed until done, which is called exactly once. */
+void adafs_batch_file_get_start(struct adafs_batch_client *c, const char *job, const char *task,
+				const char *path, int64_t off, size_t len, void *buf,
+				adafs_batch_file_done *done, void *arg);
+int adafs_batch_file_get(struct adafs_batch_client *c, const char *job, const char *task,
+			 const char *path, int64_t off, size_t len, void *buf, size_t *ret_len,
+			 struct adafs_err *reterr);
+/* GET .../files?recursive=true below a directory ("wd/"), all pages. */
+int adafs_batch_file_list(struct adafs_batch_client *c, const char *job, const char *task,
+			  const char *starts_with, adafs_batch_item_fn *fn, void *arg,
+			  struct adafs_err *reterr);
+
+#endif
