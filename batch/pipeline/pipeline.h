@@ -1,0 +1,66 @@
+/*
+ * pipeline/pipeline.h - the pipeline file (design section 4): parsed, checked, immutable. Every
+ * error names file, line, what is wrong and how to mend it.
+ */
+#ifndef ADAFS_PIPELINE_PIPELINE_H
+#define ADAFS_PIPELINE_PIPELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "batch/base/digest.h"
+#include "batch/base/err.h"
+
+/* One role of input images. */
+struct adafs_pipeline_input {
+	const char *name;  /* "pre"; "image" when the pipeline declares no inputs */
+	const char *match; /* pattern below the event directory, a glob such as "pre-event/x-?.tif"; NULL: any file directly in it */
+	bool many;
+};
+
+/* A file that the tasks need beside the images. */
+struct adafs_pipeline_asset {
+	const char *name;
+	const char *blob; /* blob name in the container; a script's is assets/.adafs/<sha256>/<file name> */
+	const char *local_path; /* scripts: file to upload once; NULL: the user put the blob there */
+	const char *sha256;     /* of the local file; NULL for blobs */
+	bool optional;
+	bool folder; /* one of the files of a script folder */
+};
+
+struct adafs_pipeline; /* reference counted; immutable after load */
+
+/*
+ * Load by name ("quicklook": looked up beside the program and in the data directory) or by path (holds a '/' or ends in .json).
+ * 0, -ENOENT, -EINVAL with "file:line: what; fix" in reterr.
+ */
+int adafs_pipeline_load(const char *name_or_path, struct adafs_pipeline **ret,
+			struct adafs_err *reterr) ADAFS_MUST_CHECK;
+/* Parse a text; path is for messages and for relative script files. */
+int adafs_pipeline_parse(const char *path, const char *text, size_t len, struct adafs_pipeline **ret,
+			 struct adafs_err *reterr) ADAFS_MUST_CHECK;
+/*
+ * Whether this version can run it: -EOPNOTSUPP with one clear sentence for unit, shards, pairing by
+ * footprint (many with several roles) and other parts of the grammar that parse but belong to a later version.
+ */
+int adafs_pipeline_runnable(const struct adafs_pipeline *p, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+struct adafs_pipeline *adafs_pipeline_ref(struct adafs_pipeline *p);
+void adafs_pipeline_unref(struct adafs_pipeline *p);
+
+const char *adafs_pipeline_name(const struct adafs_pipeline *p);
+/* The file's text as read, and its SHA-256: kept as an asset under its digest. */
+const char *adafs_pipeline_text(const struct adafs_pipeline *p, size_t *ret_len);
+const char *adafs_pipeline_digest(const struct adafs_pipeline *p);
+size_t adafs_pipeline_n_inputs(const struct adafs_pipeline *p);
+const struct adafs_pipeline_input *adafs_pipeline_input(const struct adafs_pipeline *p, size_t i);
+/*
+ * The role of a file by its path below the event's directory ("pre-event/a.tif", "a.tif"): its
+ * index, or -ENOENT with a sentence that says which patterns there are.
+ */
+int adafs_pipeline_role(const struct adafs_pipeline *p, const char *path_in_event,
+			struct adafs_err *reterr);
+/* Assets and script files, the step wrapper among them, each once. */
+size_t adafs_pipeline_n_assets(const struct adafs_pipeline *p);
+const struct adafs_pipeline_asset *adafs_pipeline_asset(const struct adafs_pipeline *p, size_t i);
+
+#endif
