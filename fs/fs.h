@@ -1,0 +1,38 @@
+/* fs/fs.h - what one mount shares: settings, clients, foreman, inode table, workers. */
+#ifndef ADAFS_FS_FS_H
+#define ADAFS_FS_FS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "batch/azure/batch.h"
+#include "batch/azure/blob.h"
+#include "batch/foreman/foreman.h"
+#include "fs/options.h"
+
+struct node;
+struct node_table;
+struct workers;
+struct fuse_session;
+
+/* Made by main before the session starts; borrowed by everything below, constant while mounted. */
+struct fs {
+	const struct options *options;
+	struct adafs_http *http;
+	struct adafs_blob_client *blob;    /* by account key or the user's SAS */
+	struct adafs_blob_client *results; /* same account, reads through a self-made SAS */
+	struct adafs_batch_client *batch;
+	struct adafs_foreman *foreman;
+	const char *container; /* the one with images/, jobs/, merged/ */
+	struct node_table *nodes;
+	struct node *root;
+	struct workers *workers;
+	struct fuse_session *session;
+	uid_t uid;
+	gid_t gid;
+	time_t mounted;  /* mtime of synthetic directories that never change */
+	char *spool_dir; /* private directory for files being written */
+};
+
+#endif

@@ -1,0 +1,129 @@
+/*
+ * fs/node.h - the inode table and the operations of a kind of node.
+ *
+ * A node is one nodeid of the kernel: one (parent, name, version). A blob with a new ETag is a new
+ * node, so that the page cache never mixes two versions. st_ino says what a node stands for and may be shared by several (the
+ * aliases of a step's directory).
+ */
+#ifndef ADAFS_FS_NODE_H
+#define ADAFS_FS_NODE_H
+
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "batch/base/buf.h"
+#include "fs/call.h"
+
+struct fuse_file_info;
+struct node_ops;
+
+struct node {
+	const struct node_ops *ops;
+	struct fs *fs;
+	struct node *parent; /* a reference is held; NULL: the root */
+	char *name;
+	char *version; /* ETag or ""; part of the identity */
+	uint64_t ino;
+	void *data; /* the kind's own; freed by ops->free_data */
+	/* fs/node.c only */
+	uint64_t lookups;
+	unsigned refs;
+	struct node *hash_next;
+};
+
+/* A child as LOOKUP, CREATE and MKDIR answer it. */
+struct child {
+	struct node *node; /* a reference that passes to the receiver */
+	struct stat st;
+	double attr_timeout_s, entry_timeout_s;
+};
+
+/* One name of a directory's listing. */
+struct dirent_item {
+	char *name;
+	uint64_t ino;
+	mode_t mode; /* type bits at least */
+	void *extra; /* the kind's own, to make a child without asking again; freed by dirlist's free_extra */
+};
+
+/* A listing as OPENDIR sees it; offsets stay valid while the directory changes. "." and ".." are added by the core. */
+struct dirlist {
+	struct dirent_item *item;
+	size_t n, size;
+	void (*free_extra)(void *extra);
+};
+/* Add a name (copied); takes ownership of extra. 0 or -ENOMEM. */
+int dirlist_add(struct dirlist *l, const char *name, uint64_t ino, mode_t mode, void *extra);
+void dirlist_clear(struct dirlist *l);
+
+struct handle;
+/* What an open file does. A kind embeds struct handle first. Absent: read EISDIR/EBADF, write EBADF, flush and fsync 0. */
+struct handle_ops {
+	/*
+	 * Read at most size bytes at off: fills ret (its cap is size) and returns 0, or takes the call over with -EINPROGRESS
+	 * (then call_reply_data), or -EWOULDBLOCK when may_wait is false.
+	 */
+	int (*read)(struct call *c, struct handle *h, size_t size, off_t off, struct adafs_buf *ret);
+	/* Write all of it or fail. data is valid during the call; a deferred one gets a copy. */
+	int (*write)(struct call *c, struct handle *h, const void *data, size_t size, off_t off);
+	int (*flush)(struct call *c, struct handle *h);
+	int (*fsync)(struct call *c, struct handle *h);
+	/* The last one: frees h. Never fails; runs on a worker when it may wait. */
+	void (*release)(struct call *c, struct handle *h);
+};
+struct handle {
+	const struct handle_ops *ops;
+	struct node *node; /* a reference is held by the core */
+};
+
+/*
+ * Operations of a kind. NULL: not offered (lookup ENOTDIR, mutations EPERM or EROFS as `readonly_errno`
+ * says, readlink EINVAL, xattr ENODATA). All follow fs/call.h's rule of -EWOULDBLOCK.
+ */
+struct node_ops {
+	const char *kind; /* for logs */
+	int readonly_errno; /* what a missing mutation answers: EROFS or EPERM */
+	int (*lookup)(struct call *c, struct node *dir, const char *name, struct child *ret);
+	int (*list)(struct call *c, struct node *dir, struct dirlist *ret);
+	/* For readdirplus: a child from a listing's item without waiting; NULL or -EWOULDBLOCK: the kernel looks it up itself. */
+	int (*child_of)(struct call *c, struct node *dir, const struct dirent_item *item,
+			struct child *ret);
+	int (*getattr)(struct call *c, struct node *n, struct handle *h, struct stat *ret,
+		       double *ret_timeout_s);
+	/* to_set: FUSE_SET_ATTR_*; h may be NULL. */
+	int (*setattr)(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
+		       struct stat *ret);
+	int (*readlink)(struct call *c, struct node *n, struct adafs_buf *ret);
+	/* fi: flags in; direct_io, keep_cache, nonseekable out. */
+	int (*open)(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret);
+	int (*create)(struct call *c, struct node *dir, const char *name, mode_t mode,
+		      struct fuse_file_info *fi, struct child *ret, struct handle **ret_handle);
+	int (*mkdir)(struct call *c, struct node *dir, const char *name, mode_t mode, struct child *ret);
+	int (*unlink)(struct call *c, struct node *dir, const char *name);
+	int (*rmdir)(struct call *c, struct node *dir, const char *name);
+	/* newdir has the same ops table as dir or another one: the kind checks; -EXDEV makes mv copy. */
+	int (*rename)(struct call *c, struct node *dir, const char *name, struct node *newdir,
+		      const char *newname, unsigned flags);
+	/* "user.*" only; others are answered by the core with EOPNOTSUPP. -ENODATA. */
+	int (*getxattr)(struct call *c, struct node *n, const char *name, struct adafs_buf *ret);
+	int (*listxattr)(struct call *c, struct node *n, struct adafs_buf *ret); /* names, each with its NUL */
+	int (*statfs)(struct call *c, struct node *n, struct statvfs *ret);
+	void (*free_data)(void *data);
+};
+
+/*
+ * The node of (parent, name, version) with one more reference; made if it is new, else data is freed
+ * (ops->free_data). NULL: out of memory (data is freed too). parent NULL only for the root.
+ */
+struct node *node_get(struct fs *fs, struct node *parent, const char *name, const char *version,
+		      const struct node_ops *ops, uint64_t ino, void *data);
+struct node *node_ref(struct node *n);
+void node_unref(struct node *n);
+/* A stable st_ino from what a node stands for, e.g. "job/flood-pre-01234567/steps/01-cover". */
+uint64_t node_ino(const char *identity);
+
+/* struct stat of a synthetic directory or file, owned by the mount's user: mode has type and permission bits. */
+void node_stat(const struct node *n, mode_t mode, int64_t size, time_t mtime, struct stat *ret);
+
+#endif

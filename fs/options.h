@@ -1,0 +1,42 @@
+/* fs/options.h - the settings of a mount: configuration file, environment, -o, in this order. */
+#ifndef ADAFS_FS_OPTIONS_H
+#define ADAFS_FS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "batch/azure/account.h"
+#include "batch/base/err.h"
+
+/* All texts are owned. Filled by options_parse, cleared by options_clear. */
+struct options {
+	char *source;     /* as given before the mountpoint; NULL */
+	char *mountpoint; /* absolute */
+	bool foreground, debug;
+	bool read_only;
+	char *container;   /* default "ada" */
+	char *pipeline;    /* default "quicklook" */
+	char *pool;        /* NULL: "local" on the embedded engine */
+	char *dir;         /* state of the embedded emulator and the spool */
+	uint64_t cache_size;    /* bytes of disk that files being written may take */
+	uint32_t block_size;    /* bytes of an uploaded block, at most 4 MiB are checked by CRC on read */
+	uint32_t poll_ms;       /* 0: the foreman's default */
+	uint32_t io_timeout_ms; /* default 30,000 */
+	double attr_timeout_s;  /* default 5 */
+	bool has_storage, has_batch; /* an account is configured; else the embedded engine serves it */
+	struct adafs_storage_account storage;
+	struct adafs_batch_account batch;
+	char **fuse_args; /* what libfuse gets, "-o" and values in turn */
+	int n_fuse_args;
+};
+
+/*
+ * Settings of a mount from the command line (after the program's name), the environment and
+ * $XDG_CONFIG_HOME/adafs/adafs.conf. 0, or -EINVAL naming the option, where it stood and the nearest known one.
+ */
+int options_parse(struct options *o, int argc, char **argv, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+void options_clear(struct options *o);
+/* The usage text of --help. */
+extern const char options_usage[];
+
+#endif
