@@ -1,0 +1,280 @@
+/* Requests and responses as values: parsing a target, fields, path patterns, bodies. */
+#include "batch/emulator/http.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "batch/base/codec.h"
+#include "batch/base/json.h"
+
+#define RESP_BODY_MAX (64u << 20)
+
+/* Takes ownership of both texts, also on failure. */
+static int field_add(struct http_field **fields, size_t *n, char *name, char *value)
+{
+	struct http_field *grown = NULL;
+	if (name && value)
+		grown = reallocarray(*fields, *n + 1, sizeof(**fields));
+	if (!grown) {
+		free(name);
+		free(value);
+		return -ENOMEM;
+	}
+	*fields = grown;
+	grown[(*n)++] = (struct http_field){ .name = name, .value = value };
+	return 0;
+}
+
+static void fields_clear(struct http_field **fields, size_t *n)
+{
+	for (size_t i = 0; i < *n; i++) {
+		free((*fields)[i].name);
+		free((*fields)[i].value);
+	}
+	free(*fields);
+	*fields = NULL;
+	*n = 0;
+}
+
+static const char *field_find(const struct http_field *fields, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcasecmp(fields[i].name, name) == 0)
+			return fields[i].value;
+	return NULL;
+}
+
+static char *trimmed(const char *text)
+{
+	text += strspn(text, " \t");
+	size_t len = strlen(text);
+	while (len && (text[len - 1] == ' ' || text[len - 1] == '\t'))
+		len--;
+	return strndup(text, len);
+}
+
+static int parse_query(struct http_req *req, const char *query)
+{
+	while (*query) {
+		size_t len = strcspn(query, "&");
+		if (len) {
+			size_t name_len = strcspn(query, "=&");
+			errno = 0;
+			char *name = adafs_url_decode(query, name_len, false);
+			const char *v = name_len < len ? query + name_len + 1 : query + len;
+			char *value = adafs_url_decode(v, (size_t)(query + len - v), false);
+			bool broken = (!name || !value) && errno == EINVAL;
+			int rc = field_add(&req->params, &req->n_params, name, value);
+			if (rc < 0)
+				return broken ? -EINVAL : rc;
+		}
+		query += len;
+		query += *query == '&';
+	}
+	return 0;
+}
+
+int http_req_init(struct http_req *req, const char *method, const char *target)
+{
+	*req = (struct http_req){ .content_length = -1 };
+	adafs_buf_init(&req->body, 0);
+	/* An absolute target ("GET http://host/path") names the same resource. */
+	if (*target != '/') {
+		const char *authority = strstr(target, "://");
+		const char *path = authority ? strchr(authority + 3, '/') : NULL;
+		if (path)
+			target = path;
+	}
+	size_t path_len = strcspn(target, "?#");
+	req->method = strdup(method);
+	req->target = strdup(target);
+	req->path = strndup(target, path_len);
+	if (!req->method || !req->target || !req->path)
+		return -ENOMEM;
+	return target[path_len] == '?' ? parse_query(req, target + path_len + 1) : 0;
+}
+
+int http_req_add_header(struct http_req *req, const char *name, const char *value)
+{
+	int rc = field_add(&req->headers, &req->n_headers, strdup(name), trimmed(value ? value : ""));
+	if (rc < 0)
+		return rc;
+	const char *v = req->headers[req->n_headers - 1].value;
+	if (strcasecmp(name, "Content-Length") == 0) {
+		char *end;
+		errno = 0;
+		long long n = strtoll(v, &end, 10);
+		if (*v >= '0' && *v <= '9' && !*end && errno == 0)
+			req->content_length = n;
+	} else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+		req->chunked = strcasecmp(v, "chunked") == 0;
+	} else if (strcasecmp(name, "Expect") == 0) {
+		req->expect_continue = strcasecmp(v, "100-continue") == 0;
+	}
+	return 0;
+}
+
+void http_req_clear(struct http_req *req)
+{
+	free(req->method);
+	free(req->target);
+	free(req->path);
+	fields_clear(&req->params, &req->n_params);
+	fields_clear(&req->headers, &req->n_headers);
+	adafs_buf_clear(&req->body);
+	*req = (struct http_req){ .content_length = -1 };
+}
+
+const char *http_req_header(const struct http_req *req, const char *name)
+{
+	return field_find(req->headers, req->n_headers, name);
+}
+
+const char *http_req_param(const struct http_req *req, const char *name)
+{
+	return field_find(req->params, req->n_params, name);
+}
+
+void http_path_args_clear(char *args[HTTP_PATH_ARGS])
+{
+	for (int i = 0; i < HTTP_PATH_ARGS; i++) {
+		free(args[i]);
+		args[i] = NULL;
+	}
+}
+
+static int take_arg(char *args[HTTP_PATH_ARGS], int *n, const char *text, size_t len)
+{
+	if (*n == HTTP_PATH_ARGS)
+		return -EINVAL;
+	errno = ENOMEM;
+	args[*n] = adafs_url_decode(text, len, false);
+	if (!args[*n])
+		return -errno;
+	(*n)++;
+	return 1;
+}
+
+static int path_match(const char *pattern, const char *path, char *args[HTTP_PATH_ARGS])
+{
+	int n = 0;
+	while (*pattern) {
+		if (strcmp(pattern, "{*}") == 0)
+			return take_arg(args, &n, path, strlen(path));
+		if (strncmp(pattern, "{}", 2) == 0) {
+			size_t len = strcspn(path, "/");
+			if (!len)
+				return 0;
+			int rc = take_arg(args, &n, path, len);
+			if (rc < 0)
+				return rc;
+			pattern += 2;
+			path += len;
+			continue;
+		}
+		if (*pattern++ != *path++)
+			return 0;
+	}
+	return !*path || strcmp(path, "/") == 0;
+}
+
+int http_path_match(const char *pattern, const char *path, char *args[HTTP_PATH_ARGS])
+{
+	memset(args, 0, HTTP_PATH_ARGS * sizeof(*args));
+	int rc = path_match(pattern, path, args);
+	if (rc != 1)
+		http_path_args_clear(args);
+	return rc;
+}
+
+void http_resp_init(struct http_resp *resp)
+{
+	*resp = (struct http_resp){ 0 };
+	adafs_buf_init(&resp->body, RESP_BODY_MAX);
+}
+
+void http_resp_clear(struct http_resp *resp)
+{
+	fields_clear(&resp->headers, &resp->n_headers);
+	adafs_buf_clear(&resp->body);
+	free(resp->segments);
+	for (size_t i = 0; i < resp->n_fds; i++)
+		close(resp->fds[i]);
+	free(resp->fds);
+	http_resp_init(resp);
+}
+
+void http_resp_reset(struct http_resp *resp)
+{
+	http_resp_clear(resp);
+}
+
+int http_resp_header(struct http_resp *resp, const char *name, const char *value)
+{
+	for (const unsigned char *p = (const unsigned char *)value; *p; p++)
+		if ((*p < 0x20 && *p != '\t') || *p == 0x7f)
+			return -EINVAL;
+	return field_add(&resp->headers, &resp->n_headers, strdup(name), strdup(value));
+}
+
+int http_resp_headerf(struct http_resp *resp, const char *name, const char *fmt, ...)
+{
+	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(64 * 1024);
+	va_list ap;
+	va_start(ap, fmt);
+	int rc = adafs_buf_vaddf(&b, fmt, ap);
+	va_end(ap);
+	return rc < 0 ? rc : http_resp_header(resp, name, adafs_buf_str(&b));
+}
+
+const char *http_resp_get_header(const struct http_resp *resp, const char *name)
+{
+	return field_find(resp->headers, resp->n_headers, name);
+}
+
+int http_resp_text(struct http_resp *resp, int status, const char *content_type, const char *text)
+{
+	resp->status = status;
+	adafs_buf_reset(&resp->body);
+	int rc = adafs_buf_adds(&resp->body, text);
+	return rc < 0 ? rc : http_resp_header(resp, "Content-Type", content_type);
+}
+
+int http_resp_json(struct http_resp *resp, int status, const char *content_type, const cJSON *json)
+{
+	ADAFS_FREE char *text = adafs_json_print(json);
+	if (!text)
+		return -ENOMEM;
+	return http_resp_text(resp, status, content_type ? content_type : "application/json", text);
+}
+
+static int own_fd(struct http_resp *resp, int fd)
+{
+	int *fds = reallocarray(resp->fds, resp->n_fds + 1, sizeof(*fds));
+	if (!fds) {
+		close(fd);
+		return -ENOMEM;
+	}
+	resp->fds = fds;
+	fds[resp->n_fds++] = fd;
+	return 0;
+}
+
+int http_resp_add_file(struct http_resp *resp, int fd, bool own, uint64_t off, uint64_t len)
+{
+	if (own) {
+		int rc = own_fd(resp, fd);
+		if (rc < 0)
+			return rc;
+	}
+	struct http_segment *grown =
+		reallocarray(resp->segments, resp->n_segments + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	resp->segments = grown;
+	grown[resp->n_segments++] = (struct http_segment){ .fd = fd, .off = off, .len = len };
+	return 0;
+}
