@@ -1,0 +1,82 @@
+/*
+ * emulator/batch/service.h - what the parts of the Batch service share.
+ *
+ * Threads: the HTTP server's pool runs handlers (api_*.c), one scheduler thread starts tasks and
+ * keeps deadlines (scheduler.c), one thread a running task moves its files and waits for its
+ * process (runner.c). All state is under one lock, which is never held during network or bulk
+ * file work; only the database is written under it.
+ */
+#ifndef ADAFS_EMULATOR_BATCH_SERVICE_H
+#define ADAFS_EMULATOR_BATCH_SERVICE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "batch/azure/http.h"
+#include "batch/base/buf.h"
+#include "batch/base/mutex.h"
+#include "batch/emulator/batch/batch_service.h"
+#include "batch/emulator/batch/model.h"
+#include "batch/emulator/http.h"
+
+struct batch_store;
+
+struct batch_service {
+	/* Constant after batch_service_new. */
+	char *dir;   /* DIR/batch, canonical */
+	char *account;
+	uint8_t *key;
+	size_t key_len;
+	unsigned local_nodes, local_slots;
+	struct http_server *server;
+	char *endpoint;
+	struct adafs_http *client; /* of the runners; exists from start to free */
+
+	struct adafs_mutex lock;
+	struct adafs_cond wake; /* the scheduler has something to do */
+	struct adafs_cond idle; /* a run has ended */
+	bool work;              /* something changed since the scheduler's last pass */
+	bool stopping;
+	bool started;
+	pthread_t scheduler;
+	struct batch_store *store;
+	struct entity_list pools, jobs;
+	TAILQ_HEAD(dirty_list, entity) dirty;
+	uint64_t next_seq;
+	int64_t last_us;    /* of service_now_locked */
+	unsigned n_runs;    /* threads of running tasks */
+	uint64_t next_trash;
+	int64_t next_sweep_us; /* when files past their retention are looked for */
+};
+
+/* A time that is later than every one before: it makes ETags unique. */
+int64_t service_now_locked(struct batch_service *s);
+/* The entity's state must be written; spec: its spec too. */
+void service_dirty_locked(struct batch_service *s, struct entity *e, bool spec);
+/* Move to another state, remembering the one before. */
+void service_set_state_locked(struct batch_service *s, struct entity *e, int state);
+/* A change by a client: new ETag and Last-Modified. */
+void service_touch_locked(struct batch_service *s, struct entity *e);
+/*
+ * Write what is dirty in one transaction. On failure everything stays dirty, in memory it holds, and
+ * the scheduler tries again: the caller answers 500, whose outcome is open.
+ */
+int service_commit_locked(struct batch_service *s);
+/* Wake the scheduler. */
+void service_wake_locked(struct batch_service *s);
+
+/* Undo the add of an entity that no commit has written. */
+void service_forget_locked(struct batch_service *s, struct entity *e);
+
+/* Move a directory out of the way at once; its bytes are deleted by the scheduler thread. */
+void service_trash_locked(struct batch_service *s, const char *path);
+/* "DIR/batch/nodes/<node>/workitems/<job>/job-1/<task>"; free(). NULL: out of memory or no node. */
+char *service_task_dir(const struct batch_service *s, const struct task *t);
+char *service_node_dir(const struct batch_service *s, const char *node_id);
+
+/* The HTTP side: routes and handlers of everything in batch-rest. */
+extern const struct http_service_ops batch_api_ops;
+
+#endif
