@@ -22,8 +22,10 @@ struct adafs_pipeline_input {
 struct adafs_pipeline_asset {
 	const char *name;
 	const char *blob; /* blob name in the container; a script's is assets/.adafs/<sha256>/<file name> */
-	const char *local_path; /* scripts: file to upload once; NULL: the user put the blob there */
-	const char *sha256;     /* of the local file; NULL for blobs */
+	const char *local_path; /* scripts: where data was read, for messages; NULL: a blob, or built in */
+	const char *sha256;     /* of data; NULL for blobs */
+	const void *data; /* bytes to upload, as they were when the pipeline was loaded; NULL for blobs */
+	size_t data_len;
 	bool optional;
 	bool folder; /* one of the files of a script folder */
 };
@@ -51,6 +53,8 @@ const char *adafs_pipeline_name(const struct adafs_pipeline *p);
 /* The file's text as read, and its SHA-256: kept as an asset under its digest. */
 const char *adafs_pipeline_text(const struct adafs_pipeline *p, size_t *ret_len);
 const char *adafs_pipeline_digest(const struct adafs_pipeline *p);
+/* The pool that the pipeline asks for, or NULL. */
+const char *adafs_pipeline_pool(const struct adafs_pipeline *p);
 size_t adafs_pipeline_n_inputs(const struct adafs_pipeline *p);
 const struct adafs_pipeline_input *adafs_pipeline_input(const struct adafs_pipeline *p, size_t i);
 /*

@@ -45,7 +45,8 @@ struct adafs_plan_request {
 	const char *job_id; /* from adafs_plan_job_id */
 	unsigned run;       /* 1: Batch job <job_id>; n > 1: <job_id>-r<n>; also the attempt's number in work/ */
 	const char *event;
-	const char *pool;
+	const char *pool; /* NULL: the pipeline's own */
+	const char *unit; /* value of {unit}, [A-Za-z0-9_-]; NULL for pipelines without unit */
 	int pool_slots; /* slots of a node; a step that wants more is refused. 0: unknown */
 	const struct adafs_plan_image *images;
 	size_t n_images;
