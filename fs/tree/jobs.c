@@ -76,9 +76,9 @@ time_t job_mtime(const struct job_look *l)
 	return (time_t)(us / 1000000);
 }
 
-/* --- image links -------------------------------------------------------------------------- */
+/* --- image -------------------------------------------------------------------------------- */
 
-/* "image", or "image-<role>" where there are several; a role with many images numbers them from 1. */
+/* A link's name in a directory of several: the role, numbered from 1 if it holds many images. */
 static void link_name(const struct adafs_job_view *job, size_t index, char *out, size_t size)
 {
 	size_t same = 0, before = 0;
@@ -89,38 +89,36 @@ static void link_name(const struct adafs_job_view *job, size_t index, char *out,
 		same++;
 		before += i < index;
 	}
-	if (job->n_images == 1)
-		snprintf(out, size, "image");
-	else if (same == 1)
-		snprintf(out, size, "image-%s", job->roles[index]);
+	if (same == 1)
+		snprintf(out, size, "%s", job->roles[index]);
 	else
-		snprintf(out, size, "image-%s-%zu", job->roles[index], before + 1);
+		snprintf(out, size, "%s-%zu", job->roles[index], before + 1);
 }
 
-static const char *link_blob(const struct adafs_job_view *job, const char *name)
+/* The link's target: `name` in image/, or the only image for jobs/<id>/image itself. */
+static int link_target(const struct node *n, const struct adafs_job_view *job, struct adafs_buf *ret)
 {
-	char text[256];
+	char name[256];
 
+	if (job->n_images == 1)
+		return adafs_buf_addf(ret, "../../containers/%s/%s", n->fs->container,
+				      job->images[0]);
 	for (size_t i = 0; i < job->n_images; i++) {
-		link_name(job, i, text, sizeof(text));
-		if (strcmp(text, name) == 0)
-			return job->images[i];
+		link_name(job, i, name, sizeof(name));
+		if (strcmp(name, n->name) == 0)
+			return adafs_buf_addf(ret, "../../../containers/%s/%s", n->fs->container,
+					      job->images[i]);
 	}
-	return NULL;
+	return -ENOENT;
 }
 
 static int link_readlink(struct call *c, struct node *n, struct adafs_buf *ret)
 {
 	JOB_LOOK l = { 0 };
+	int rc = job_look(n, &l);
 
 	(void)c;
-	int rc = job_look(n, &l);
-	if (rc < 0)
-		return rc;
-	const char *blob = link_blob(l.job, n->name);
-	if (!blob)
-		return -ENOENT;
-	return adafs_buf_addf(ret, "../../containers/%s/%s", n->fs->container, blob);
+	return rc < 0 ? rc : link_target(n, l.job, ret);
 }
 
 static int link_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
@@ -128,12 +126,12 @@ static int link_getattr(struct call *c, struct node *n, struct handle *h, struct
 {
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf target = ADAFS_BUF_INIT(8192);
 	JOB_LOOK l = { 0 };
+	int rc = job_look(n, &l);
 
+	(void)c;
 	(void)h;
-	int rc = link_readlink(c, n, &target);
-	if (rc < 0)
-		return rc;
-	rc = job_look(n, &l);
+	if (rc == 0)
+		rc = link_target(n, l.job, &target);
 	if (rc < 0)
 		return rc;
 	node_stat(n, S_IFLNK | 0777, (int64_t)target.len, (time_t)(l.job->created_us / 1000000), ret);
@@ -149,45 +147,36 @@ static const struct node_ops link_ops = {
 	.free_data = job_at_free,
 };
 
-/* --- jobs/<id> ---------------------------------------------------------------------------- */
-
-static int job_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+static int images_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
 {
+	ADAFS_FREE char *path = adafs_fmt("image/%s", name);
 	JOB_LOOK l = { 0 };
 	int rc = job_look(dir, &l);
 
 	if (rc < 0)
 		return rc;
-	if (strcmp(name, "steps") == 0)
-		return synth_child(c, steps_dir(dir, l.job->id), ret);
-	if (link_blob(l.job, name)) {
-		struct job_at *at = job_at_new(l.job->id, 0, NULL);
-		if (!at)
-			return -ENOMEM;
-		return synth_child(c, node_get(dir->fs, dir, name, "", &link_ops,
-					       job_ino(l.job->id, NULL, name), at), ret);
+	struct job_at *at = job_at_new(l.job->id, 0, NULL);
+	if (!path || !at) {
+		job_at_free(at);
+		return -ENOMEM;
 	}
-	struct node *file = job_file_node(dir, name, &l);
-	return file ? synth_child(c, file, ret) : -errno;
+	return synth_child(c, node_get(dir->fs, dir, name, "", &link_ops,
+				       job_ino(l.job->id, NULL, path), at), ret);
 }
 
-static int job_list(struct call *c, struct node *dir, struct dirlist *ret)
+static int images_list(struct call *c, struct node *dir, struct dirlist *ret)
 {
 	char name[256];
 	JOB_LOOK l = { 0 };
 	int rc = job_look(dir, &l);
 
 	(void)c;
-	adafs_foreman_nudge(dir->fs->foreman);
-	for (size_t i = 0; rc == 0 && job_file_name(false, i); i++)
-		rc = dirlist_add(ret, job_file_name(false, i),
-				 job_ino(l.job->id, NULL, job_file_name(false, i)), S_IFREG, NULL);
 	for (size_t i = 0; rc == 0 && i < l.job->n_images; i++) {
 		link_name(l.job, i, name, sizeof(name));
-		rc = dirlist_add(ret, name, job_ino(l.job->id, NULL, name), S_IFLNK, NULL);
+		ADAFS_FREE char *path = adafs_fmt("image/%s", name);
+		rc = path ? dirlist_add(ret, name, job_ino(l.job->id, NULL, path), S_IFLNK, NULL) :
+			    -ENOMEM;
 	}
-	if (rc == 0)
-		rc = dirlist_add(ret, "steps", job_ino(l.job->id, NULL, "steps"), S_IFDIR, NULL);
 	return rc;
 }
 
@@ -200,6 +189,61 @@ static int job_getattr(struct call *c, struct node *n, struct handle *h, struct 
 	(void)c;
 	(void)h;
 	return rc < 0 ? rc : synth_dir_stat(n, job_mtime(&l), ret, ret_timeout_s);
+}
+
+static const struct node_ops images_ops = {
+	.kind = "job images",
+	.readonly_errno = EPERM,
+	.lookup = images_lookup,
+	.list = images_list,
+	.getattr = job_getattr,
+	.free_data = job_at_free,
+};
+
+/* A link for a job of one image, a directory of links for more. */
+static struct node *image_node(struct node *dir, const struct adafs_job_view *job)
+{
+	struct job_at *at = job_at_new(job->id, 0, NULL);
+
+	return at ? node_get(dir->fs, dir, "image", job->n_images == 1 ? "link" : "dir",
+			     job->n_images == 1 ? &link_ops : &images_ops,
+			     job_ino(job->id, NULL, "image"), at) :
+		    NULL;
+}
+
+/* --- jobs/<id> ---------------------------------------------------------------------------- */
+
+static int job_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+{
+	JOB_LOOK l = { 0 };
+	int rc = job_look(dir, &l);
+
+	if (rc < 0)
+		return rc;
+	if (strcmp(name, "steps") == 0)
+		return synth_child(c, steps_dir(dir, l.job->id), ret);
+	if (strcmp(name, "image") == 0 && l.job->n_images > 0)
+		return synth_child(c, image_node(dir, l.job), ret);
+	struct node *file = job_file_node(dir, name, &l);
+	return file ? synth_child(c, file, ret) : -errno;
+}
+
+static int job_list(struct call *c, struct node *dir, struct dirlist *ret)
+{
+	JOB_LOOK l = { 0 };
+	int rc = job_look(dir, &l);
+
+	(void)c;
+	adafs_foreman_nudge(dir->fs->foreman);
+	for (size_t i = 0; rc == 0 && job_file_name(false, i); i++)
+		rc = dirlist_add(ret, job_file_name(false, i),
+				 job_ino(l.job->id, NULL, job_file_name(false, i)), S_IFREG, NULL);
+	if (rc == 0 && l.job->n_images > 0)
+		rc = dirlist_add(ret, "image", job_ino(l.job->id, NULL, "image"),
+				 l.job->n_images == 1 ? S_IFLNK : S_IFDIR, NULL);
+	if (rc == 0)
+		rc = dirlist_add(ret, "steps", job_ino(l.job->id, NULL, "steps"), S_IFDIR, NULL);
+	return rc;
 }
 
 static const struct node_ops job_ops = {
