@@ -11,12 +11,19 @@
 #include "batch/foreman/foreman.h"
 #include "fs/options.h"
 
+struct blobs;
+struct cache;
+struct calls;
 struct node;
 struct node_table;
+struct spool_space;
 struct workers;
 struct fuse_session;
 
-/* Made by main before the session starts; borrowed by everything below, constant while mounted. */
+/*
+ * Made by main before the session starts; borrowed by everything below, constant while mounted. The second part is made by
+ * session_run.
+ */
 struct fs {
 	const struct options *options;
 	struct adafs_http *http;
@@ -25,14 +32,19 @@ struct fs {
 	struct adafs_batch_client *batch;
 	struct adafs_foreman *foreman;
 	const char *container; /* the one with images/, jobs/, merged/ */
-	struct node_table *nodes;
-	struct node *root;
-	struct workers *workers;
-	struct fuse_session *session;
 	uid_t uid;
 	gid_t gid;
 	time_t mounted;  /* mtime of synthetic directories that never change */
 	char *spool_dir; /* private directory for files being written */
+
+	struct node_table *nodes;
+	struct node *root;
+	struct workers *workers;
+	struct calls *calls;       /* requests of the kernel that wait */
+	struct cache *cache;       /* blocks that were read */
+	struct spool_space *spool; /* what files being written take of the disk */
+	struct blobs *blobs;       /* listings of directories of blobs, files being written */
+	struct fuse_session *session;
 };
 
 #endif

@@ -75,6 +75,7 @@ struct handle_ops {
 struct handle {
 	const struct handle_ops *ops;
 	struct node *node; /* a reference is held by the core */
+	unsigned refs;     /* the core's only: calls that use it, and the kernel */
 };
 
 /*
@@ -105,6 +106,12 @@ struct node_ops {
 	/* newdir has the same ops table as dir or another one: the kind checks; -EXDEV makes mv copy. */
 	int (*rename)(struct call *c, struct node *dir, const char *name, struct node *newdir,
 		      const char *newname, unsigned flags);
+	/*
+	 * For a directory that stands for others: the directory that `name` of dir gets to when it is renamed into newdir, with a
+	 * reference; NULL with errno. Absent: newdir itself.
+	 */
+	struct node *(*rename_target)(struct call *c, struct node *newdir, struct node *dir,
+				      const char *name);
 	/* "user.*" only; others are answered by the core with EOPNOTSUPP. -ENODATA. */
 	int (*getxattr)(struct call *c, struct node *n, const char *name, struct adafs_buf *ret);
 	int (*listxattr)(struct call *c, struct node *n, struct adafs_buf *ret); /* names, each with its NUL */
@@ -125,5 +132,23 @@ uint64_t node_ino(const char *identity);
 
 /* struct stat of a synthetic directory or file, owned by the mount's user: mode has type and permission bits. */
 void node_stat(const struct node *n, mode_t mode, int64_t size, time_t mtime, struct stat *ret);
+
+/* --- for the core and for kinds whose nodes move --------------------------------------------- */
+/* NULL: out of memory. */
+struct node_table *node_table_new(void);
+/* Frees all nodes, whatever still refers to them: the session has ended. */
+void node_table_free(struct node_table *t);
+/* Count a lookup of the kernel (an entry was answered), and take n of them back. */
+void node_lookup(struct node *n);
+void node_forget(struct node *n, uint64_t count);
+/*
+ * Move a node to a new place in the table: after a rename, or when its content got a new version by this mount's own
+ * write. A node that stood there is no longer found but lives on for those who hold it. 0 or -ENOMEM.
+ */
+int node_move(struct node *n, struct node *parent, const char *name, const char *version);
+/* The names from below `top` to n, joined with '/': appended to ret. 0, -ENOMEM, -EFBIG. */
+int node_path(const struct node *n, const struct node *top, struct adafs_buf *ret);
+/* The parent with a reference; NULL: the root. */
+struct node *node_parent(const struct node *n);
 
 #endif

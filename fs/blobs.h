@@ -1,0 +1,82 @@
+/*
+ * fs/blobs.h - what is known of the directories of a container: listings, and single names that were
+ * looked up, each for attr_timeout. Shared by all views of the same blobs. Own changes are entered as they happen, and stay right
+ * when a listing that began before them ends after them.
+ *
+ * A container is flat. What of it is shown as a tree:
+ * - `a/b` makes a directory `a`; so does a blob `a` with metadata hdi_isfolder=true, and an empty blob `a/`.
+ * - Where a blob `a` that is no marker stands beside `a/b`, the directory is shown and the blob is hidden: it hides one
+ *   file instead of a whole tree.
+ * - Names with an empty segment (`a//b`, `/a`), segments `.` and `..`, and those above 255 bytes are hidden.
+ */
+#ifndef ADAFS_FS_BLOBS_H
+#define ADAFS_FS_BLOBS_H
+
+#include "fs/fs.h"
+
+struct blobs;
+struct blobs *blobs_new(struct fs *fs);
+void blobs_free(struct blobs *b);
+
+/* What the service says of one name: immutable and shared. */
+struct blob_entry {
+	unsigned refs; /* atomic */
+	bool is_dir;
+	bool marker; /* a directory with a marker blob `name` */
+	bool archived;
+	bool has_md5;
+	enum adafs_blob_type type;
+	int64_t size;
+	struct timespec mtime; /* metadata `mtime`, else Last-Modified */
+	time_t last_modified, created;
+	uint8_t md5[16];
+	char etag[ADAFS_ETAG_LEN]; /* "" of a directory without marker */
+	size_t meta_len;
+	const char *meta; /* name NUL value NUL ... */
+	const char *name;
+	char text[];
+};
+/* props NULL: a directory without marker. NULL: out of memory. */
+struct blob_entry *blob_entry_new(const char *name, const struct adafs_blob_props *props);
+struct blob_entry *blob_entry_ref(struct blob_entry *e);
+void blob_entry_unref(struct blob_entry *e);
+void blob_entry_unrefp(struct blob_entry **e);
+/* Properties as the service gave them, to be cleared. 0 or -ENOMEM. */
+int blob_entry_props(const struct blob_entry *e, struct adafs_blob_props *ret);
+/* Whether metadata marks a directory; names are compared without case. */
+bool blob_meta_is_dir(const struct adafs_blob_meta *m);
+/* Seconds and nanoseconds, as metadata `mtime` holds them. */
+#define BLOB_MTIME_LEN 40
+void blob_mtime_format(struct timespec t, char ret[BLOB_MTIME_LEN]);
+/* The same, or RFC 3339 as rclone writes it. False: neither. */
+bool blob_mtime_parse(const char *text, struct timespec *ret);
+
+/* Entries of a directory in the order of names, each with a reference. */
+struct blob_list {
+	struct blob_entry **entry;
+	size_t n;
+};
+void blob_list_clear(struct blob_list *l);
+
+/*
+ * All names below a prefix ("" or "a/b/"). Costs one List Blobs a page, or nothing while fresh. -EWOULDBLOCK when that
+ * needs the network and may_wait is false, or the service's error.
+ */
+int blobs_list(struct blobs *b, const char *container, const char *prefix, bool may_wait,
+	       struct blob_list *ret, struct adafs_err *reterr);
+/* One name. -ENOENT, -EWOULDBLOCK, or the service's error. Costs one small List Blobs, rarely two. */
+int blobs_lookup(struct blobs *b, const char *container, const char *prefix, const char *name,
+		 bool may_wait, struct blob_entry **ret, struct adafs_err *reterr);
+/* The name as it is known now, or NULL: never asks. *ret_known: false when it is not known whether it is there. */
+struct blob_entry *blobs_peek(struct blobs *b, const char *container, const char *prefix,
+			      const char *name, bool *ret_known);
+/* Enter an own change: the name is now e (a reference is taken), or gone if NULL. */
+void blobs_put(struct blobs *b, const char *container, const char *prefix, const char *name,
+	       struct blob_entry *e);
+/* Ask again for this directory, and with `deep` for all below it. */
+void blobs_forget(struct blobs *b, const char *container, const char *prefix, bool deep);
+
+/* Split a blob's name into the prefix of its directory (with '/') and the last segment, which points into blob. */
+int blob_split(const char *blob, char **ret_prefix, const char **ret_name);
+
+#endif

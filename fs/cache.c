@@ -1,0 +1,637 @@
+/*
+ * cache.c - extents: ranges of one version of a blob, each fetched by one Get Blob.
+ *
+ * An extent never crosses a block of 4 MiB (the most that the service gives a checksum for). Extents of a file do not overlap. States:
+ *
+ *   QUEUED   no memory yet: waits in cache->queue    buf NULL, readers may wait on it
+ *   LOADING  its request is under way                buf owned by the request
+ *   READY    data is there                           in the LRU list while nobody pins it
+ *   FAILED   being taken back: no longer in its file
+ *
+ * A random read fetches what was asked for; one that goes on where the last ended fetches twice as much each time; a
+ * reader that starts at the beginning, or has read 2 MiB in sequence, fetches whole blocks and some ahead.
+ * Memory: while requests under way take half of the limit, demand fetches only what was asked for, so that readers of a hung
+ * service leave room for others, and nothing is read ahead; at the limit demand queues. Reading ahead
+ * only pushes out what has lain for a second, or two readers would evict each other's blocks before they are read.
+ *
+ * One lock (rank CACHE). Replies and requests are made without it; an extent that is being copied from is pinned.
+ */
+#include "fs/cache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "batch/base/clock.h"
+#include "batch/base/log.h"
+#include "batch/base/mutex.h"
+
+#define BLOCK ((int64_t)4 * 1024 * 1024)
+#define SLACK ((int64_t)1024 * 1024)   /* the kernel's parallel reads arrive out of order by so much */
+#define STREAK_FULL ((int64_t)2 * 1024 * 1024)
+#define MAX_AHEAD 6
+#define OLD_MS 1000
+#define N_BUCKETS 256
+
+enum extent_state { QUEUED, LOADING, READY, FAILED };
+
+/* A reader that waits for several extents, or for one with a copy. */
+struct gather {
+	struct call *call;
+	char *buf;
+	int64_t off;
+	size_t size;
+	unsigned pending;
+	int rc;
+};
+
+struct waiter {
+	struct waiter *next;
+	struct gather *gather; /* NULL: all is in this extent, reply from it */
+	struct call *call;
+	int64_t off;
+	size_t size;
+};
+
+struct extent {
+	struct cache_file *file;
+	struct extent *next; /* in the file, by offset */
+	struct extent *lru_prev, *lru_next;
+	struct extent *chain; /* queue, or a list that one thread holds */
+	struct waiter *waiters;
+	char *buf;
+	int64_t off;
+	size_t len;
+	size_t consumed; /* bytes that readers got */
+	enum extent_state state;
+	unsigned pins;
+	uint64_t ready_ms;
+};
+
+struct cache_file {
+	struct cache *cache;
+	struct cache_file *next;
+	struct adafs_blob_client *client;
+	char *container, *blob, *etag;
+	int64_t size;
+	unsigned refs; /* handles and extents */
+	struct extent *extents;
+};
+
+struct cache {
+	struct adafs_mutex lock;
+	size_t limit, used, loading; /* bytes; loading is a part of used */
+	struct extent *lru_first, *lru_last; /* oldest first */
+	struct extent *queue, **queue_tail;
+	struct cache_file *bucket[N_BUCKETS];
+};
+
+struct cache *cache_new(size_t limit)
+{
+	struct cache *c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	adafs_mutex_init(&c->lock, ADAFS_RANK_CACHE);
+	c->limit = limit;
+	c->queue_tail = &c->queue;
+	return c;
+}
+
+/* --- files ------------------------------------------------------------------------------- */
+static unsigned bucket_of(const char *container, const char *blob, const char *etag)
+{
+	const char *parts[] = { container, blob, etag };
+	uint32_t h = 2166136261u;
+	for (int i = 0; i < 3; i++)
+		for (const char *p = parts[i]; *p; p++)
+			h = (h ^ (unsigned char)*p) * 16777619u;
+	return (h ^ h >> 16) % N_BUCKETS;
+}
+
+static void file_destroy(struct cache_file *f)
+{
+	free(f->container);
+	free(f->blob);
+	free(f->etag);
+	free(f);
+}
+
+static void file_unref_locked(struct cache_file *f)
+{
+	if (--f->refs)
+		return;
+	struct cache_file **p = &f->cache->bucket[bucket_of(f->container, f->blob, f->etag)];
+	while (*p != f)
+		p = &(*p)->next;
+	*p = f->next;
+	file_destroy(f);
+}
+
+static struct cache_file *file_make(struct cache *c, struct adafs_blob_client *client,
+				    const char *container, const char *blob, const char *etag,
+				    int64_t size)
+{
+	struct cache_file *f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	*f = (struct cache_file){ .cache = c, .client = client, .size = size, .refs = 1 };
+	f->container = strdup(container);
+	f->blob = strdup(blob);
+	f->etag = strdup(etag);
+	if (!f->container || !f->blob || !f->etag) {
+		file_destroy(f);
+		return NULL;
+	}
+	return f;
+}
+
+struct cache_file *cache_file_get(struct cache *c, struct adafs_blob_client *client,
+				  const char *container, const char *blob, const char *etag,
+				  int64_t size)
+{
+	struct cache_file **b = &c->bucket[bucket_of(container, blob, etag)];
+	adafs_mutex_lock(&c->lock);
+	struct cache_file *f = *b;
+	while (f && (f->client != client || f->size != size || strcmp(f->etag, etag) ||
+		     strcmp(f->blob, blob) || strcmp(f->container, container)))
+		f = f->next;
+	if (f) {
+		f->refs++;
+	} else if ((f = file_make(c, client, container, blob, etag, size))) {
+		f->next = *b;
+		*b = f;
+	}
+	adafs_mutex_unlock(&c->lock);
+	return f;
+}
+
+void cache_file_put(struct cache_file *f)
+{
+	struct cache *c = f->cache;
+	adafs_mutex_lock(&c->lock);
+	file_unref_locked(f);
+	adafs_mutex_unlock(&c->lock);
+}
+
+/* --- memory and the LRU list -------------------------------------------------------------- */
+static void lru_remove_locked(struct cache *c, struct extent *e)
+{
+	*(e->lru_prev ? &e->lru_prev->lru_next : &c->lru_first) = e->lru_next;
+	*(e->lru_next ? &e->lru_next->lru_prev : &c->lru_last) = e->lru_prev;
+	e->lru_prev = e->lru_next = NULL;
+}
+
+static void lru_append_locked(struct cache *c, struct extent *e)
+{
+	e->lru_prev = c->lru_last;
+	e->lru_next = NULL;
+	*(c->lru_last ? &c->lru_last->lru_next : &c->lru_first) = e;
+	c->lru_last = e;
+}
+
+/* mmap, not malloc: what is freed is gone from the process at once, whatever the order. */
+static bool extent_map_locked(struct cache *c, struct extent *e)
+{
+	void *p = mmap(NULL, e->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return false;
+	e->buf = p;
+	e->state = LOADING;
+	c->used += e->len;
+	c->loading += e->len;
+	return true;
+}
+
+static void extent_unlink_locked(struct extent *e)
+{
+	struct extent **p = &e->file->extents;
+	while (*p && *p != e)
+		p = &(*p)->next;
+	if (*p)
+		*p = e->next;
+}
+
+/* Take an extent out of its file and free it. It is in no list. */
+static void extent_free_locked(struct cache *c, struct extent *e)
+{
+	extent_unlink_locked(e);
+	if (e->buf) {
+		munmap(e->buf, e->len);
+		c->used -= e->len;
+	}
+	file_unref_locked(e->file);
+	free(e);
+}
+
+/* Whether len more bytes fit; data that came before `before_ms` goes for them. */
+static bool make_room_locked(struct cache *c, size_t len, uint64_t before_ms)
+{
+	while (c->used + len > c->limit && c->lru_first && c->lru_first->ready_ms < before_ms) {
+		struct extent *e = c->lru_first;
+		lru_remove_locked(c, e);
+		extent_free_locked(c, e);
+	}
+	return c->used + len <= c->limit;
+}
+
+static void pin_locked(struct cache *c, struct extent *e)
+{
+	if (e->pins++ == 0)
+		lru_remove_locked(c, e);
+}
+
+static void unpin_locked(struct cache *c, struct extent *e)
+{
+	if (--e->pins)
+		return;
+	if (e->consumed >= e->len)
+		extent_free_locked(c, e);
+	else
+		lru_append_locked(c, e);
+}
+
+void cache_free(struct cache *c)
+{
+	if (!c)
+		return;
+	adafs_mutex_lock(&c->lock);
+	while (c->lru_first) {
+		struct extent *e = c->lru_first;
+		lru_remove_locked(c, e);
+		extent_free_locked(c, e);
+	}
+	adafs_mutex_unlock(&c->lock);
+	/* Files of handles that the kernel never released stay behind otherwise. */
+	for (unsigned i = 0; i < N_BUCKETS; i++) {
+		struct cache_file *next;
+		for (struct cache_file *f = c->bucket[i]; f; f = next) {
+			next = f->next;
+			if (!f->extents)
+				file_destroy(f);
+		}
+	}
+	adafs_mutex_clear(&c->lock);
+	free(c);
+}
+
+/* --- requests ------------------------------------------------------------------------------ */
+static void extent_done(void *arg, size_t len, const struct adafs_err *err);
+
+/* Send the requests of a chain of extents in state LOADING; no lock held. */
+static void start_chain(struct extent *chain)
+{
+	struct extent *next;
+	for (struct extent *e = chain; e; e = next) {
+		struct cache_file *f = e->file;
+		next = e->chain;
+		adafs_blob_get_start(f->client, f->container, f->blob, NULL, e->off, e->len, f->etag,
+				     e->buf, extent_done, e);
+	}
+}
+
+/* Extents that waited for memory and now have it: a chain to start. */
+static struct extent *take_queue_locked(struct cache *c)
+{
+	struct extent *chain = NULL, **tail = &chain;
+	while (c->queue && make_room_locked(c, c->queue->len, UINT64_MAX)) {
+		struct extent *e = c->queue;
+		if (!extent_map_locked(c, e))
+			break;
+		c->queue = e->chain;
+		if (!c->queue)
+			c->queue_tail = &c->queue;
+		e->chain = NULL;
+		*tail = e;
+		tail = &e->chain;
+	}
+	return chain;
+}
+
+/* --- replies ------------------------------------------------------------------------------- */
+static void gather_reply(struct gather *g)
+{
+	call_reply_data(g->call, g->buf, g->size, g->rc);
+	free(g->buf);
+	free(g);
+}
+
+/* What [off, off+size) and an extent have in common. */
+static size_t overlap(const struct extent *e, int64_t off, size_t size, int64_t *ret_from)
+{
+	int64_t from = off > e->off ? off : e->off;
+	int64_t end = off + (int64_t)size, e_end = e->off + (int64_t)e->len;
+	if (e_end < end)
+		end = e_end;
+	*ret_from = from;
+	return end > from ? (size_t)(end - from) : 0;
+}
+
+static void gather_copy(struct gather *g, const struct extent *e)
+{
+	int64_t from;
+	size_t n = overlap(e, g->off, g->size, &from);
+	memcpy(g->buf + (from - g->off), e->buf + (from - e->off), n);
+}
+
+/* Serve one waiter of a pinned (or failed) extent; no lock held but for the count of its gather. */
+static void serve_waiter(struct cache *c, struct extent *e, struct waiter *w, int rc)
+{
+	if (!w->gather) {
+		call_reply_data(w->call, rc ? NULL : e->buf + (w->off - e->off), w->size, rc);
+		free(w);
+		return;
+	}
+	struct gather *g = w->gather;
+	if (!rc)
+		gather_copy(g, e);
+	adafs_mutex_lock(&c->lock);
+	if (rc)
+		g->rc = rc;
+	bool last = --g->pending == 0;
+	adafs_mutex_unlock(&c->lock);
+	if (last)
+		gather_reply(g);
+	free(w);
+}
+
+static int load_error(const struct extent *e, size_t len, const struct adafs_err *err)
+{
+	int rc = err->rc;
+	if (!rc && len != e->len)
+		rc = -EIO;
+	/* Deleted is as gone as replaced for who has it open. */
+	if (rc == -ENOENT)
+		rc = -ESTALE;
+	if (rc && rc != -ECANCELED)
+		adafs_log(WARN, "fs", "read of '%s/%s' at %lld failed: %s", e->file->container,
+			  e->file->blob, (long long)e->off, err->rc ? err->msg : "fewer bytes than listed");
+	return rc;
+}
+
+/* On the loop thread. */
+static void extent_done(void *arg, size_t len, const struct adafs_err *err)
+{
+	struct extent *e = arg;
+	struct cache *c = e->file->cache;
+	int rc = load_error(e, len, err);
+	adafs_mutex_lock(&c->lock);
+	struct waiter *list = ADAFS_STEAL(e->waiters);
+	c->loading -= e->len;
+	e->state = READY;
+	e->ready_ms = adafs_clock_mono_ms();
+	e->pins = 1;
+	for (struct waiter *w = list; w; w = w->next)
+		e->consumed += w->size;
+	if (rc) {
+		/* Nobody may find it any more; it is freed with the last pin. */
+		extent_unlink_locked(e);
+		e->state = FAILED;
+		e->consumed = e->len;
+	}
+	adafs_mutex_unlock(&c->lock);
+	struct waiter *next;
+	for (struct waiter *w = list; w; w = next) {
+		next = w->next;
+		serve_waiter(c, e, w, rc);
+	}
+	adafs_mutex_lock(&c->lock);
+	unpin_locked(c, e);
+	struct extent *chain = take_queue_locked(c);
+	adafs_mutex_unlock(&c->lock);
+	start_chain(chain);
+}
+
+/* --- planning ------------------------------------------------------------------------------- */
+static int64_t min64(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Note a read; whether it goes on where the last one ended. */
+static bool seq_note(struct cache_seq *seq, int64_t off, int64_t end)
+{
+	bool near = seq->any ? off <= seq->next + SLACK && off + SLACK >= seq->next : off < SLACK / 4;
+	if (!seq->any)
+		seq->from_start = near;
+	else if (!near)
+		seq->from_start = false;
+	if (near) {
+		seq->streak += end - off;
+		seq->next = max64(seq->next, end);
+	} else {
+		seq->streak = end - off;
+		seq->next = end;
+	}
+	seq->any = true;
+	return near;
+}
+
+/* The extent that holds pos, or NULL; ret_free_end: how far from pos no extent is. */
+static struct extent *find_locked(const struct cache_file *f, int64_t pos, int64_t *ret_free_start,
+				  int64_t *ret_free_end)
+{
+	*ret_free_start = 0;
+	*ret_free_end = f->size;
+	for (struct extent *e = f->extents; e; e = e->next) {
+		if (e->off > pos) {
+			*ret_free_end = e->off;
+			return NULL;
+		}
+		if (e->off + (int64_t)e->len > pos)
+			return e;
+		*ret_free_start = e->off + (int64_t)e->len;
+	}
+	return NULL;
+}
+
+/* A new extent in state QUEUED that belongs to no list but its file's. */
+static struct extent *extent_add_locked(struct cache_file *f, int64_t off, int64_t end)
+{
+	struct extent *e = calloc(1, sizeof(*e));
+	if (!e)
+		return NULL;
+	*e = (struct extent){ .file = f, .off = off, .len = (size_t)(end - off), .state = QUEUED };
+	struct extent **p = &f->extents;
+	while (*p && (*p)->off < off)
+		p = &(*p)->next;
+	e->next = *p;
+	*p = e;
+	f->refs++;
+	return e;
+}
+
+/* Give it memory and chain it for start, or queue it. */
+static void extent_launch_locked(struct cache *c, struct extent *e, struct extent **chain)
+{
+	if (!c->queue && make_room_locked(c, e->len, UINT64_MAX) && extent_map_locked(c, e)) {
+		e->chain = *chain;
+		*chain = e;
+		return;
+	}
+	e->chain = NULL;
+	*c->queue_tail = e;
+	c->queue_tail = &e->chain;
+}
+
+/* Fetch for a read of [pos, end) of which pos is not there. */
+static struct extent *fetch_locked(struct cache_file *f, const struct cache_seq *seq, bool near,
+				   int64_t pos, int64_t end, int64_t free_start, int64_t free_end,
+				   struct extent **chain)
+{
+	struct cache *c = f->cache;
+	int64_t block = pos - pos % BLOCK, block_end = min64(block + BLOCK, f->size);
+	int64_t from = pos & ~INT64_C(4095), to = min64((end + 4095) & ~INT64_C(4095), block_end);
+	int64_t exact_from = max64(from, free_start), exact_to = min64(to, free_end);
+	if (near && (seq->from_start || seq->streak >= STREAK_FULL)) {
+		from = block;
+		to = block_end;
+	} else if (near) {
+		to = min64(block_end, max64(to, pos + seq->streak));
+	}
+	from = max64(from, free_start);
+	to = min64(to, free_end);
+	if (c->loading + (size_t)(to - from) > c->limit / 2) {
+		from = exact_from;
+		to = exact_to;
+	}
+	struct extent *e = extent_add_locked(f, from, to);
+	if (e)
+		extent_launch_locked(c, e, chain);
+	return e;
+}
+
+static void read_ahead_locked(struct cache_file *f, const struct cache_seq *seq, struct extent **chain)
+{
+	struct cache *c = f->cache;
+	uint64_t now = adafs_clock_mono_ms(), before_ms = now > OLD_MS ? now - OLD_MS : 0;
+	int64_t n = seq->streak / BLOCK + (seq->streak >= BLOCK / 4);
+	int64_t block = ((seq->next - 1) / BLOCK + 1) * BLOCK;
+	for (int64_t i = 0; i < min64(n, MAX_AHEAD) && block < f->size; i++, block += BLOCK) {
+		int64_t to = min64(block + BLOCK, f->size), free_start, free_end;
+		if (find_locked(f, block, &free_start, &free_end) || free_end < to)
+			continue;
+		if (c->queue || c->loading + (size_t)(to - block) > c->limit / 2 ||
+		    !make_room_locked(c, (size_t)(to - block), before_ms))
+			return;
+		struct extent *e = extent_add_locked(f, block, to);
+		if (!e)
+			return;
+		extent_launch_locked(c, e, chain);
+	}
+}
+
+/* Wait on an extent that is not ready. */
+static int add_waiter_locked(struct extent *e, struct gather *g, struct call *call, int64_t off,
+			     size_t size)
+{
+	struct waiter *w = malloc(sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	*w = (struct waiter){ .next = e->waiters, .gather = g, .call = call, .off = off, .size = size };
+	e->waiters = w;
+	if (g)
+		g->pending++;
+	return 0;
+}
+
+static struct gather *gather_new(struct call *call, int64_t off, size_t size)
+{
+	struct gather *g = calloc(1, sizeof(*g));
+	if (!g)
+		return NULL;
+	*g = (struct gather){ .call = call, .off = off, .size = size, .buf = malloc(size) };
+	if (!g->buf) {
+		free(g);
+		return NULL;
+	}
+	return g;
+}
+
+/* A read over several extents: what is ready is copied now, the rest when it comes. */
+static void gather_locked(struct cache_file *f, const struct cache_seq *seq, bool near,
+			  struct gather *g, struct extent **chain)
+{
+	int64_t end = g->off + (int64_t)g->size, free_start, free_end;
+	for (int64_t pos = g->off; pos < end && !g->rc;) {
+		struct extent *e = find_locked(f, pos, &free_start, &free_end);
+		if (!e)
+			e = fetch_locked(f, seq, near, pos, end, free_start, free_end, chain);
+		if (!e) {
+			g->rc = -ENOMEM;
+			return;
+		}
+		int64_t from;
+		size_t n = overlap(e, g->off, g->size, &from);
+		if (e->state == READY) {
+			gather_copy(g, e);
+			e->consumed += n;
+		} else {
+			g->rc = add_waiter_locked(e, g, g->call, from, n);
+		}
+		pos = e->off + (int64_t)e->len;
+	}
+}
+
+/* All is in one extent that is there: the reply is made from its memory. */
+static void reply_ready(struct cache *c, struct extent *e, struct call *call, int64_t off, size_t size)
+{
+	call_reply_data(call, e->buf + (off - e->off), size, 0);
+	adafs_mutex_lock(&c->lock);
+	e->consumed += size;
+	unpin_locked(c, e);
+	struct extent *chain = take_queue_locked(c);
+	adafs_mutex_unlock(&c->lock);
+	start_chain(chain);
+}
+
+int cache_read(struct cache_file *f, struct cache_seq *seq, struct call *call, size_t size, off_t off)
+{
+	if (off >= f->size || !size)
+		return 0;
+	if ((int64_t)size > f->size - off)
+		size = (size_t)(f->size - off);
+	struct cache *c = f->cache;
+	struct extent *chain = NULL, *ready = NULL;
+	struct gather *g = NULL;
+	int64_t end = off + (int64_t)size, free_start, free_end;
+	int rc = -EINPROGRESS;
+
+	adafs_mutex_lock(&c->lock);
+	bool near = seq_note(seq, off, end);
+	struct extent *e = find_locked(f, off, &free_start, &free_end);
+	if (!e)
+		e = fetch_locked(f, seq, near, off, end, free_start, free_end, &chain);
+	bool whole = e && e->off + (int64_t)e->len >= end;
+	if (!e) {
+		rc = -ENOMEM;
+	} else if (whole && e->state == READY) {
+		ready = e;
+		pin_locked(c, e);
+	} else if (whole) {
+		if (add_waiter_locked(e, NULL, call, off, size))
+			rc = -ENOMEM;
+	} else if ((g = gather_new(call, off, size))) {
+		g->pending = 1; /* this function's own: nobody replies before it is done */
+		gather_locked(f, seq, near, g, &chain);
+	} else {
+		rc = -ENOMEM;
+	}
+	if (near)
+		read_ahead_locked(f, seq, &chain);
+	bool complete = g && --g->pending == 0;
+	adafs_mutex_unlock(&c->lock);
+
+	/* The chain first: a reply may take long, and the call is gone after it. */
+	start_chain(chain);
+	if (ready)
+		reply_ready(c, ready, call, off, size);
+	else if (complete)
+		gather_reply(g);
+	return rc;
+}

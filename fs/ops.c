@@ -1,0 +1,563 @@
+/*
+ * ops.c - the low-level callbacks. run_x() asks the kind of the node and returns a code; reply_x()
+ * answers a success; op_x() only collects arguments. Directories are in opdir.c.
+ */
+#include "fs/ops.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "batch/base/log.h"
+#include "fs/op.h"
+
+#define MAX_XATTR (64 * 1024)
+
+/* --- caps ------------------------------------------------------------------------------ */
+static void want(struct fuse_conn_info *conn, unsigned cap, bool on)
+{
+	if (on && (conn->capable & cap))
+		conn->want |= cap;
+	else if (!on)
+		conn->want &= ~cap;
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	(void)userdata;
+	/* It makes the kernel ignore the server's size and time, and moves errors past close. */
+	want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
+	/* A version is a nodeid of its own; mtime says nothing about the page cache. */
+	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false);
+	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
+	want(conn, FUSE_CAP_SPLICE_READ, false);
+	want(conn, FUSE_CAP_SPLICE_WRITE, false);
+	want(conn, FUSE_CAP_SPLICE_MOVE, false);
+	want(conn, FUSE_CAP_ASYNC_READ, true);
+	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
+	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
+	want(conn, FUSE_CAP_READDIRPLUS, true);
+	want(conn, FUSE_CAP_READDIRPLUS_AUTO, true);
+	/* Locks stay in the kernel: one client's processes see each other's, as on any local disk. */
+	want(conn, FUSE_CAP_POSIX_LOCKS, false);
+	want(conn, FUSE_CAP_FLOCK_LOCKS, false);
+	conn->max_write = 1024 * 1024;
+	/* With the default of 12 a few hung readers stop the reads of healthy files. */
+	conn->max_background = 1024;
+	conn->congestion_threshold = 768;
+}
+
+static int missing_mutation(const struct node *n)
+{
+	return n->ops->readonly_errno ? -n->ops->readonly_errno : -EPERM;
+}
+
+/* --- entries --------------------------------------------------------------------------- */
+static void reply_entry(struct op *op)
+{
+	struct fuse_entry_param e;
+	op_entry(&op->child, &e);
+	node_lookup(op->child.node);
+	if (fuse_reply_entry(op->req, &e) < 0)
+		node_forget(op->child.node, 1);
+}
+
+static int run_lookup(struct op *op)
+{
+	if (!op->node->ops->lookup)
+		return -ENOTDIR;
+	return op->node->ops->lookup(&op->call, op->node, op->name, &op->child);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	static const struct op_kind kind = { "lookup", .run = run_lookup, .reply = reply_entry };
+	struct op *op = op_new(req, &kind, op_node(req, parent));
+	if (!op)
+		return;
+	op->name = name;
+	op_start(op);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+	node_forget(op_node(req, ino), count);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		node_forget(op_node(req, forgets[i].ino), forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static int run_mkdir(struct op *op)
+{
+	if (!op->node->ops->mkdir)
+		return missing_mutation(op->node);
+	return op->node->ops->mkdir(&op->call, op->node, op->name, op->mode, &op->child);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	static const struct op_kind kind = { "mkdir", .run = run_mkdir, .reply = reply_entry };
+	struct op *op = op_new(req, &kind, op_node(req, parent));
+	if (!op)
+		return;
+	op->name = name;
+	op->mode = mode;
+	op_start(op);
+}
+
+static void reply_ok(struct op *op)
+{
+	fuse_reply_err(op->req, 0);
+}
+
+static int run_unlink(struct op *op)
+{
+	if (!op->node->ops->unlink)
+		return missing_mutation(op->node);
+	return op->node->ops->unlink(&op->call, op->node, op->name);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	static const struct op_kind kind = { "unlink", .run = run_unlink, .reply = reply_ok };
+	struct op *op = op_new(req, &kind, op_node(req, parent));
+	if (!op)
+		return;
+	op->name = name;
+	op_start(op);
+}
+
+static int run_rmdir(struct op *op)
+{
+	if (!op->node->ops->rmdir)
+		return missing_mutation(op->node);
+	return op->node->ops->rmdir(&op->call, op->node, op->name);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	static const struct op_kind kind = { "rmdir", .run = run_rmdir, .reply = reply_ok };
+	struct op *op = op_new(req, &kind, op_node(req, parent));
+	if (!op)
+		return;
+	op->name = name;
+	op_start(op);
+}
+
+static int run_rename(struct op *op)
+{
+	if (!op->node->ops->rename)
+		return missing_mutation(op->node);
+	/* The kernel swaps two names (RENAME_EXCHANGE) or leaves a whiteout: no blob service can. */
+	if (op->flags & ~(unsigned)RENAME_NOREPLACE)
+		return -EINVAL;
+	return op->node->ops->rename(&op->call, op->node, op->name, op->node2, op->name2, op->flags);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+		      const char *newname, unsigned flags)
+{
+	static const struct op_kind kind = { "rename", .run = run_rename, .reply = reply_ok };
+	struct op *op = op_new(req, &kind, op_node(req, parent));
+	if (!op)
+		return;
+	op->node2 = node_ref(op_node(req, newparent));
+	op->name = name;
+	op->name2 = newname;
+	op->flags = flags;
+	op_start(op);
+}
+
+static void refuse_link(fuse_req_t req)
+{
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+	(void)link;
+	(void)parent;
+	(void)name;
+	refuse_link(req);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
+{
+	(void)ino;
+	(void)newparent;
+	(void)newname;
+	refuse_link(req);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	(void)parent;
+	(void)name;
+	(void)mode;
+	(void)rdev;
+	refuse_link(req);
+}
+
+/* --- attributes ------------------------------------------------------------------------ */
+static void reply_attr(struct op *op)
+{
+	fuse_reply_attr(op->req, &op->st, op->timeout_s);
+}
+
+static int run_getattr(struct op *op)
+{
+	if (!op->node->ops->getattr)
+		return -ENOSYS;
+	return op->node->ops->getattr(&op->call, op->node, op->handle, &op->st, &op->timeout_s);
+}
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return fi && fi->fh ? handle_ref((struct handle *)(uintptr_t)fi->fh) : NULL;
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "getattr", .run = run_getattr, .reply = reply_attr };
+	struct node *n = op_node(req, ino);
+	struct op *op = op_new(req, &kind, n);
+	if (!op)
+		return;
+	/* A directory's fi is one of opdir.c's. libfuse 3.14 passes none for GETATTR of one. */
+	op->handle = n->ops->list ? NULL : handle_of(fi);
+	op_start(op);
+}
+
+static int run_setattr(struct op *op)
+{
+	struct stat ret;
+	if (!op->node->ops->setattr)
+		return missing_mutation(op->node);
+	int rc = op->node->ops->setattr(&op->call, op->node, op->handle, &op->st, op->to_set, &ret);
+	if (!rc)
+		op->st = ret;
+	return rc;
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		       struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "setattr", .run = run_setattr, .reply = reply_attr };
+	struct node *n = op_node(req, ino);
+	struct op *op = op_new(req, &kind, n);
+	if (!op)
+		return;
+	op->handle = n->ops->list ? NULL : handle_of(fi);
+	op->st = *attr;
+	op->to_set = to_set;
+	op_start(op);
+}
+
+static void reply_readlink(struct op *op)
+{
+	fuse_reply_readlink(op->req, adafs_buf_str(&op->buf));
+}
+
+static int run_readlink(struct op *op)
+{
+	if (!op->node->ops->readlink)
+		return -EINVAL;
+	adafs_buf_init(&op->buf, PATH_MAX);
+	return op->node->ops->readlink(&op->call, op->node, &op->buf);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	static const struct op_kind kind = { "readlink", .run = run_readlink, .reply = reply_readlink };
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (op)
+		op_start(op);
+}
+
+static void reply_statfs(struct op *op)
+{
+	fuse_reply_statfs(op->req, &op->vfs);
+}
+
+/* A node without an own answer gets the root's. */
+static int run_statfs(struct op *op)
+{
+	struct node *n = op->node->ops->statfs ? op->node : op->call.fs->root;
+	return n->ops->statfs ? n->ops->statfs(&op->call, n, &op->vfs) : -ENOSYS;
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	static const struct op_kind kind = { "statfs", .run = run_statfs, .reply = reply_statfs };
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (op)
+		op_start(op);
+}
+
+/* --- extended attributes --------------------------------------------------------------- */
+static void reply_xattr(struct op *op)
+{
+	if (op->size == 0)
+		fuse_reply_xattr(op->req, op->buf.len);
+	else if (op->buf.len > op->size)
+		fuse_reply_err(op->req, ERANGE);
+	else
+		fuse_reply_buf(op->req, op->buf.data, op->buf.len);
+}
+
+static int run_getxattr(struct op *op)
+{
+	if (!op->node->ops->getxattr)
+		return -ENODATA;
+	adafs_buf_clear(&op->buf);
+	adafs_buf_init(&op->buf, MAX_XATTR);
+	return op->node->ops->getxattr(&op->call, op->node, op->name, &op->buf);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	static const struct op_kind kind = { "getxattr", .run = run_getxattr, .reply = reply_xattr };
+	/* ENODATA would make `ls -l` ask twice for every entry; after this answer it stops. */
+	if (strncmp(name, "user.", 5)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->name = name;
+	op->size = size;
+	op_start(op);
+}
+
+static int run_listxattr(struct op *op)
+{
+	if (!op->node->ops->listxattr)
+		return 0;
+	adafs_buf_clear(&op->buf);
+	adafs_buf_init(&op->buf, MAX_XATTR);
+	return op->node->ops->listxattr(&op->call, op->node, &op->buf);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	static const struct op_kind kind = { "listxattr", .run = run_listxattr, .reply = reply_xattr };
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->size = size;
+	op_start(op);
+}
+
+/* --- files ----------------------------------------------------------------------------- */
+/* The kernel knows the handle from here on; it ends with RELEASE. */
+static void publish_handle(struct op *op)
+{
+	op->opened->node = node_ref(op->child.node ? op->child.node : op->node);
+	op->opened->refs = 1;
+	op->fi.fh = (uint64_t)(uintptr_t)op->opened;
+}
+
+static void drop_handle(struct op *op)
+{
+	publish_handle(op);
+	handle_unref(op->call.fs, ADAFS_STEAL(op->opened));
+}
+
+static void reply_open(struct op *op)
+{
+	publish_handle(op);
+	if (fuse_reply_open(op->req, &op->fi) < 0)
+		handle_unref(op->call.fs, op->opened);
+}
+
+static int run_open(struct op *op)
+{
+	if (!op->node->ops->open)
+		return op->node->ops->list ? -EISDIR : -EACCES;
+	return op->node->ops->open(&op->call, op->node, &op->fi, &op->opened);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "open", .run = run_open, .reply = reply_open,
+					     .drop = drop_handle };
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->fi = *fi;
+	op_start(op);
+}
+
+static void reply_create(struct op *op)
+{
+	struct fuse_entry_param e;
+	op_entry(&op->child, &e);
+	node_lookup(op->child.node);
+	publish_handle(op);
+	if (fuse_reply_create(op->req, &e, &op->fi) < 0) {
+		node_forget(op->child.node, 1);
+		handle_unref(op->call.fs, op->opened);
+	}
+}
+
+static int run_create(struct op *op)
+{
+	if (!op->node->ops->create)
+		return missing_mutation(op->node);
+	return op->node->ops->create(&op->call, op->node, op->name, op->mode, &op->fi, &op->child,
+				     &op->opened);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "create", .run = run_create, .reply = reply_create,
+					     .drop = drop_handle };
+	struct op *op = op_new(req, &kind, op_node(req, parent));
+	if (!op)
+		return;
+	op->name = name;
+	op->mode = mode;
+	op->fi = *fi;
+	op_start(op);
+}
+
+static void reply_read(struct op *op)
+{
+	fuse_reply_buf(op->req, op->buf.data, op->buf.len);
+}
+
+static int run_read(struct op *op)
+{
+	if (!op->handle->ops->read)
+		return -EBADF;
+	adafs_buf_clear(&op->buf);
+	adafs_buf_init(&op->buf, op->size);
+	return op->handle->ops->read(&op->call, op->handle, op->size, op->off, &op->buf);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "read", .run = run_read, .reply = reply_read,
+					     .asynchronous = true };
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->handle = handle_of(fi);
+	op->size = size;
+	op->off = off;
+	op_start(op);
+}
+
+static void reply_write(struct op *op)
+{
+	fuse_reply_write(op->req, op->size);
+}
+
+static int run_write(struct op *op)
+{
+	if (!op->handle->ops->write)
+		return -EBADF;
+	return op->handle->ops->write(&op->call, op->handle, op->data, op->size, op->off);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+		     struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "write", .run = run_write, .reply = reply_write };
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->handle = handle_of(fi);
+	op->data = data;
+	op->size = size;
+	op->off = off;
+	op_start(op);
+}
+
+static int run_flush(struct op *op)
+{
+	return op->handle->ops->flush ? op->handle->ops->flush(&op->call, op->handle) : 0;
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "flush", .run = run_flush, .reply = reply_ok,
+					     .is_flush = true };
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->handle = handle_of(fi);
+	op_start(op);
+}
+
+static int run_fsync(struct op *op)
+{
+	return op->handle->ops->fsync ? op->handle->ops->fsync(&op->call, op->handle) : 0;
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "fsync", .run = run_fsync, .reply = reply_ok };
+	(void)datasync;
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->handle = handle_of(fi);
+	op_start(op);
+}
+
+/* Every mutation of a directory is durable when it returns. */
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)datasync;
+	(void)fi;
+	fuse_reply_err(req, 0);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	handle_unref(fuse_req_userdata(req), (struct handle *)(uintptr_t)fi->fh);
+	fuse_reply_err(req, 0);
+}
+
+const struct fuse_lowlevel_ops fs_ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.symlink = op_symlink,
+	.rename = op_rename,
+	.link = op_link,
+	.open = op_open,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.release = op_release,
+	.fsync = op_fsync,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.releasedir = op_releasedir,
+	.fsyncdir = op_fsyncdir,
+	.statfs = op_statfs,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+	.create = op_create,
+};

@@ -1,0 +1,71 @@
+/*
+ * fs/spool.h - the bytes of a file that is being written: a local file without a name, what it takes of the
+ * disk, and which of its blocks the service already has.
+ */
+#ifndef ADAFS_FS_SPOOL_H
+#define ADAFS_FS_SPOOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "batch/base/digest.h"
+#include "batch/base/err.h"
+
+/* --- the space that all spools share ------------------------------------------------------ */
+struct spool_space;
+/* NULL: out of memory. */
+struct spool_space *spool_space_new(uint64_t limit);
+void spool_space_free(struct spool_space *s);
+void spool_space_usage(const struct spool_space *s, uint64_t *ret_limit, uint64_t *ret_used);
+
+/* --- one file ----------------------------------------------------------------------------- */
+#define SPOOL_MAX_BLOCKS 50000
+#define SPOOL_BLOCK_ID_LEN 32 /* "adafs", 16 digits of the upload, 8 of the index, NUL */
+
+enum spool_state {
+	SPOOL_DIRTY, /* the service does not have it as it is now */
+	SPOOL_SENDING,
+	SPOOL_SENT,
+};
+
+struct spool;
+/*
+ * An empty spool in dir. *ret is owned. hashed: its SHA-256 will be asked for. Not for two threads at once: the owner's lock guards it; only
+ * the descriptor may be read meanwhile.
+ */
+int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, bool hashed,
+	      struct spool **ret, struct adafs_err *reterr);
+void spool_free(struct spool *s);
+int spool_fd(const struct spool *s);
+int64_t spool_size(const struct spool *s);
+/* Write all of it. -ENOSPC: no space is left for spools; -EFBIG: more than 50,000 blocks; or the disk's errno. */
+int spool_write(struct spool *s, const void *data, size_t len, int64_t off);
+/* Read at most len bytes; fewer at the end. The number, or negative errno. */
+ssize_t spool_read(const struct spool *s, void *data, size_t len, int64_t off);
+int spool_truncate(struct spool *s, int64_t size);
+/*
+ * Make room for content that is written to the descriptor past this interface (a download of the old version), and give the file that
+ * size. -ENOSPC, -EFBIG.
+ */
+int spool_fill_begin(struct spool *s, int64_t size);
+/* SHA-256 of the whole content in hexadecimal; reads the file if it was not written in order. */
+int spool_sha256(struct spool *s, char ret[ADAFS_SHA256_HEX_LEN]);
+
+/* --- blocks ------------------------------------------------------------------------------- */
+size_t spool_n_blocks(const struct spool *s);
+/* Bytes of a block: block_size but for the last. */
+size_t spool_block_len(const struct spool *s, size_t i);
+enum spool_state spool_block_state(const struct spool *s, size_t i);
+/* The first block at or after `from` that is to be sent; spool_n_blocks: none. */
+size_t spool_next_dirty(const struct spool *s, size_t from);
+/* Mark as being sent. A write to it meanwhile makes it dirty again. */
+void spool_send_begin(struct spool *s, size_t i);
+void spool_send_end(struct spool *s, size_t i, bool sent);
+/* Blocks in state SENDING. */
+unsigned spool_n_sending(const struct spool *s);
+/* All blocks are to be sent again under new ids: the blob's name changed, or the service lost them. */
+void spool_restart(struct spool *s);
+void spool_block_id(const struct spool *s, size_t i, char ret[SPOOL_BLOCK_ID_LEN]);
+
+#endif
