@@ -5,7 +5,7 @@ The light of the post-event image is fitted to that of the pre-event image on th
 buildings, then every roof pixel is compared: a pixel is changed if colour or texture around it
 differ by more than noise and light explain. The share of changed pixels decides:
 
-    no-damage    less than an eighth       damaged    up to two thirds       destroyed    more
+    no-damage    less than 15%      damaged    up to 74%      destroyed    more
 
 The score (0..1) is the distance from the nearest border between classes: 0.5 on it, towards 1 away
 from it. Where the post-event image holds no data a building is `unassessed`, without a score.
@@ -17,7 +17,11 @@ import numpy as np
 from osgeo import gdal, ogr, osr
 from pair import Pair
 
-SOME, MOST = 0.125, 0.67        # shares of changed roof that part the classes
+SOME, MOST = 0.15, 0.74        # shares of changed roof that part the classes
+COLOUR = (5, 0.05)              # a changed pixel differs by more than this: grey levels, and share of the roof's level
+ROUGH = (2.5, 0.025)             # the same for the deviation around it
+WINDOW = 5                      # pixels around, over which colour and deviation are taken
+CLOSE = 3                       # gaps of up to twice this many pixels between changed ones count as changed
 CELL = 512                      # buildings are read together in cells of this many pixels
 
 
@@ -89,16 +93,18 @@ class Change:
             inner = mask
         pre, post = (img[(slice(None), *box)] for img in (self.pre, self.post))
         d = post - pre
-        # A roof may be a little lighter or darker as a whole (wet, another angle): not a change.
         level = float(np.median(pre[:, inner]))
-        whole = np.clip(np.median(d[:, inner], axis=1), -0.1 * level - 4, 0.1 * level + 4)
-        d = d - whole[:, None, None]
-        colour = self.nd.uniform_filter(np.sqrt((d ** 2).mean(axis=0)), 3)
         rough = self.roughness(post, mask) - self.roughness(pre, mask)
-        changed = (colour > 9 + 0.09 * level) | (rough > 5 + 0.04 * level)
-        changed = self.nd.binary_opening(changed & inner, iterations=1)
-        changed = self.nd.binary_closing(np.pad(changed, 3), iterations=3)[3:-3, 3:-3] & inner
-        return np.count_nonzero(changed) / max(1, np.count_nonzero(inner))
+        # A roof may be a little lighter or darker as a whole (wet, another angle): that is no change.
+        whole = np.clip(np.median(d[:, inner], axis=1), -0.1 * level - 4, 0.1 * level + 4)
+        return min(self.changed(d - offset[:, None, None], rough, level, inner) for offset in (whole, 0 * whole))
+
+    def changed(self, d, rough, level, inner):
+        colour = np.sqrt(self.nd.uniform_filter((d ** 2).mean(axis=0), WINDOW))
+        found = (colour > COLOUR[0] + COLOUR[1] * level) | (rough > ROUGH[0] + ROUGH[1] * level)
+        found = self.nd.binary_opening(found & inner)
+        found = self.nd.binary_closing(np.pad(found, CLOSE), iterations=CLOSE)[CLOSE:-CLOSE, CLOSE:-CLOSE] & inner
+        return np.count_nonzero(found) / max(1, np.count_nonzero(inner))
 
     def roughness(self, img, mask):
         """Deviation of brightness around each pixel, of roof pixels only."""

@@ -16,19 +16,34 @@ import numpy as np
 from osgeo import gdal
 
 MIN_AREA_M2, MAX_AREA_M2 = 20.0, 8000.0
-GREEN = 0.055           # excess green above which a pixel is vegetation
+GREEN = 0.07            # excess green above which a pixel is vegetation, where the tile does not tell
 SHADE = 0.60            # share of the tile's median brightness below which a pixel lies in shadow
 STRONG_EDGE = 9.0       # grey levels a pixel
 MIN_FILL = 0.66         # least share of its smallest rectangle that a building fills; an L has 0.7
 MAX_ASPECT = 5.5
 MAX_HOLES = 0.15        # holes that are filled, as a share of the piece
 ACCEPT = 0.5            # least confidence
+LEAST_SHADE = 0.35      # share of the strip behind a building that its shadow takes
+DIRECTIONS = np.radians(np.arange(0, 360, 22.5))
 ANGLES = np.radians(np.arange(0, 90, 3))
 
 
 def disc(radius):
     y, x = np.mgrid[-int(radius):int(radius) + 1, -int(radius):int(radius) + 1]
     return x * x + y * y <= radius * radius + 0.5
+
+
+def least_green(green, ndimage):
+    """Excess green that parts vegetation from the rest: the valley above the peak of grey surfaces."""
+    step = 0.005
+    count, edges = np.histogram(green, np.arange(-0.1, 0.3, step))
+    count = ndimage.gaussian_filter1d(count.astype(float), 2)
+    low, high = (int((v + 0.1) / step) for v in (-0.05, 0.06))
+    peak = low + int(np.argmax(count[low:high]))
+    valley = count[peak + round(0.05 / step):peak + round(0.1 / step)]
+    if count[peak] < 0.002 * green.size or valley.min() > 0.5 * count[peak]:
+        return GREEN
+    return float(edges[peak + round(0.05 / step) + int(np.argmin(valley))])
 
 
 class Tile:
@@ -45,13 +60,14 @@ class Tile:
         middle = float(np.median(bright[valid])) if valid.any() else 0.0
         self.shadow = valid & (bright < SHADE * middle)
         self.valid = valid
-        self.open = valid & ~self.shadow & (green < GREEN)
+        self.open = valid & ~self.shadow & (green < least_green(green[valid], ndimage))
         self.edge = np.zeros(bright.shape, np.float32)
         for p in smooth:
             gy, gx = (ndimage.gaussian_filter1d(p, 0.7, axis=k, order=1) for k in (0, 1))
             np.maximum(self.edge, np.hypot(gx, gy), out=self.edge)
         r = max(1.0, 1.55 / pixel_m)
         self.open = ndimage.binary_opening(self.open, disc(r))
+        self.away = None        # where shadows fall
 
     def pieces(self, mask):
         """Label image of the mask, and (number, box, pixels) of each piece large enough for a building."""
@@ -86,21 +102,54 @@ class Tile:
             return 0.0
         grown, ring = self.surround(box, piece)
         sharp = float((self.edge[grown][ring] > 0.6 * STRONG_EDGE).mean())
-        shade = float(self.shadow[grown][ring].mean())
-        return float(np.clip(0.05 + (fill - MIN_FILL) + 0.45 * sharp + 1.2 * min(shade, 0.25), 0, 1))
+        conf = 0.1 + (fill - MIN_FILL) + 0.5 * sharp
+        if self.away is not None:
+            shade = self.shade(box, piece, self.away)
+            conf = (conf + 0.25 * shade) * np.clip(shade / LEAST_SHADE, 0.4, 1)
+        return float(np.clip(conf, 0, 1))
+
+    def shade(self, box, piece, way):
+        """Share of shadow in the strip beside the piece that lies away from the sun, less that on the sunny side."""
+        reach = max(2, round(1.5 / self.px))
+        dy, dx = (round(reach * f(way)) for f in (np.sin, np.cos))
+        grown, _ = self.surround(box, piece, reach)
+        wide = self.widen(box, piece, grown)
+        dark, known = self.shadow[grown], self.valid[grown]
+        share = []
+        for k in (1, -1):
+            strip = np.roll(wide, (k * dy, k * dx), (0, 1)) & ~wide & known
+            share.append(dark[strip].mean() if strip.any() else 0.5)
+        return float(share[0] - 0.5 * share[1])
+
+    def shadow_direction(self, labels, pieces):
+        """Where shadows fall, as an angle, from the pieces most like a building; None if there is no clear way."""
+        total = np.zeros(len(DIRECTIONS))
+        count = 0
+        for k, box, _ in pieces:
+            piece = self.fill(labels[box] == k)
+            if count < 300 and self.confidence(box, piece) >= 0.65:
+                total += [self.shade(box, piece, way) for way in DIRECTIONS]
+                count += 1
+        best = int(np.argmax(total))
+        return float(DIRECTIONS[best]) if count and total[best] >= 0.3 * count else None
 
     def surround(self, box, piece, reach=2):
         """A larger box and, in it, the pixels within `reach` of the piece's outline, outside of it."""
         (r, c), (h, w) = box, self.open.shape
         grown = (slice(max(0, r.start - reach), min(h, r.stop + reach)),
                  slice(max(0, c.start - reach), min(w, c.stop + reach)))
-        wide = np.pad(piece, ((r.start - grown[0].start, grown[0].stop - r.stop),
-                              (c.start - grown[1].start, grown[1].stop - c.stop)))
+        wide = self.widen(box, piece, grown)
         return grown, self.nd.binary_dilation(wide, iterations=reach) & ~wide
+
+    @staticmethod
+    def widen(box, piece, grown):
+        """The piece in a larger box."""
+        return np.pad(piece, [(b.start - g.start, g.stop - b.stop) for b, g in zip(box, grown)])
 
     def buildings(self):
         """(box, piece, confidence) of each building."""
         labels, pieces = self.pieces(self.open)
+        self.away = self.shadow_direction(labels, pieces)
         rest = np.zeros(self.open.shape, bool)
         for k, box, _ in pieces:
             part = labels[box] == k
@@ -132,10 +181,7 @@ class Tile:
 
     def regrow(self, box, piece, rest):
         grown, ring = self.surround(box, piece)
-        wide = np.zeros(ring.shape, bool)
-        wide[box[0].start - grown[0].start:box[0].stop - grown[0].start,
-             box[1].start - grown[1].start:box[1].stop - grown[1].start] = piece
-        return grown, self.fill(wide | (ring & rest[grown]))
+        return grown, self.fill(self.widen(box, piece, grown) | (ring & rest[grown]))
 
     def pairs(self, labels, found):
         """(confidence, one, other) of neighbouring parts taken together."""
