@@ -1,0 +1,231 @@
+/*
+ * fs/tree/events.c - two views of blobs shown as one directory. The kernel knows the directory R; what it
+ * asks of R goes to the view of all events when it is about a directory, and to the view of the event
+ * `default` when it is about a file. Both views are nodes below R that the kernel never sees.
+ */
+#include "fs/tree/events.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fs/tree/synth.h"
+
+/* The data of R, which stays for the life of the mount: policies are borrowed for as long. */
+struct events {
+	struct events_view all, files;
+	struct blobdir_policy all_policy, files_policy;
+};
+
+static const struct node_ops events_ops;
+
+char *events_blob(const struct events_view *v, const char *path)
+{
+	return adafs_fmt("%s%s", v->prefix, path);
+}
+
+static void node_unrefp(struct node **n)
+{
+	if (*n)
+		node_unref(*n);
+}
+#define NODE_REF ADAFS_CLEANUP(node_unrefp) struct node
+
+static struct node *all_view(struct node *dir)
+{
+	const struct events *e = dir->data;
+
+	return blobdir_root(dir->fs, dir, "/events", dir->fs->container, e->all.prefix, &e->all_policy);
+}
+
+static struct node *files_view(struct node *dir)
+{
+	const struct events *e = dir->data;
+
+	return blobdir_root(dir->fs, dir, "/files", dir->fs->container, e->files.prefix,
+			    &e->files_policy);
+}
+
+/* A child of one of both views if it is a directory, or is none, as wanted. */
+static int lookup_type(struct call *c, struct node *view, const char *name, bool want_dir,
+		       struct child *ret)
+{
+	struct child child;
+	int rc = view->ops->lookup(c, view, name, &child);
+
+	if (rc < 0)
+		return rc;
+	if (S_ISDIR(child.st.st_mode) != want_dir) {
+		node_unref(child.node);
+		return -ENOENT;
+	}
+	*ret = child;
+	return 0;
+}
+
+static int events_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+{
+	NODE_REF *all = all_view(dir), *files = files_view(dir);
+
+	if (!all || !files)
+		return -ENOMEM;
+	int rc = lookup_type(c, files, name, false, ret);
+	return rc == -ENOENT ? lookup_type(c, all, name, true, ret) : rc;
+}
+
+/* Move the items of a listing that are (or are not) directories; `skip` is left out. */
+static int take_items(struct dirlist *from, bool want_dir, const char *skip, struct dirlist *to)
+{
+	for (size_t i = 0; i < from->n; i++) {
+		struct dirent_item *item = &from->item[i];
+		if (S_ISDIR(item->mode) != want_dir || (skip && strcmp(item->name, skip) == 0))
+			continue;
+		int rc = dirlist_add(to, item->name, item->ino, item->mode, NULL);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int events_list(struct call *c, struct node *dir, struct dirlist *ret)
+{
+	ADAFS_CLEANUP(dirlist_clear) struct dirlist dirs = { 0 }, files = { 0 };
+	NODE_REF *all = all_view(dir), *own = files_view(dir);
+
+	if (!all || !own)
+		return -ENOMEM;
+	int rc = all->ops->list(c, all, &dirs);
+	if (rc == 0)
+		rc = own->ops->list(c, own, &files);
+	if (rc < 0)
+		return rc;
+	/* `default` is only worth a line when it has directories, which are nowhere else. */
+	bool nested = false;
+	for (size_t i = 0; i < files.n; i++)
+		nested = nested || S_ISDIR(files.item[i].mode);
+	rc = take_items(&dirs, true, nested ? NULL : EVENT_DEFAULT, ret);
+	return rc < 0 ? rc : take_items(&files, false, NULL, ret);
+}
+
+static int events_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
+			  double *ret_timeout_s)
+{
+	(void)c;
+	(void)h;
+	node_stat(n, S_IFDIR | 0755, 0, n->fs->mounted, ret);
+	*ret_timeout_s = n->fs->options->attr_timeout_s;
+	return 0;
+}
+
+static int events_create(struct call *c, struct node *dir, const char *name, mode_t mode,
+			 struct fuse_file_info *fi, struct child *ret, struct handle **ret_handle)
+{
+	NODE_REF *files = files_view(dir);
+
+	return files ? files->ops->create(c, files, name, mode, fi, ret, ret_handle) : -ENOMEM;
+}
+
+static int events_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode,
+			struct child *ret)
+{
+	NODE_REF *all = all_view(dir);
+
+	return all ? all->ops->mkdir(c, all, name, mode, ret) : -ENOMEM;
+}
+
+static int events_unlink(struct call *c, struct node *dir, const char *name)
+{
+	NODE_REF *files = files_view(dir);
+
+	return files ? files->ops->unlink(c, files, name) : -ENOMEM;
+}
+
+static int events_rmdir(struct call *c, struct node *dir, const char *name)
+{
+	NODE_REF *all = all_view(dir);
+
+	return all ? all->ops->rmdir(c, all, name) : -ENOMEM;
+}
+
+/* The view that a name of dir is in: dir itself unless it is a directory of events. NULL with errno. */
+static struct node *view_of_name(struct call *c, struct node *dir, const char *name)
+{
+	struct child child;
+
+	if (dir->ops != &events_ops)
+		return node_ref(dir);
+	int rc = events_lookup(c, dir, name, &child);
+	if (rc < 0) {
+		errno = -rc;
+		return NULL;
+	}
+	bool is_dir = S_ISDIR(child.st.st_mode);
+	node_unref(child.node);
+	errno = ENOMEM;
+	return is_dir ? all_view(dir) : files_view(dir);
+}
+
+static int events_rename(struct call *c, struct node *dir, const char *name, struct node *newdir,
+			 const char *newname, unsigned flags)
+{
+	NODE_REF *from = view_of_name(c, dir, name);
+
+	if (!from)
+		return -errno;
+	return from->ops->rename(c, from, name, newdir == dir ? from : newdir, newname, flags);
+}
+
+static struct node *events_rename_target(struct call *c, struct node *newdir, struct node *dir,
+					 const char *name)
+{
+	struct child child;
+	int rc = dir->ops->lookup(c, dir, name, &child);
+
+	if (rc < 0) {
+		errno = -rc;
+		return NULL;
+	}
+	bool is_dir = S_ISDIR(child.st.st_mode);
+	node_unref(child.node);
+	errno = ENOMEM;
+	return is_dir ? all_view(newdir) : files_view(newdir);
+}
+
+static void events_free(void *data)
+{
+	free(data);
+}
+
+static const struct node_ops events_ops = {
+	.kind = "events",
+	.readonly_errno = EROFS,
+	.lookup = events_lookup,
+	.list = events_list,
+	.getattr = events_getattr,
+	.create = events_create,
+	.mkdir = events_mkdir,
+	.unlink = events_unlink,
+	.rmdir = events_rmdir,
+	.rename = events_rename,
+	.rename_target = events_rename_target,
+	.free_data = events_free,
+};
+
+struct node *events_root(struct fs *fs, struct node *root, const char *name, const char *prefix,
+			 const char *default_prefix, const struct blobdir_policy *policy)
+{
+	struct events *e = calloc(1, sizeof(*e));
+	char identity[64];
+
+	if (!e)
+		return NULL;
+	e->all = (struct events_view){ .fs = fs, .prefix = prefix };
+	e->files = (struct events_view){ .fs = fs, .prefix = default_prefix };
+	e->all_policy = *policy;
+	e->all_policy.arg = &e->all;
+	e->files_policy = *policy;
+	e->files_policy.arg = &e->files;
+	snprintf(identity, sizeof(identity), "events/%s", name);
+	struct node *n = node_get(fs, root, name, "", &events_ops, node_ino(identity), e);
+	/* The first to make it leaves a reference for good: open files borrow the policies. */
+	return n && n->data == e ? node_ref(n) : n;
+}
