@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "batch/base/buf.h"
 #include "batch/base/err.h"
@@ -44,7 +45,10 @@ struct adafs_http_headers {
 	size_t n;
 };
 
-/* Add a copy of name and value; a name that is there already is replaced. 0 or -ENOMEM. */
+/*
+ * Add a copy of name and value; a name that is there already is replaced. 0, -ENOMEM, or -EINVAL
+ * for an empty name or a control character.
+ */
 int adafs_http_headers_set(struct adafs_http_headers *h, const char *name, const char *value);
 /* The value, or NULL. */
 const char *adafs_http_headers_get(const struct adafs_http_headers *h, const char *name);
@@ -109,8 +113,9 @@ void adafs_http_request_free(struct adafs_http_request *rq);
 
 /*
  * Send; takes ownership of rq, which is freed after done has returned. Never fails itself: every
- * failure comes through done. done is never called before adafs_http_send returns on the same
- * thread unless that thread is the loop.
+ * failure comes through done (rq NULL is one: -ENOMEM). done is never called before
+ * adafs_http_send returns on the same thread unless that thread is the loop, or nothing runs that
+ * could call it: not started, stopped (-ECANCELED), or no memory for the bookkeeping (-ENOMEM).
  */
 void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_http_done *done,
 		     void *arg);
@@ -123,8 +128,17 @@ int adafs_http_perform(struct adafs_http *h, struct adafs_http_request *rq,
 void adafs_http_response_clear(struct adafs_http_response *r);
 
 /*
- * The state of an endpoint. After a request timed out, its host counts as down: requests fail at
- * once with -EHOSTDOWN, except one probe every 2 seconds whose success ends the state.
+ * Wall time in seconds since 1970 as the services see it: the local clock, corrected once a service
+ * refused a signature and its Date was more than 5 minutes off. For signatures and SAS.
+ */
+time_t adafs_http_now(struct adafs_http *h);
+/* The configured io_timeout. */
+uint32_t adafs_http_io_timeout_ms(const struct adafs_http *h);
+
+/*
+ * The state of an endpoint. After a request timed out, or found no connection until its retries
+ * were used up, its host counts as down: requests fail at once with -EHOSTDOWN, and a HEAD of the
+ * host's root probes it every 2 seconds. Any reply from the host ends the state.
  */
 bool adafs_http_is_down(struct adafs_http *h, const char *url);
 

@@ -1,0 +1,956 @@
+/*
+ * The HTTP loop. One thread owns the multi handle, every easy handle and every transfer; other
+ * threads only put transfers into `incoming` under the lock and wake the loop.
+ *
+ * A transfer is in one list at a time:
+ *   incoming -> waiting (for a free slot of its host) -> active (an attempt is under way)
+ *            -> sleeping (back-off) -> waiting -> active ... -> done
+ *
+ * Deadlines: last_progress_ms of a transfer moves with every byte in either direction. It starts
+ * with the first attempt, not in the queue: what waits behind slow but healthy transfers is not late,
+ * and what waits behind hung ones ends when those mark the host as down.
+ */
+#include "batch/azure/http.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <curl/curl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "batch/azure/http_host.h"
+#include "batch/azure/retry.h"
+#include "batch/azure/status.h"
+#include "batch/base/clock.h"
+#include "batch/base/file.h"
+#include "batch/base/log.h"
+#include "batch/base/mutex.h"
+#include "batch/base/random.h"
+
+#define DEFAULT_IO_TIMEOUT_MS 30000
+#define DEFAULT_CONNECTIONS 64
+#define CONNECT_TIMEOUT_MS 10000
+#define DEFAULT_MAX_BODY (32u * 1024 * 1024)
+#define MAX_ERROR_BODY (64u * 1024)
+#define MAX_HEADERS 256
+#define MAX_IDLE_HANDLES 64
+#define TRANSFER_BUFFER (256L * 1024)
+#define CLOCK_SKEW_SECONDS 300
+
+struct transfer {
+	struct transfer *prev, *next;
+	struct transfer_list *list;
+	struct adafs_http *http;
+	struct adafs_http_request *rq;
+	adafs_http_done *done;
+	void *arg;
+	struct http_host *host; /* loop's table */
+	bool probe;             /* asks whether the host answers again */
+
+	/* this attempt */
+	CURL *easy;
+	struct curl_slist *header_list;
+	struct adafs_http_response response;
+	size_t uploaded;  /* body bytes given to curl */
+	int unsent;       /* bytes in the socket's buffer when last looked */
+	unsigned sends;   /* times that the request went out; curl repeats it on a stale connection */
+	int callback_rc;  /* why a callback stopped the transfer */
+	char curl_text[CURL_ERROR_SIZE];
+
+	/* all attempts */
+	struct adafs_retry retry;
+	uint64_t wake_ms;
+	uint32_t io_timeout_ms;
+	bool wrote;           /* rq->write was given bytes */
+	bool maybe_acted;     /* an attempt went out and its outcome was not told */
+	bool clock_corrected; /* a refused signature was retried once already */
+	struct adafs_err err;
+};
+
+struct transfer_list {
+	struct transfer *first, *last;
+	size_t n;
+};
+
+struct adafs_http {
+	struct adafs_http_config config;
+	CURLM *multi;
+	pthread_t thread;
+
+	struct adafs_mutex lock;       /* rank ADAFS_RANK_QUEUE; also http_host.down */
+	struct transfer_list incoming ADAFS_GUARDED_BY(&lock);
+	bool running ADAFS_GUARDED_BY(&lock);
+	struct http_host *hosts;       /* changed by the loop under the lock */
+
+	/* the loop's own */
+	struct transfer_list waiting, active, sleeping;
+	CURL *idle[MAX_IDLE_HANDLES];
+	size_t n_idle;
+
+	atomic_llong clock_offset; /* seconds to add to the local clock */
+	atomic_ullong requests, retries, timeouts, bytes_in, bytes_out;
+};
+
+/* --- lists -------------------------------------------------------------------------------- */
+
+static void list_add(struct transfer_list *l, struct transfer *t)
+{
+	t->list = l;
+	t->next = NULL;
+	t->prev = l->last;
+	*(l->last ? &l->last->next : &l->first) = t;
+	l->last = t;
+	l->n++;
+}
+
+static void list_remove(struct transfer *t)
+{
+	struct transfer_list *l = t->list;
+	if (!l)
+		return;
+	*(t->prev ? &t->prev->next : &l->first) = t->next;
+	*(t->next ? &t->next->prev : &l->last) = t->prev;
+	l->n--;
+	t->list = NULL;
+}
+
+static void list_move(struct transfer_list *l, struct transfer *t)
+{
+	list_remove(t);
+	list_add(l, t);
+}
+
+/* --- callbacks of curl, on the loop thread -------------------------------------------------- */
+
+static void progress(struct transfer *t)
+{
+	t->retry.last_progress_ms = adafs_clock_mono_ms();
+}
+
+static bool has_status_2xx(const struct transfer *t)
+{
+	return t->response.status >= 200 && t->response.status < 300;
+}
+
+static size_t on_header(char *data, size_t size, size_t n, void *arg)
+{
+	struct transfer *t = arg;
+	struct adafs_http_response *r = &t->response;
+	size_t len = size * n;
+	progress(t);
+	if (len > 9 && strncmp(data, "HTTP/", 5) == 0) {
+		const char *space = memchr(data, ' ', len);
+		adafs_http_headers_clear(&r->headers); /* those of a 100 Continue */
+		r->status = space ? atoi(space + 1) : 0;
+		if (!has_status_2xx(t) && r->body.cap < MAX_ERROR_BODY)
+			r->body.cap = MAX_ERROR_BODY; /* the cap was for what was asked for */
+		return len;
+	}
+	const char *colon = memchr(data, ':', len);
+	if (!colon || r->headers.n >= MAX_HEADERS)
+		return len;
+	const char *value = colon + 1, *end = data + len;
+	while (end > value && strchr(" \t\r\n", end[-1]))
+		end--;
+	while (value < end && (*value == ' ' || *value == '\t'))
+		value++;
+	ADAFS_FREE char *name_text = strndup(data, (size_t)(colon - data));
+	ADAFS_FREE char *value_text = strndup(value, (size_t)(end - value));
+	if (!name_text || !value_text || adafs_http_headers_set(&r->headers, name_text, value_text) == -ENOMEM) {
+		t->callback_rc = -ENOMEM;
+		return 0;
+	}
+	return len;
+}
+
+static size_t keep_body(struct transfer *t, const char *data, size_t len)
+{
+	t->callback_rc = adafs_buf_add(&t->response.body, data, len);
+	return t->callback_rc < 0 ? 0 : len;
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *arg)
+{
+	struct transfer *t = arg;
+	struct adafs_http_request *rq = t->rq;
+	size_t len = size * n;
+	progress(t);
+	atomic_fetch_add(&t->http->bytes_in, len);
+	if (!has_status_2xx(t)) {
+		/* Of an error only the start matters, and an endless one must not fill the memory. */
+		struct adafs_buf *b = &t->response.body;
+		size_t room = b->len < MAX_ERROR_BODY ? MAX_ERROR_BODY - b->len : 0;
+		return keep_body(t, data, len < room ? len : room) || room == 0 ? len : 0;
+	}
+	if (rq->write) {
+		t->wrote = true;
+		t->callback_rc = rq->write(rq->write_arg, data, len);
+		return t->callback_rc < 0 ? 0 : len;
+	}
+	if (!rq->sink)
+		return keep_body(t, data, len);
+	if (len > rq->sink_size - rq->sink_len) {
+		t->callback_rc = -EPROTO;
+		return 0;
+	}
+	memcpy((char *)rq->sink + rq->sink_len, data, len);
+	rq->sink_len += len;
+	return len;
+}
+
+static size_t on_upload(char *buffer, size_t size, size_t n, void *arg)
+{
+	struct transfer *t = arg;
+	struct adafs_http_request *rq = t->rq;
+	size_t len = size * n;
+	if (len > rq->body_len - t->uploaded)
+		len = rq->body_len - t->uploaded;
+	progress(t);
+	if (rq->body) {
+		memcpy(buffer, (const char *)rq->body + t->uploaded, len);
+	} else {
+		t->callback_rc = adafs_pread_all(rq->body_fd, buffer, len, rq->body_off + (off_t)t->uploaded);
+		if (t->callback_rc < 0)
+			return CURL_READFUNC_ABORT;
+	}
+	t->uploaded += len;
+	atomic_fetch_add(&t->http->bytes_out, len);
+	return len;
+}
+
+/* curl sends the body again after it found a pooled connection dead. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+	struct transfer *t = arg;
+	if (origin != SEEK_SET || offset < 0 || (size_t)offset > t->rq->body_len)
+		return CURL_SEEKFUNC_FAIL;
+	t->uploaded = (size_t)offset;
+	return CURL_SEEKFUNC_OK;
+}
+
+static int on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	struct transfer *t = arg;
+	(void)remote_ip;
+	(void)local_ip;
+	(void)remote_port;
+	(void)local_port;
+	t->sends++;
+	return CURL_PREREQFUNC_OK;
+}
+
+/* --- one attempt -------------------------------------------------------------------------- */
+
+static CURL *handle_take(struct adafs_http *h)
+{
+	if (h->n_idle == 0)
+		return curl_easy_init();
+	CURL *easy = h->idle[--h->n_idle];
+	curl_easy_reset(easy);
+	return easy;
+}
+
+static void handle_put(struct adafs_http *h, CURL *easy)
+{
+	if (h->n_idle < MAX_IDLE_HANDLES)
+		h->idle[h->n_idle++] = easy;
+	else
+		curl_easy_cleanup(easy);
+}
+
+static bool sends_body(const char *method)
+{
+	return strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0 || strcmp(method, "PATCH") == 0;
+}
+
+static int header_list_build(struct transfer *t)
+{
+	/* Without this curl would wait for a 100 Continue before a large body. */
+	t->header_list = curl_slist_append(NULL, "Expect:");
+	if (!t->header_list)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->rq->headers.n; i++) {
+		const struct adafs_http_header *header = &t->rq->headers.item[i];
+		/* The semicolon is curl's way to send a header without a value. */
+		ADAFS_FREE char *line = *header->value ? adafs_fmt("%s: %s", header->name, header->value)
+						       : adafs_fmt("%s;", header->name);
+		struct curl_slist *list = line ? curl_slist_append(t->header_list, line) : NULL;
+		if (!list)
+			return -ENOMEM;
+		t->header_list = list;
+	}
+	return 0;
+}
+
+#define SET(option, value)                                                         \
+	do {                                                                       \
+		CURLcode set_code_ = curl_easy_setopt(t->easy, option, value);     \
+		if (set_code_ != CURLE_OK)                                         \
+			return adafs_err_set(&t->err,                              \
+					     set_code_ == CURLE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL, \
+					     #option ": %s", curl_easy_strerror(set_code_)); \
+	} while (0)
+
+static int set_method(struct transfer *t)
+{
+	const struct adafs_http_request *rq = t->rq;
+	if (strcmp(rq->method, "HEAD") == 0) {
+		SET(CURLOPT_NOBODY, 1L);
+		return 0;
+	}
+	if (!sends_body(rq->method)) {
+		SET(CURLOPT_HTTPGET, 1L);
+		SET(CURLOPT_CUSTOMREQUEST, rq->method);
+		return 0;
+	}
+	SET(CURLOPT_UPLOAD, 1L);
+	SET(CURLOPT_CUSTOMREQUEST, rq->method);
+	SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)rq->body_len);
+	SET(CURLOPT_READFUNCTION, on_upload);
+	SET(CURLOPT_READDATA, t);
+	SET(CURLOPT_SEEKFUNCTION, on_seek);
+	SET(CURLOPT_SEEKDATA, t);
+	return 0;
+}
+
+static int set_options(struct transfer *t)
+{
+	uint32_t connect_ms = t->io_timeout_ms < CONNECT_TIMEOUT_MS ? t->io_timeout_ms : CONNECT_TIMEOUT_MS;
+	SET(CURLOPT_URL, t->rq->url);
+	SET(CURLOPT_PRIVATE, t);
+	SET(CURLOPT_ERRORBUFFER, t->curl_text);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_PATH_AS_IS, 1L);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+	SET(CURLOPT_BUFFERSIZE, TRANSFER_BUFFER);
+	SET(CURLOPT_UPLOAD_BUFFERSIZE, TRANSFER_BUFFER);
+	SET(CURLOPT_USERAGENT, "adafs/" ADAFS_VERSION);
+	if (t->host->loopback)
+		SET(CURLOPT_NOPROXY, "*");
+	SET(CURLOPT_HTTPHEADER, t->header_list);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, t);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, t);
+	SET(CURLOPT_PREREQFUNCTION, on_send);
+	SET(CURLOPT_PREREQDATA, t);
+	return set_method(t);
+}
+
+/* Forget the last attempt's reply and make the request ready to be sent once more. */
+static int attempt_prepare(struct transfer *t)
+{
+	struct adafs_http_request *rq = t->rq;
+	adafs_http_response_clear(&t->response);
+	adafs_buf_init(&t->response.body, rq->max_body ? rq->max_body : DEFAULT_MAX_BODY);
+	rq->sink_len = 0;
+	t->uploaded = 0;
+	t->unsent = 0;
+	t->sends = 0;
+	t->callback_rc = 0;
+	t->curl_text[0] = 0;
+	memset(&t->err, 0, sizeof(t->err));
+	if (t->wrote) {
+		int rc = rq->rewind(rq->write_arg);
+		if (rc < 0)
+			return adafs_err_set(&t->err, rc, "starting over");
+		t->wrote = false;
+	}
+	if (rq->sign) {
+		int rc = rq->sign(rq->sign_arg, rq, &t->err);
+		if (rc < 0)
+			return t->err.rc < 0 ? rc : adafs_err_set(&t->err, rc, "signing");
+	}
+	return 0;
+}
+
+static int attempt_begin(struct transfer *t)
+{
+	struct adafs_http *h = t->http;
+	int rc = attempt_prepare(t);
+	if (rc < 0)
+		return rc;
+	t->easy = handle_take(h);
+	if (!t->easy || header_list_build(t) < 0)
+		return adafs_err_set(&t->err, -ENOMEM, "out of memory");
+	rc = set_options(t);
+	if (rc < 0)
+		return rc;
+	CURLMcode code = curl_multi_add_handle(h->multi, t->easy);
+	if (code != CURLM_OK)
+		return adafs_err_set(&t->err, -ENOMEM, "%s", curl_multi_strerror(code));
+	if (t->retry.attempts++ == 0)
+		progress(t);
+	t->host->active++;
+	atomic_fetch_add(&h->requests, 1);
+	list_move(&h->active, t);
+	return 0;
+}
+
+/* Take the handle back; on a transfer under way this closes its connection. */
+static void attempt_end(struct transfer *t)
+{
+	struct adafs_http *h = t->http;
+	if (t->list == &h->active) {
+		curl_multi_remove_handle(h->multi, t->easy);
+		t->host->active--;
+	}
+	list_remove(t);
+	if (t->easy)
+		handle_put(h, t->easy);
+	t->easy = NULL;
+	curl_slist_free_all(t->header_list);
+	t->header_list = NULL;
+}
+
+/* --- the end of a transfer ------------------------------------------------------------------ */
+
+static void transfer_free(struct transfer *t)
+{
+	adafs_http_response_clear(&t->response);
+	adafs_http_request_free(t->rq);
+	free(t);
+}
+
+static bool is_write(const struct adafs_http_request *rq)
+{
+	return strcmp(rq->method, "GET") != 0 && strcmp(rq->method, "HEAD") != 0;
+}
+
+/* Tell the caller; the transfer is in no list. Uses t->err, whose rc 0 is success. */
+static void transfer_finish(struct transfer *t)
+{
+	if (t->err.rc < 0) {
+		t->err.outcome_unknown = t->maybe_acted && is_write(t->rq);
+		adafs_redact(t->err.msg);
+		adafs_log(DEBUG, "azure", "%s %s after %u attempts: %s", t->rq->method,
+			  t->rq->operation ? t->rq->operation : "", t->retry.attempts, t->err.msg);
+	}
+	t->done(t->arg, &t->response, &t->err);
+	transfer_free(t);
+}
+
+static void transfer_fail(struct transfer *t, int rc, const char *why)
+{
+	adafs_err_set(&t->err, rc, "%s: %s", t->rq->operation ? t->rq->operation : t->rq->method, why);
+	transfer_finish(t);
+}
+
+static void host_set_down(struct adafs_http *h, struct http_host *host, bool down)
+{
+	if (host->down == down)
+		return;
+	adafs_log(WARN, "azure", "%s %s", host->root, down ? "does not answer" : "answers again");
+	adafs_mutex_lock(&h->lock);
+	host->down = down;
+	adafs_mutex_unlock(&h->lock);
+	host->next_probe_ms = adafs_clock_mono_ms() + HTTP_PROBE_INTERVAL_MS;
+}
+
+/* --- what a finished attempt means ---------------------------------------------------------- */
+
+/* How curl's codes read as errno; what is not here is -EIO and final. */
+static const struct {
+	CURLcode code;
+	int rc;
+	bool retryable;
+} curl_codes[] = {
+	{ CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, true },
+	{ CURLE_COULDNT_RESOLVE_PROXY, -EHOSTUNREACH, true },
+	{ CURLE_COULDNT_CONNECT, -EHOSTUNREACH, true },
+	{ CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT, true }, /* of the connection: the rest is timed here */
+	{ CURLE_SEND_ERROR, -EIO, true },
+	{ CURLE_RECV_ERROR, -EIO, true },
+	{ CURLE_GOT_NOTHING, -EIO, true },
+	{ CURLE_PARTIAL_FILE, -EIO, true },
+	{ CURLE_SSL_CONNECT_ERROR, -EIO, true },
+	{ CURLE_PEER_FAILED_VERIFICATION, -EACCES, false },
+	{ CURLE_URL_MALFORMAT, -EINVAL, false },
+	{ CURLE_UNSUPPORTED_PROTOCOL, -EINVAL, false },
+	{ CURLE_WEIRD_SERVER_REPLY, -EPROTO, false },
+	{ CURLE_OUT_OF_MEMORY, -ENOMEM, false },
+};
+
+static void classify_transport(struct transfer *t, CURLcode code)
+{
+	const char *operation = t->rq->operation ? t->rq->operation : t->rq->method;
+	if (t->callback_rc < 0) {
+		adafs_err_set(&t->err, t->callback_rc, "%s: %s", operation,
+			      t->callback_rc == -EPROTO ? "the reply is larger than asked for"
+							: strerror(-t->callback_rc));
+		return;
+	}
+	int rc = -EIO;
+	bool retryable = false;
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(curl_codes); i++) {
+		if (curl_codes[i].code == code) {
+			rc = curl_codes[i].rc;
+			retryable = curl_codes[i].retryable;
+		}
+	}
+	adafs_err_set(&t->err, rc, "%s: %s", operation,
+		      *t->curl_text ? t->curl_text : curl_easy_strerror(code));
+	t->err.retryable = retryable;
+}
+
+static void copy_text(char *dst, size_t size, const char *src)
+{
+	if (src)
+		snprintf(dst, size, "%s", src);
+}
+
+static void classify_status(struct transfer *t)
+{
+	const struct adafs_http_response *r = &t->response;
+	struct adafs_err parsed = { 0 };
+	copy_text(parsed.service_code, sizeof(parsed.service_code),
+		  adafs_http_headers_get(&r->headers, "x-ms-error-code"));
+	if (t->rq->parse_error && r->body.len)
+		t->rq->parse_error(r, &parsed);
+	bool retryable;
+	int rc = adafs_status_errno(r->status, parsed.service_code, &retryable);
+	adafs_err_set(&t->err, rc, "%s: %d %s%s%.380s", t->rq->operation ? t->rq->operation : t->rq->method,
+		      r->status, parsed.service_code, *parsed.msg ? ": " : "", parsed.msg);
+	t->err.http_status = r->status;
+	t->err.retryable = retryable;
+	t->err.retry_after_ms = adafs_retry_after(&r->headers, adafs_http_now(t->http));
+	memcpy(t->err.service_code, parsed.service_code, sizeof(t->err.service_code));
+	const char *id = adafs_http_headers_get(&r->headers, "x-ms-request-id");
+	copy_text(t->err.request_id, sizeof(t->err.request_id),
+		  id ? id : adafs_http_headers_get(&r->headers, "request-id"));
+}
+
+static bool not_modified_wanted(const struct transfer *t)
+{
+	const struct adafs_http_headers *h = &t->rq->headers;
+	return t->response.status == 304 && (adafs_http_headers_get(h, "If-None-Match") ||
+					     adafs_http_headers_get(h, "If-Modified-Since"));
+}
+
+/* Whether a signature was refused because the local clock is wrong, which is put right then. */
+static bool clock_correct(struct transfer *t)
+{
+	const char *date = adafs_http_headers_get(&t->response.headers, "Date");
+	time_t theirs;
+	if (t->clock_corrected || !t->rq->sign || t->err.http_status != 403 || !date ||
+	    strcmp(t->err.service_code, "AuthenticationFailed") != 0 ||
+	    adafs_clock_parse_rfc1123(date, &theirs) < 0)
+		return false;
+	int64_t off = (int64_t)theirs - (int64_t)adafs_http_now(t->http);
+	if (llabs(off) <= CLOCK_SKEW_SECONDS)
+		return false;
+	t->clock_corrected = true;
+	atomic_store(&t->http->clock_offset,
+		     (long long)((int64_t)theirs - adafs_clock_wall_us() / 1000000));
+	adafs_log(WARN, "azure", "the local clock is %lld s off the service's: corrected for signatures",
+		  (long long)off);
+	return true;
+}
+
+static void transfer_again(struct transfer *t, uint64_t delay_ms)
+{
+	atomic_fetch_add(&t->http->retries, 1);
+	t->wake_ms = adafs_clock_mono_ms() + delay_ms;
+	list_add(&t->http->sleeping, t);
+}
+
+static bool may_repeat(const struct transfer *t)
+{
+	return !t->probe && !t->rq->no_retry && !(t->wrote && !t->rq->rewind);
+}
+
+/* An attempt failed with t->err: again later, or the end. The transfer is in no list. */
+static void attempt_failed(struct transfer *t, bool answered)
+{
+	struct adafs_http *h = t->http;
+	if (may_repeat(t)) {
+		if (answered && clock_correct(t)) {
+			transfer_again(t, 0);
+			return;
+		}
+		uint32_t random;
+		adafs_random_bytes(&random, sizeof(random));
+		int64_t delay = adafs_retry_delay(&t->retry, &t->err, t->io_timeout_ms,
+						  adafs_clock_mono_ms(), random);
+		if (delay >= 0) {
+			transfer_again(t, (uint64_t)delay);
+			return;
+		}
+		if (t->err.rc == -EHOSTUNREACH || (t->err.rc == -ETIMEDOUT && !answered))
+			host_set_down(h, t->host, true);
+	}
+	transfer_finish(t);
+}
+
+/* curl has ended an attempt. */
+static void attempt_done(struct transfer *t, CURLcode code)
+{
+	bool answered = t->response.status > 0;
+	attempt_end(t);
+	if (answered)
+		host_set_down(t->http, t->host, false);
+	/* A reply of 408 or 5xx does not say that nothing was done. */
+	if (t->sends > 1 || (t->sends && code != CURLE_OK) || t->response.status == 408 ||
+	    t->response.status >= 500)
+		t->maybe_acted = true;
+	if (code != CURLE_OK)
+		classify_transport(t, code);
+	else if (!has_status_2xx(t) && !not_modified_wanted(t))
+		classify_status(t);
+	if (t->err.rc == 0)
+		transfer_finish(t);
+	else
+		attempt_failed(t, answered);
+}
+
+static void transfer_timed_out(struct transfer *t)
+{
+	struct adafs_http *h = t->http;
+	bool down = !t->probe;
+	if (t->sends)
+		t->maybe_acted = true;
+	attempt_end(t);
+	atomic_fetch_add(&h->timeouts, 1);
+	if (down)
+		host_set_down(h, t->host, true);
+	adafs_err_set(&t->err, -ETIMEDOUT, "%s: no byte moved for %u ms",
+		      t->rq->operation ? t->rq->operation : t->rq->method, t->io_timeout_ms);
+	t->err.retryable = true;
+	transfer_finish(t);
+}
+
+/* --- the loop ----------------------------------------------------------------------------- */
+
+/* Adopt what was sent since the last round. Returns whether to go on. */
+static bool take_incoming(struct adafs_http *h)
+{
+	adafs_mutex_lock(&h->lock);
+	bool running = h->running;
+	while (h->incoming.first) {
+		struct transfer *t = h->incoming.first;
+		t->host = http_host_get(&h->hosts, t->rq->url);
+		list_move(&h->waiting, t);
+	}
+	adafs_mutex_unlock(&h->lock);
+	return running;
+}
+
+/* Start one transfer, or end it when it cannot be. It is in no list or in `waiting`. */
+static void transfer_start(struct transfer *t)
+{
+	if (t->host->down && !t->probe) {
+		list_remove(t);
+		adafs_err_set(&t->err, -EHOSTDOWN, "%s: %s did not answer before and is being probed",
+			      t->rq->operation ? t->rq->operation : t->rq->method, t->host->root);
+		t->err.retryable = true;
+		transfer_finish(t);
+	} else if (attempt_begin(t) < 0) {
+		attempt_end(t);
+		transfer_finish(t);
+	}
+}
+
+static void start_waiting(struct adafs_http *h)
+{
+	struct transfer *next;
+	for (struct transfer *t = h->waiting.first; t; t = next) {
+		next = t->next;
+		if (!t->host) {
+			list_remove(t);
+			transfer_fail(t, -EINVAL, "not an absolute http or https URL");
+		} else if (t->host->down || t->host->active < h->config.max_connections_per_host) {
+			transfer_start(t);
+		}
+	}
+}
+
+static void wake_sleeping(struct adafs_http *h, uint64_t now)
+{
+	struct transfer *next;
+	for (struct transfer *t = h->sleeping.first; t; t = next) {
+		next = t->next;
+		if (t->wake_ms <= now)
+			list_move(&h->waiting, t);
+	}
+}
+
+static void reap(struct adafs_http *h)
+{
+	CURLMsg *msg;
+	int left;
+	while ((msg = curl_multi_info_read(h->multi, &left))) {
+		struct transfer *t = NULL;
+		CURLcode code = msg->data.result;
+		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &t);
+		attempt_done(t, code);
+	}
+}
+
+/* Bytes that leave the socket's own buffer are progress too: it holds seconds of a slow line. */
+static bool upload_moves(struct transfer *t)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	int unsent = 0;
+	if (t->rq->body_len == 0 || curl_easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK ||
+	    fd == CURL_SOCKET_BAD || ioctl(fd, SIOCOUTQ, &unsent) < 0)
+		return false;
+	bool moved = unsent < t->unsent;
+	t->unsent = unsent;
+	return moved;
+}
+
+static void expire(struct adafs_http *h, uint64_t now)
+{
+	struct transfer *next;
+	for (struct transfer *t = h->active.first; t; t = next) {
+		next = t->next;
+		if (upload_moves(t))
+			progress(t);
+		if (now >= t->retry.last_progress_ms + t->io_timeout_ms)
+			transfer_timed_out(t);
+	}
+}
+
+static void probe_done(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
+{
+	struct http_host *host = arg;
+	(void)response;
+	(void)err;
+	host->probing = false;
+}
+
+static void probe_start(struct adafs_http *h, struct http_host *host, uint64_t now)
+{
+	host->next_probe_ms = now + HTTP_PROBE_INTERVAL_MS;
+	struct transfer *t = calloc(1, sizeof(*t));
+	struct adafs_http_request *rq = adafs_http_request_new("HEAD", adafs_fmt("%s/", host->root));
+	if (!t || !rq) {
+		free(t);
+		adafs_http_request_free(rq);
+		return; /* the next one may find memory */
+	}
+	rq->operation = "probe";
+	*t = (struct transfer){ .http = h, .rq = rq, .done = probe_done, .arg = host, .host = host, .probe = true };
+	t->io_timeout_ms = h->config.io_timeout_ms < HTTP_PROBE_INTERVAL_MS ? h->config.io_timeout_ms
+									   : HTTP_PROBE_INTERVAL_MS;
+	host->probing = true;
+	transfer_start(t);
+}
+
+static void probe_hosts(struct adafs_http *h, uint64_t now)
+{
+	for (struct http_host *host = h->hosts; host; host = host->next)
+		if (host->down && !host->probing && host->next_probe_ms <= now)
+			probe_start(h, host, now);
+}
+
+static void earlier(uint64_t *wait, uint64_t at, uint64_t now)
+{
+	uint64_t ms = at > now ? at - now : 0;
+	if (ms < *wait)
+		*wait = ms;
+}
+
+/* Milliseconds until something of ours is due. */
+static int next_due(struct adafs_http *h)
+{
+	uint64_t wait = 10000, now = adafs_clock_mono_ms();
+	for (struct transfer *t = h->active.first; t; t = t->next) {
+		earlier(&wait, t->retry.last_progress_ms + t->io_timeout_ms, now);
+		if (t->rq->body_len) /* look at the socket's buffer */
+			earlier(&wait, now + 500, now);
+	}
+	for (struct transfer *t = h->sleeping.first; t; t = t->next)
+		earlier(&wait, t->wake_ms, now);
+	for (struct http_host *host = h->hosts; host; host = host->next)
+		if (host->down && !host->probing)
+			earlier(&wait, host->next_probe_ms, now);
+	return (int)wait;
+}
+
+static void cancel_list(struct transfer_list *l)
+{
+	while (l->first) {
+		struct transfer *t = l->first;
+		if (t->sends)
+			t->maybe_acted = true;
+		attempt_end(t);
+		transfer_fail(t, -ECANCELED, "cancelled");
+	}
+}
+
+static void *loop(void *arg)
+{
+	struct adafs_http *h = arg;
+	while (take_incoming(h)) {
+		uint64_t now = adafs_clock_mono_ms();
+		int running;
+		wake_sleeping(h, now);
+		probe_hosts(h, now);
+		start_waiting(h);
+		curl_multi_perform(h->multi, &running);
+		reap(h);
+		expire(h, adafs_clock_mono_ms());
+		start_waiting(h); /* slots have become free */
+		curl_multi_poll(h->multi, NULL, 0, next_due(h), NULL);
+	}
+	cancel_list(&h->active);
+	cancel_list(&h->sleeping);
+	cancel_list(&h->waiting);
+	return NULL;
+}
+
+/* --- the object --------------------------------------------------------------------------- */
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void curl_init(void)
+{
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+struct adafs_http *adafs_http_new(const struct adafs_http_config *config, struct adafs_err *reterr)
+{
+	pthread_once(&curl_once, curl_init);
+	struct adafs_http *h = calloc(1, sizeof(*h));
+	if (!h) {
+		adafs_err_set(reterr, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	adafs_mutex_init(&h->lock, ADAFS_RANK_QUEUE);
+	if (config)
+		h->config = *config;
+	if (!h->config.io_timeout_ms)
+		h->config.io_timeout_ms = DEFAULT_IO_TIMEOUT_MS;
+	if (!h->config.max_connections_per_host)
+		h->config.max_connections_per_host = DEFAULT_CONNECTIONS;
+	h->multi = curl_multi_init();
+	if (!h->multi || curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING) != CURLM_OK ||
+	    curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
+			      (long)h->config.max_connections_per_host * 2) != CURLM_OK) {
+		adafs_err_set(reterr, -ENOMEM, "the HTTP loop cannot be made");
+		adafs_http_free(h);
+		return NULL;
+	}
+	return h;
+}
+
+int adafs_http_start(struct adafs_http *h, struct adafs_err *reterr)
+{
+	adafs_mutex_lock(&h->lock);
+	bool was = h->running;
+	h->running = true;
+	adafs_mutex_unlock(&h->lock);
+	if (was)
+		return adafs_err_set(reterr, -EALREADY, "the HTTP loop runs already");
+	/* Signals are for the threads of the filesystem. */
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int rc = pthread_create(&h->thread, NULL, loop, h);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc != 0) {
+		adafs_mutex_lock(&h->lock);
+		h->running = false;
+		adafs_mutex_unlock(&h->lock);
+		return adafs_err_set(reterr, -rc, "the HTTP thread cannot be started: %s", strerror(rc));
+	}
+	pthread_setname_np(h->thread, "adafs-http");
+	return 0;
+}
+
+void adafs_http_stop(struct adafs_http *h)
+{
+	if (!h)
+		return;
+	adafs_mutex_lock(&h->lock);
+	bool was = h->running;
+	h->running = false;
+	adafs_mutex_unlock(&h->lock);
+	if (!was)
+		return;
+	curl_multi_wakeup(h->multi);
+	pthread_join(h->thread, NULL);
+}
+
+void adafs_http_free(struct adafs_http *h)
+{
+	if (!h)
+		return;
+	adafs_http_stop(h);
+	for (size_t i = 0; i < h->n_idle; i++)
+		curl_easy_cleanup(h->idle[i]);
+	if (h->multi)
+		curl_multi_cleanup(h->multi);
+	http_host_free_all(h->hosts);
+	adafs_mutex_clear(&h->lock);
+	free(h);
+}
+
+void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_http_done *done, void *arg)
+{
+	struct transfer *t = rq ? calloc(1, sizeof(*t)) : NULL;
+	struct adafs_http_response none = { 0 };
+	struct adafs_err err;
+	if (!t) {
+		adafs_err_set(&err, -ENOMEM, "out of memory for a request");
+		adafs_http_request_free(rq);
+		done(arg, &none, &err);
+		return;
+	}
+	*t = (struct transfer){ .http = h, .rq = rq, .done = done, .arg = arg };
+	t->io_timeout_ms = rq->io_timeout_ms ? rq->io_timeout_ms : h->config.io_timeout_ms;
+	adafs_mutex_lock(&h->lock);
+	bool running = h->running;
+	if (running)
+		list_add(&h->incoming, t);
+	adafs_mutex_unlock(&h->lock);
+	if (running)
+		curl_multi_wakeup(h->multi);
+	else
+		transfer_fail(t, -ECANCELED, "the HTTP loop does not run");
+}
+
+time_t adafs_http_now(struct adafs_http *h)
+{
+	return (time_t)(adafs_clock_wall_us() / 1000000 + atomic_load(&h->clock_offset));
+}
+
+uint32_t adafs_http_io_timeout_ms(const struct adafs_http *h)
+{
+	return h->config.io_timeout_ms;
+}
+
+bool adafs_http_is_down(struct adafs_http *h, const char *url)
+{
+	adafs_mutex_lock(&h->lock);
+	const struct http_host *host = http_host_find(h->hosts, url);
+	bool down = host && host->down;
+	adafs_mutex_unlock(&h->lock);
+	return down;
+}
+
+void adafs_http_get_stats(struct adafs_http *h, struct adafs_http_stats *ret)
+{
+	*ret = (struct adafs_http_stats){
+		.requests = atomic_load(&h->requests),
+		.retries = atomic_load(&h->retries),
+		.timeouts = atomic_load(&h->timeouts),
+		.bytes_in = atomic_load(&h->bytes_in),
+		.bytes_out = atomic_load(&h->bytes_out),
+	};
+}
