@@ -1,0 +1,455 @@
+"""The step wrapper, run for real by /bin/sh in private directories."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+WRAPPER = pathlib.Path(__file__).resolve().parents[2] / "batch" / "pipeline" / "wrapper.sh"
+STAGE = ".adafs/stage/"
+
+
+class Task:
+    """A task's directory as a node would have prepared it."""
+
+    def __init__(self, root, shell="/bin/sh"):
+        self.wd = root / "wd"
+        self.shell = shell
+        (self.wd / ".adafs").mkdir(parents=True)
+        (self.wd / ".adafs" / "wrapper.sh").write_bytes(WRAPPER.read_bytes())
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "AZ_BATCH_TASK_WORKING_DIR": str(self.wd),
+            "ADAFS_MODE": "step",
+            "ADAFS_STEP": "02-tile",
+            "ADAFS_JOB": "flood-a-00000001",
+            "ADAFS_RUN": "1",
+            "ADAFS_TIME_LIMIT": "60",
+            "ADAFS_RETRIES": "0",
+            "ADAFS_SHELL": "/bin/sh\n-c",
+        }
+
+    def put(self, path, text=""):
+        file = self.wd / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def start(self, command, inputs=(), outputs=(), **env):
+        full = dict(self.env, ADAFS_COMMAND=command)
+        full["ADAFS_INPUTS"] = "".join("\t".join(i) + "\n" for i in inputs)
+        full["ADAFS_OUTPUTS"] = "".join("\t".join(o) + "\n" for o in outputs)
+        full.update({"ADAFS_" + k.upper(): str(v) for k, v in env.items()})
+        return subprocess.Popen(
+            [self.shell, ".adafs/wrapper.sh"], cwd=self.wd, env=full, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True)
+
+    def run(self, command, inputs=(), outputs=(), **env):
+        with self.start(command, inputs, outputs, **env) as p:
+            self.out, self.err = p.communicate(timeout=50)
+        return p.returncode
+
+    @property
+    def end(self):
+        return json.loads((self.wd / ".adafs/end.json").read_text())
+
+    @property
+    def part(self):
+        return json.loads((self.wd / ".adafs/part/part.json").read_text())
+
+
+@pytest.fixture(params=["/bin/dash", "/bin/bash"])
+def task(request, tmp_path):
+    if not os.path.exists(request.param):
+        pytest.skip(request.param + " is not installed")
+    return Task(tmp_path, request.param)
+
+
+def end_json(task, prefix, result, cause=""):
+    task.put(STAGE + prefix + "end.json",
+             '{\n"step": "01-cover",\n"result": "%s",\n"cause": "%s",\n"x": 1\n}\n' % (result, cause))
+
+
+def wait_for(condition, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+# --- results and exit codes ------------------------------------------------------------------
+
+def test_completed(task):
+    task.put(".adafs/in/image/a.tif", "12345")
+    rc = task.run("echo hello; echo oops >&2; cat in/image/a.tif in/image/a.tif >out.txt",
+                  [("must", "file", ".adafs/in/image/a.tif", "in/image/a.tif", "-")],
+                  [("text", "must", "file", "out.txt")])
+    assert rc == 0, task.err
+    assert task.out == "hello\n" and task.err == "oops\n"
+    end = task.end
+    assert end["result"] == "completed" and end["exit_code"] == 0 and end["attempts"] == 1
+    assert end["cause"] == "" and end["step"] == "02-tile"
+    assert end["inputs"] == [{"path": "in/image/a.tif", "files": 1, "bytes": 5}]
+    assert end["outputs"] == [{"name": "text", "path": "out.txt", "files": 1, "bytes": 10}]
+    assert end["started"] <= end["finished"]
+
+
+@pytest.mark.parametrize("code,expected", [(1, 1), (3, 3), (64, 1), (66, 1), (77, 1), (97, 1),
+                                           (126, 126)])
+def test_failed(task, code, expected):
+    assert task.run(f"exit {code}") == expected
+    end = task.end
+    assert (end["result"], end["exit_code"], end["cause"]) == ("failed", code, "exit code")
+
+
+def test_stop_code_is_empty(task):
+    assert task.run("exit 64", stop_on="3 64", retries=3) == 64
+    assert task.end["result"] == "empty" and task.end["attempts"] == 1
+    assert task.run("exit 3", stop_on="3 64") == 64
+    assert task.end["exit_code"] == 3
+    assert task.run("exit 6", stop_on="3 64") == 6
+
+
+def test_output_missing(task):
+    rc = task.run("touch a.txt", (), [("a", "must", "file", "a.txt"), ("b", "must", "file", "b.txt"),
+                                      ("c", "may", "file", "c.txt")])
+    assert rc == 66
+    assert task.end["result"] == "failed" and "b.txt" in task.end["message"]
+    assert "c.txt" not in task.end["message"] and "a.txt" not in task.end["message"]
+
+
+def test_folder_output(task):
+    command = "mkdir -p o/x/y o/.hidden; touch o/1.tif o/x/2.tif o/x/y/3.png; printf abc >o/x/y/4.tif"
+    rc = task.run(command, (), [("all", "must", "dir", "o/**/*.tif"), ("one", "must", "dir", "o/x/*.tif"),
+                                ("q", "must", "dir", "o/?.tif"), ("set", "must", "dir", "o/*/y/[34].*")])
+    assert rc == 0, task.err
+    assert [(o["files"], o["bytes"]) for o in task.end["outputs"]] == [(3, 3), (1, 0), (1, 0), (2, 3)]
+    assert task.run(command, (), [("no", "must", "dir", "o/**/*.gif")]) == 66
+
+
+def test_many_files(task):
+    command = "mkdir o; i=0; while [ $i -lt 1100 ]; do printf x >o/$i.t; i=$((i+1)); done"
+    assert task.run(command, (), [("o", "must", "dir", "o/**/*.t")]) == 0
+    assert task.end["outputs"][0]["files"] == task.end["outputs"][0]["bytes"] == 1100
+
+
+def test_odd_names_in_outputs(task):
+    command = "mkdir o; touch 'o/a b.t' 'o/$(x).t' 'o/q\"uote.t' 'o/-n.t' 'o/[x].t' \"$(printf 'o/l\\nf.t')\""
+    assert task.run(command, (), [("o", "must", "dir", "o/**/*.t")]) == 0
+    assert task.end["outputs"][0]["files"] == 6
+
+
+# --- inputs ---------------------------------------------------------------------------------
+
+def test_skipped_by_cause(task):
+    inputs = [("must", "file", STAGE + "work/j/01-cover/1/out/csv/c.csv", "in/cover.csv/c.csv",
+               "work/j/01-cover/1/")]
+    for result, cause, expected in [("empty", "", "empty"), ("failed", "exit code", "failed"),
+                                    ("skipped", "empty", "empty"), ("skipped", "failed", "failed"),
+                                    ("completed", "", "failed")]:
+        end_json(task, "work/j/01-cover/1/", result, cause)
+        assert task.run("echo ran", inputs) == 97
+        assert task.out == ""
+        assert (task.end["result"], task.end["cause"]) == ("skipped", expected)
+        assert task.end["exit_code"] is None
+        assert "01-cover" in task.end["message"]
+
+
+def test_skipped_without_word(task):
+    assert task.run("echo ran", [("must", "dir", STAGE + "work/j/01-a/1/out/x", "in/a.x",
+                                  "work/j/01-a/1/")]) == 97
+    assert task.end["cause"] == "failed" and "01-a" in task.end["message"]
+
+
+def test_failure_outranks_empty(task):
+    end_json(task, "work/j/01-a/1/", "empty")
+    end_json(task, "work/j/02-b/1/", "failed")
+    rows = [("must", "file", STAGE + f"work/j/{s}/1/out/x/x", f"in/{s}.x/x", f"work/j/{s}/1/")
+            for s in ("01-a", "02-b")]
+    for inputs in (rows, rows[::-1]):
+        assert task.run("true", inputs) == 97
+        assert task.end["cause"] == "failed"
+
+
+def test_optional_input(task):
+    row = [("may", "file", STAGE + "work/j/01-a/1/out/x/x", "in/a.x/x", "work/j/01-a/1/")]
+    end_json(task, "work/j/01-a/1/", "completed")
+    assert task.run("[ ! -e in/a.x/x ]", row) == 0
+    end_json(task, "work/j/01-a/1/", "failed")
+    assert task.run("true", row) == 97
+    assert task.run("true", [("may", "file", STAGE + "assets/a b.gpkg", "in/water/a_b.gpkg", "-")]) == 0
+    task.put(STAGE + "assets/a b.gpkg", "x")
+    assert task.run("cat in/water/a_b.gpkg", [("may", "file", STAGE + "assets/a b.gpkg",
+                                               "in/water/a_b.gpkg", "-")]) == 0
+    assert task.out == "x"
+
+
+def test_placements(task):
+    work = STAGE + "work/j/01-tile/1/out/"
+    task.put(work + "images/17/1/a.tif", "a")
+    task.put(work + "images/17/b.tif", "b")
+    task.put(work + "post/merged.tif", "m")
+    task.put(".adafs/in/pre/001-x.tif", "x")
+    inputs = [("must", "dir", work + "images", "set/images", "work/j/01-tile/1/"),
+              ("must", "file", work + "post/merged.tif", "raw/post-event/merged.tif", "work/j/01-tile/1/"),
+              ("must", "dir", ".adafs/in/pre", "data/pre-event/", "-"),
+              ("must", "dir", work + "images", "data/pre-event/", "-")]
+    assert task.run("find set raw data -type f | sort", inputs) == 0, task.err
+    assert task.out.split() == ["data/pre-event/001-x.tif", "data/pre-event/17/1/a.tif",
+                                "data/pre-event/17/b.tif", "raw/post-event/merged.tif",
+                                "set/images/17/1/a.tif", "set/images/17/b.tif"]
+
+
+# --- attempts ---------------------------------------------------------------------------------
+
+def test_retry_starts_clean(task):
+    task.put(".adafs/in/image/a.tif", "x")
+    inputs = [("must", "file", ".adafs/in/image/a.tif", "in/image/a.tif", "-")]
+    command = ("[ ! -e left ] || exit 9; rm in/image/a.tif; touch left .left out.txt; "
+               "echo x >>.adafs/n; [ $(wc -l <.adafs/n) -eq 3 ] || exit 5")
+    assert task.run(command, inputs, [("o", "must", "file", "out.txt")], retries=2) == 0, task.err
+    assert task.end["attempts"] == 3
+    assert "once more" in task.err
+
+
+def test_retries_used_up(task):
+    assert task.run("echo x >>.adafs/n; exit 7", retries=2) == 7
+    assert len((task.wd / ".adafs/n").read_text().split()) == 3
+    assert task.end["attempts"] == 3
+
+
+def test_old_outputs_are_cleared(task):
+    task.put("out.txt", "old")
+    assert task.run("true", (), [("o", "must", "file", "out.txt")]) == 66
+    assert not (task.wd / "out.txt").exists()
+
+
+def test_refuses_a_foreign_folder(tmp_path):
+    keep = tmp_path / "keep"
+    keep.write_text("x")
+    for env in ({}, {"AZ_BATCH_TASK_WORKING_DIR": str(tmp_path)},
+                {"AZ_BATCH_TASK_WORKING_DIR": str(tmp_path / "none")}):
+        p = subprocess.run(["/bin/sh", str(WRAPPER)], cwd=tmp_path, env={"PATH": os.environ["PATH"], **env},
+                           capture_output=True, text=True, timeout=20)
+        assert p.returncode == 1 and "Batch task" in p.stderr
+        assert list(tmp_path.iterdir()) == [keep]
+
+
+def test_time_limit_kills_the_group(task):
+    rc = task.run("trap '' TERM; sleep 300 & echo $! >.adafs/child; wait; sleep 300 & wait; exit 0",
+                  time_limit=1, retries=5, grace=1)
+    # The command ignores TERM, so it ends by KILL or by its own exit.
+    assert rc == 124, task.err
+    assert task.end["cause"] == "time limit" and task.end["attempts"] == 1
+    child = int((task.wd / ".adafs/child").read_text())
+    wait_for(lambda: not alive(child), "a child outlived the time limit")
+
+
+def test_background_children_do_not_outlive_the_step(task):
+    assert task.run("(trap '' TERM HUP; sleep 300) >/dev/null 2>&1 & echo $! >.adafs/child") == 0
+    child = int((task.wd / ".adafs/child").read_text())
+    wait_for(lambda: not alive(child), "a background child outlived the step")
+
+
+def test_terminated(task):
+    with task.start("echo $$ >.adafs/child; sleep 300") as p:
+        wait_for(lambda: (task.wd / ".adafs/child").exists() and
+                 (task.wd / ".adafs/child").read_text().strip(), "the command did not start")
+        child = int((task.wd / ".adafs/child").read_text())
+        p.send_signal(signal.SIGTERM)
+        p.communicate(timeout=30)
+    assert p.returncode == 143
+    assert task.end["cause"] == "terminated"
+    wait_for(lambda: not alive(child), "the command outlived its wrapper")
+
+
+def test_killed_group_takes_the_command_along(task):
+    with task.start("echo $$ >.adafs/child; sleep 300") as p:
+        wait_for(lambda: (task.wd / ".adafs/child").exists() and
+                 (task.wd / ".adafs/child").read_text().strip(), "the command did not start")
+        child = int((task.wd / ".adafs/child").read_text())
+        os.killpg(p.pid, signal.SIGKILL)
+        p.communicate(timeout=30)
+    wait_for(lambda: not alive(child), "the command outlived its wrapper")
+
+
+def test_sas_too_short(task):
+    assert task.run("echo ran", time_limit=600, expires=int(time.time()) + 60) == 77
+    assert task.out == "" and task.end["cause"] == "sas"
+    assert task.run("echo ran", time_limit=600, expires=int(time.time()) + 6000) == 0
+
+
+def test_shell_and_variables(task):
+    assert task.run("echo ${0##*/} a=${HOME:-none} '{x}'", shell="/bin/bash\n-c") == 0
+    assert task.out == "bash a=none {x}\n"
+    assert task.run("import sys; print('ok')", shell="/usr/bin/python3\n-c") == 0
+    assert task.out == "ok\n"
+
+
+def test_stdout_is_live(task):
+    with task.start("echo first; while [ ! -e .adafs/go ]; do sleep 0.05; done; echo second") as p:
+        assert p.stdout.readline() == "first\n"
+        (task.wd / ".adafs/go").touch()
+        assert p.communicate(timeout=30)[0] == "second\n"
+    assert p.returncode == 0
+
+
+# --- the part of a job and the merge ----------------------------------------------------------
+
+IMAGES = '[{"role":"image","blob":"images/fl\\"ood/$(touch x)\\\\ü.tif","snapshot":"2026-01-01T00:00:00.0000000Z"}]'
+RESULT = {"result": 1, "part_key": "00ff", "part_order": "2026-01-01T00:00:00.0000000Z",
+          "part_images": IMAGES}
+
+
+def test_part_of_a_result(task):
+    outputs = [("b", "must", "file", "o/b.geojson"), ("t", "must", "dir", "o/t/*")]
+    assert task.run("mkdir -p o/t; echo x >o/b.geojson; touch o/t/1 o/t/2", (), outputs, **RESULT) == 0
+    part = task.part
+    assert part["result"] == "completed" and part["job"] == "flood-a-00000001" and part["run"] == 1
+    assert part["key"] == "00ff" and part["order"] == RESULT["part_order"]
+    assert part["files"] == [{"path": "b.geojson", "files": 1, "bytes": 2}, {"path": "t", "files": 2, "bytes": 0}]
+    assert part["images"] == json.loads(IMAGES)
+    assert task.run("exit 4", (), outputs, **RESULT) == 4
+    assert task.part["result"] == "failed" and task.part["files"] == []
+    end_json(task, "work/j/01-a/1/", "empty")
+    row = [("must", "file", STAGE + "work/j/01-a/1/out/x/x", "in/a.x/x", "work/j/01-a/1/")]
+    assert task.run("true", row, outputs, **RESULT) == 97
+    assert (task.part["result"], task.part["cause"]) == ("skipped", "empty")
+
+
+PARTS = STAGE + "parts/flood \"1\"/quick"
+MERGE_OUT = [("map", "must", "file", "out/map.txt")]
+MERGE_IN = [("may", "dir", ".adafs/chosen", "in/parts", "-")]
+
+
+def add_part(task, number, result="completed", cause="", key=None, order="2026-01-01T00:00:00.0000000Z",
+             run=1, text=None):
+    job = f"flood-a-{number:08x}"
+    text = text if text is not None else f"{number}\n"
+    files = []
+    if result == "completed":
+        task.put(f"{PARTS}/{job}/map.txt", text)
+        files = ['{"path": "map.txt", "files": 1, "bytes": %d}' % len(text)]
+    body = ('{\n"job": "%s",\n"run": %d,\n"key": "%s",\n"order": "%s",\n"result": "%s",\n"cause": "%s",\n'
+            '"files": [%s\n],\n"images": %s\n}\n')
+    key = key or f"{number:04x}"
+    task.put(f"{PARTS}/{job}/part.json",
+             body % (job, run, key, order, result, cause, "".join("\n" + f for f in files), IMAGES))
+    return job
+
+
+def merge(task, command="mkdir out; cat in/parts/*/map.txt >out/map.txt", **env):
+    env = {**{"mode": "merge", "step": "09-merge", "parts": PARTS, "merge_id": "00000001",
+              "event_json": '"flood \\"1\\""', "pipeline": "quick", "part_key": "0001",
+              "part_order": "2026-01-01T00:00:00.0000000Z", "part_images": IMAGES,
+              "empty_1": "{\n\"features\": []}"}, **env}
+    return task.run(command, MERGE_IN, MERGE_OUT, **env)
+
+
+def summary(task, folder):
+    return json.loads((task.wd / ".adafs/merged" / folder / "summary.json").read_text())
+
+
+def test_merge(task):
+    add_part(task, 1)
+    add_part(task, 2)
+    add_part(task, 3, "empty")
+    add_part(task, 4, "skipped", "empty")
+    add_part(task, 5, "skipped", "failed")
+    add_part(task, 6, "failed", "exit code")
+    assert merge(task) == 0, task.err
+    assert [p.name for p in (task.wd / ".adafs/merged").iterdir()] == ["6-00000001"]
+    assert (task.wd / ".adafs/merged/6-00000001/map.txt").read_text() == "1\n2\n"
+    s = summary(task, "6-00000001")
+    assert s["event"] == 'flood "1"' and s["pipeline"] == "quick" and s["count"] == 6
+    assert [s[k] for k in ("expected", "done", "empty", "failed", "skipped", "unassessed")] == [6, 2, 2, 2, 0, 0]
+    assert s["files"] == [{"path": "map.txt", "size": 4}]
+    assert [i["result"] for i in s["images"]] == ["completed", "completed", "empty", "empty", "failed", "failed"]
+    assert s["images"][0]["images"] == json.loads(IMAGES)
+    assert not (task.wd / ".adafs/part").exists()
+    assert task.end["result"] == "completed"
+
+
+def test_merge_takes_the_newest_of_an_image(task):
+    add_part(task, 1, key="aa", order="2026-01-01T00:00:00.0000000Z")
+    add_part(task, 2, key="aa", order="2026-01-03T00:00:00.0000000Z")
+    add_part(task, 3, key="aa", order="2026-01-02T00:00:00.0000000Z")
+    add_part(task, 4, key="bb", order="2026-01-01T00:00:00.0000000Z")
+    add_part(task, 5, "failed", key="bb", order="2026-01-02T00:00:00.0000000Z")
+    assert merge(task) == 0, task.err
+    assert (task.wd / ".adafs/merged/5-00000001/map.txt").read_text() == "2\n"
+    s = summary(task, "5-00000001")
+    assert (s["count"], s["expected"], s["done"], s["failed"]) == (5, 2, 1, 1)
+
+
+def test_merge_of_nothing(task):
+    add_part(task, 1, "empty")
+    assert merge(task) == 0, task.err
+    assert (task.wd / ".adafs/merged/1-00000001/map.txt").read_text() == "{\n\"features\": []}"
+    assert summary(task, "1-00000001")["done"] == 0
+
+
+def test_merge_counts_runs(task):
+    add_part(task, 1, run=2)
+    add_part(task, 2)
+    assert merge(task, run=2, merge_id="00000001r2") == 0
+    assert summary(task, "3-00000001r2")["expected"] == 2
+
+
+def test_merge_notes_a_part_that_never_ran(task):
+    add_part(task, 2)
+    assert merge(task) == 0, task.err
+    assert task.part["result"] == "failed" and task.part["cause"] == "not run"
+    s = summary(task, "2-00000001")
+    assert (s["expected"], s["done"], s["failed"]) == (2, 1, 1)
+    add_part(task, 1)  # what an earlier run left does not count for this one
+    assert merge(task, run=2) == 0
+    assert summary(task, "3-00000001")["failed"] == 1
+
+
+def test_merge_leaves_out_a_part_that_is_still_arriving(task):
+    add_part(task, 1)
+    job = add_part(task, 2)
+    task.put(f"{PARTS}/{job}/map.txt", "")
+    add_part(task, 3)
+    (task.wd / PARTS / "flood-a-00000003" / "map.txt").unlink()
+    assert merge(task) == 0, task.err
+    s = summary(task, "3-00000001")
+    assert (s["done"], s["unassessed"]) == (1, 2)
+    assert (task.wd / ".adafs/merged/3-00000001/map.txt").read_text() == "1\n"
+
+
+def test_merge_that_fails_publishes_nothing(task):
+    add_part(task, 1)
+    assert merge(task, "mkdir out; touch out/map.txt; exit 8") == 8
+    assert not (task.wd / ".adafs/merged").exists()
+    assert merge(task, "true") == 66
+    assert not (task.wd / ".adafs/merged").exists()
+
+
+def test_merge_without_a_command_writes_the_summary(task):
+    add_part(task, 1)
+    assert merge(task, "") == 0
+    assert summary(task, "1-00000001")["done"] == 1
+
+
+def test_merge_ignores_rubbish(task):
+    add_part(task, 1)
+    task.put(f"{PARTS}/flood-b-00000009/part.json", "rubbish\n")
+    task.put(f"{PARTS}/flood-c-00000009/map.txt", "9")
+    task.put(f"{PARTS}/flood;d/part.json", (task.wd / PARTS / "flood-a-00000001/part.json").read_text())
+    assert merge(task) == 0, task.err
+    assert summary(task, "1-00000001")["expected"] == 1
