@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
 
 #include "batch/azure/account.h"
 #include "batch/base/err.h"
@@ -11,16 +13,20 @@
 /* All texts are owned. Filled by options_parse, cleared by options_clear. */
 struct options {
 	char *source;     /* as given before the mountpoint; NULL */
-	char *mountpoint; /* absolute */
+	char *mountpoint; /* absolute; NULL: none was given */
 	bool foreground, debug;
 	bool read_only;
 	char *container;   /* default "ada" */
 	char *pipeline;    /* default "quicklook" */
 	char *pool;        /* NULL: "local" on the embedded engine */
-	char *dir;         /* state of the embedded emulator and the spool */
+	char *dir;         /* state of the embedded emulator and the spool; absolute */
 	uint64_t cache_size;    /* bytes of disk that files being written may take */
 	uint32_t block_size;    /* bytes of an uploaded block, at most 4 MiB are checked by CRC on read */
 	uint32_t poll_ms;       /* 0: the foreman's default */
+	char *log_level;        /* as adafs_log_set_levels reads it; NULL: the default */
+	bool has_uid, has_gid;  /* whom the files shall belong to, else who mounts */
+	uid_t uid;
+	gid_t gid;
 	uint32_t io_timeout_ms; /* default 30,000 */
 	double attr_timeout_s;  /* default 5 */
 	bool has_storage, has_batch; /* an account is configured; else the embedded engine serves it */
@@ -33,10 +39,11 @@ struct options {
 /*
  * Settings of a mount from the command line (after the program's name), the environment and
  * $XDG_CONFIG_HOME/adafs/adafs.conf. 0, or -EINVAL naming the option, where it stood and the nearest known one.
+ * pool and mountpoint may be NULL afterwards: main knows whether they are needed.
  */
 int options_parse(struct options *o, int argc, char **argv, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 void options_clear(struct options *o);
-/* The usage text of --help. */
-extern const char options_usage[];
+/* The usage text of --help: the commands, and each option of the table with its default. */
+void options_print_usage(FILE *to);
 
 #endif

@@ -1,0 +1,737 @@
+/*
+ * fs/options.c - settings from the configuration file, the environment and the command line, by one table.
+ * An account that a later source names replaces what an earlier one said of that service as a whole: half of one
+ * account and half of another is nobody's intention.
+ */
+#include "fs/options.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "batch/base/buf.h"
+#include "batch/base/file.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
+
+/* Texts of accounts before they are put together; wiped at the end. */
+enum cred {
+	CRED_CONNECTION, /* storage from here ... */
+	CRED_ACCOUNT,
+	CRED_KEY,
+	CRED_SAS,
+	CRED_ENDPOINT,
+	CRED_BATCH_ACCOUNT, /* Batch from here */
+	CRED_BATCH_KEY,
+	CRED_BATCH_ENDPOINT,
+	N_CREDS,
+};
+
+enum kind {
+	KIND_TEXT,
+	KIND_SIZE,      /* bytes with K, M, G; uint64_t */
+	KIND_SIZE32,    /* the same in uint32_t */
+	KIND_MS,        /* seconds in the text, uint32_t milliseconds here */
+	KIND_SECONDS,   /* double */
+	KIND_FLAG,
+	KIND_UID,
+	KIND_GID,
+	KIND_FUSE,      /* passed on as it is */
+	KIND_CRED,      /* offset is an enum cred */
+	KIND_SECRET,    /* the same, refused in argv */
+	KIND_IGNORED,   /* what fstab may hold for others */
+};
+
+struct option_def {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+	bool takes_value;
+	double min, max; /* of numbers, in the text's unit */
+	const char *value, *help; /* NULL help: not shown */
+};
+
+#define AT(member) offsetof(struct options, member)
+static const struct option_def table[] = {
+	{ "container", KIND_TEXT, AT(container), true, 0, 0, "NAME",
+	  "container of images, jobs and results; made if missing (ada)" },
+	{ "pipeline", KIND_TEXT, AT(pipeline), true, 0, 0, "NAME|FILE",
+	  "what is done with an image (quicklook)" },
+	{ "pool", KIND_TEXT, AT(pool), true, 0, 0, "ID",
+	  "Batch pool that runs the jobs (local, on the embedded engine)" },
+	{ "dir", KIND_TEXT, AT(dir), true, 0, 0, "PATH",
+	  "state of the embedded engine ($XDG_DATA_HOME/adafs/emulator)" },
+	{ "cache_size", KIND_SIZE, AT(cache_size), true, 16 * MIB, 1e18, "SIZE",
+	  "local disk that files being written may take (32G)" },
+	{ "block_size", KIND_SIZE32, AT(block_size), true, 65536, 64 * MIB, "SIZE",
+	  "size of an uploaded block (4M)" },
+	{ "poll", KIND_MS, AT(poll_ms), true, 0.05, 3600, "SECONDS",
+	  "shortest time between two looks at a running job (2)" },
+	{ "io_timeout", KIND_MS, AT(io_timeout_ms), true, 1, 3600, "SECONDS",
+	  "longest wait without a byte moved (30)" },
+	{ "attr_timeout", KIND_SECONDS, AT(attr_timeout_s), true, 0, 86400, "SECONDS",
+	  "how long names and attributes of blobs are believed (5)" },
+	{ "log_level", KIND_TEXT, AT(log_level), true, 0, 0, "LEVEL[,PART:LEVEL]",
+	  "error, warn, info or debug (warn)" },
+	{ "ro", KIND_FLAG, AT(read_only), false, 0, 0, NULL, "read-only" },
+	{ "uid", KIND_UID, 0, true, 0, 0, "N", "owner of all files (who mounts)" },
+	{ "gid", KIND_GID, 0, true, 0, 0, "N", "group of all files (who mounts)" },
+	{ "account_name", KIND_CRED, CRED_ACCOUNT, true, 0, 0, "NAME", "storage account" },
+	{ "blob_endpoint", KIND_CRED, CRED_ENDPOINT, true, 0, 0, "URL", "its Blob endpoint" },
+	{ "account_key", KIND_SECRET, CRED_KEY, true, 0, 0, "BASE64", "its key; in the file only" },
+	{ "sas_token", KIND_SECRET, CRED_SAS, true, 0, 0, "TOKEN", "its SAS; in the file only" },
+	{ "connection_string", KIND_SECRET, CRED_CONNECTION, true, 0, 0, "TEXT",
+	  "all of these at once; in the file only" },
+	{ "batch_account", KIND_CRED, CRED_BATCH_ACCOUNT, true, 0, 0, "NAME", "Batch account" },
+	{ "batch_endpoint", KIND_CRED, CRED_BATCH_ENDPOINT, true, 0, 0, "URL", "its endpoint" },
+	{ "batch_key", KIND_SECRET, CRED_BATCH_KEY, true, 0, 0, "BASE64", "its key; in the file only" },
+	{ "allow_other", KIND_FUSE, 0, false, 0, 0, NULL, "other users may enter" },
+	{ "allow_root", KIND_FUSE, 0, false, 0, 0, NULL, "root may enter" },
+	{ "default_permissions", KIND_FUSE, 0, false, 0, 0, NULL, "the kernel checks permissions" },
+	{ "auto_unmount", KIND_FUSE, 0, false, 0, 0, NULL, "unmount when the process ends" },
+	{ "fsname", KIND_FUSE, 0, true, 0, 0, "NAME", "name in /proc/mounts" },
+	{ "subtype", KIND_FUSE, 0, true, 0, 0, "NAME", "type in /proc/mounts (adafs)" },
+	{ "defaults", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "rw", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "auto", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "noauto", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nofail", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "_netdev", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "user", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "users", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "owner", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "group", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nouser", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "dev", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nodev", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "suid", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nosuid", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "exec", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "noexec", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "async", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "sync", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "atime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "noatime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "relatime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+};
+
+static const char usage_head[] =
+	"usage: adafs [-o OPTION[,OPTION...]] [-f] [-d] [SOURCE] MOUNTPOINT\n"
+	"       adafs status [--json] MOUNTPOINT\n"
+	"       adafs check [-o OPTION[,OPTION...]]\n"
+	"       adafs emulator [--dir DIR] [--blob HOST:PORT] [--batch HOST:PORT] [--account NAME]\n"
+	"                      [--key BASE64] [--nodes N] [--slots N] [--access-log FILE]\n"
+	"       adafs --help | --version\n"
+	"\n"
+	"  -f   stay in the foreground and log to standard error\n"
+	"  -d   the same, with the kernel's requests logged\n"
+	"\n"
+	"Options (defaults in brackets), also one a line in $XDG_CONFIG_HOME/adafs/adafs.conf:\n";
+static const char usage_tail[] =
+	"\n"
+	"Accounts are taken from the environment of the az command line (AZURE_STORAGE_CONNECTION_STRING,\n"
+	"or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN; AZURE_BATCH_ACCOUNT,\n"
+	"AZURE_BATCH_ACCESS_KEY, AZURE_BATCH_ENDPOINT). What is not set is served by the embedded engine.\n";
+
+void options_print_usage(FILE *to)
+{
+	fputs(usage_head, to);
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(table); i++) {
+		char left[64];
+		if (!table[i].help)
+			continue;
+		snprintf(left, sizeof(left), "%s%s%s", table[i].name, table[i].takes_value ? "=" : "",
+			 table[i].value ? table[i].value : "");
+		fprintf(to, "  %-29s %s\n", left, table[i].help);
+	}
+	fputs(usage_tail, to);
+}
+
+/* --- sources ------------------------------------------------------------------------------ */
+
+enum source { SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND };
+
+struct parser {
+	struct options *o;
+	char *cred[N_CREDS]; /* what counts so far */
+	char *found[N_CREDS]; /* of the source being read */
+	enum source source;
+	const char *where; /* "in -o", or "file:line" */
+	bool file_has_key;
+};
+
+static void wipe(char **text)
+{
+	if (*text)
+		explicit_bzero(*text, strlen(*text));
+	free(*text);
+	*text = NULL;
+}
+
+static int set_text(char **at, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*at);
+	*at = copy;
+	return 0;
+}
+
+/* A source is over: what it says of a service replaces what was said before. */
+static void take_creds(struct parser *p)
+{
+	static const struct {
+		enum cred first, end;
+	} service[] = { { CRED_CONNECTION, CRED_BATCH_ACCOUNT }, { CRED_BATCH_ACCOUNT, N_CREDS } };
+
+	for (size_t s = 0; s < ADAFS_ARRAY_SIZE(service); s++) {
+		bool any = false;
+		for (int i = (int)service[s].first; i < (int)service[s].end; i++)
+			any = any || p->found[i];
+		for (int i = (int)service[s].first; any && i < (int)service[s].end; i++) {
+			wipe(&p->cred[i]);
+			p->cred[i] = ADAFS_STEAL(p->found[i]);
+		}
+	}
+}
+
+/* --- values ------------------------------------------------------------------------------- */
+
+static int parse_number(const struct parser *p, const struct option_def *def, const char *text,
+			bool is_size, double *ret, struct adafs_err *reterr)
+{
+	char *end;
+	double factor = 1;
+
+	errno = 0;
+	double value = strtod(text, &end);
+	if (is_size && end != text && *end) {
+		static const char units[] = "KMGT";
+		const char *unit = strchr(units, *end >= 'a' ? *end - 32 : *end);
+		if (unit && (end[1] == '\0' || strcasecmp(end + 1, "iB") == 0 ||
+			     strcasecmp(end + 1, "B") == 0)) {
+			for (const char *u = units; u <= unit; u++)
+				factor *= 1024;
+			end = "";
+		}
+	}
+	if (end == text || *end || errno || strpbrk(text, "xXnN"))
+		return adafs_err_set(reterr, -EINVAL, "%s: '%s' is no %s for '%s'%s", p->where, text,
+				     is_size ? "size" : "number", def->name,
+				     is_size ? ": use bytes, or K, M, G as in 4M" : "");
+	value *= factor;
+	if (!(value >= def->min && value <= def->max))
+		return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is outside %.10g to %.10g", p->where,
+				     def->name, text, def->min, def->max);
+	*ret = value;
+	return 0;
+}
+
+static int parse_id(const struct parser *p, const char *name, const char *text, unsigned *ret,
+		    struct adafs_err *reterr)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || value >= UINT_MAX)
+		return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is no number of a user or group",
+				     p->where, name, text);
+	*ret = (unsigned)value;
+	return 0;
+}
+
+static int add_fuse_arg(struct options *o, const char *name, const char *value)
+{
+	char **grown = realloc(o->fuse_args, (size_t)(o->n_fuse_args + 2) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	o->fuse_args = grown;
+	char *flag = strdup("-o");
+	char *text = value ? adafs_fmt("%s=%s", name, value) : strdup(name);
+	if (!flag || !text) {
+		free(flag);
+		free(text);
+		return -ENOMEM;
+	}
+	o->fuse_args[o->n_fuse_args++] = flag;
+	o->fuse_args[o->n_fuse_args++] = text;
+	return 0;
+}
+
+static int refuse_secret(const struct parser *p, const struct option_def *def, struct adafs_err *reterr)
+{
+	static const char *const variable[N_CREDS] = {
+		[CRED_CONNECTION] = "AZURE_STORAGE_CONNECTION_STRING",
+		[CRED_KEY] = "AZURE_STORAGE_KEY",
+		[CRED_SAS] = "AZURE_STORAGE_SAS_TOKEN",
+		[CRED_BATCH_KEY] = "AZURE_BATCH_ACCESS_KEY",
+	};
+
+	return adafs_err_set(reterr, -EINVAL,
+			     "%s: '%s' is refused here, since every user of this machine can read command "
+			     "lines: use %s in the environment, or the configuration file",
+			     p->where, def->name, variable[def->offset]);
+}
+
+static int apply_value(struct parser *p, const struct option_def *def, const char *value,
+		       struct adafs_err *reterr)
+{
+	void *at = (char *)p->o + def->offset;
+	double number;
+	int rc;
+
+	switch (def->kind) {
+	case KIND_TEXT:
+		if (!*value)
+			return adafs_err_set(reterr, -EINVAL, "%s: '%s' is empty", p->where, def->name);
+		return set_text(at, value);
+	case KIND_SIZE:
+		rc = parse_number(p, def, value, true, &number, reterr);
+		if (rc == 0)
+			*(uint64_t *)at = (uint64_t)number;
+		return rc;
+	case KIND_SIZE32:
+		rc = parse_number(p, def, value, true, &number, reterr);
+		if (rc == 0)
+			*(uint32_t *)at = (uint32_t)number;
+		return rc;
+	case KIND_MS:
+		rc = parse_number(p, def, value, false, &number, reterr);
+		if (rc == 0)
+			*(uint32_t *)at = (uint32_t)(number * 1000);
+		return rc;
+	case KIND_SECONDS:
+		rc = parse_number(p, def, value, false, &number, reterr);
+		if (rc == 0)
+			*(double *)at = number;
+		return rc;
+	case KIND_FLAG:
+		*(bool *)at = true;
+		return 0;
+	case KIND_UID:
+		p->o->has_uid = true;
+		return parse_id(p, def->name, value, &p->o->uid, reterr);
+	case KIND_GID:
+		p->o->has_gid = true;
+		return parse_id(p, def->name, value, &p->o->gid, reterr);
+	case KIND_FUSE:
+		return add_fuse_arg(p->o, def->name, value);
+	case KIND_SECRET:
+		if (p->source == SOURCE_COMMAND)
+			return refuse_secret(p, def, reterr);
+		p->file_has_key = true;
+		return set_text(&p->found[def->offset], value);
+	case KIND_CRED:
+		return set_text(&p->found[def->offset], value);
+	case KIND_IGNORED:
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* --- names -------------------------------------------------------------------------------- */
+
+/* Levenshtein distance, for names of at most 40 bytes. */
+static unsigned distance(const char *a, const char *b)
+{
+	unsigned row[41];
+	size_t n = strlen(b);
+
+	if (strlen(a) > 40 || n > 40)
+		return UINT_MAX;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = (unsigned)j;
+	for (size_t i = 1; *a; a++, i++) {
+		unsigned diagonal = row[0];
+		row[0] = (unsigned)i;
+		for (size_t j = 1; j <= n; j++) {
+			unsigned best = diagonal + (*a != b[j - 1]);
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[n];
+}
+
+static int unknown_option(const struct parser *p, const char *name, struct adafs_err *reterr)
+{
+	const char *nearest = NULL;
+	unsigned best = 4;
+
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(table); i++) {
+		unsigned d = distance(name, table[i].name);
+		if (d < best && d < strlen(table[i].name)) {
+			best = d;
+			nearest = table[i].name;
+		}
+	}
+	if (nearest)
+		return adafs_err_set(reterr, -EINVAL, "%s: unknown option '%s'; did you mean '%s'?",
+				     p->where, name, nearest);
+	return adafs_err_set(reterr, -EINVAL, "%s: unknown option '%s'; adafs --help lists them all",
+			     p->where, name);
+}
+
+/* One option, "name" or "name=value"; text is changed. */
+static int apply_option(struct parser *p, char *text, struct adafs_err *reterr)
+{
+	char *value = strchr(text, '=');
+
+	if (value)
+		*value++ = '\0';
+	/* Options of systemd and others: for them, not for us. */
+	if (strncmp(text, "x-", 2) == 0 || strcmp(text, "comment") == 0)
+		return 0;
+	for (char *c = text; *c; c++)
+		if (*c == '-')
+			*c = '_';
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(table); i++) {
+		const struct option_def *def = &table[i];
+		if (strcmp(def->name, text) != 0)
+			continue;
+		if (def->takes_value && !value)
+			return adafs_err_set(reterr, -EINVAL, "%s: '%s' needs a value: %s=%s", p->where,
+					     text, text, def->value);
+		if (!def->takes_value && value)
+			return adafs_err_set(reterr, -EINVAL, "%s: '%s' takes no value", p->where, text);
+		int rc = apply_value(p, def, value, reterr);
+		return rc == -ENOMEM ? adafs_err_set(reterr, rc, "out of memory") : rc;
+	}
+	return unknown_option(p, text, reterr);
+}
+
+/* --- the three sources -------------------------------------------------------------------- */
+
+/* free() it; NULL: out of memory. */
+static char *xdg_path(const char *variable, const char *fallback, const char *rest)
+{
+	const char *base = getenv(variable);
+	const char *home = getenv("HOME");
+
+	if (base && *base == '/')
+		return adafs_fmt("%s/%s", base, rest);
+	return adafs_fmt("%s/%s/%s", home && *home == '/' ? home : "/root", fallback, rest);
+}
+
+static char *trim(char *line)
+{
+	line += strspn(line, " \t");
+	size_t len = strlen(line);
+	while (len > 0 && strchr(" \t\r", line[len - 1]))
+		line[--len] = '\0';
+	return line;
+}
+
+static int read_lines(struct parser *p, const char *path, char *text, struct adafs_err *reterr)
+{
+	char *rest = text;
+	unsigned number = 0;
+
+	for (char *line; (line = strsep(&rest, "\n"));) {
+		number++;
+		line = trim(line);
+		if (!*line || *line == '#')
+			continue;
+		ADAFS_FREE char *where = adafs_fmt("%s:%u", path, number);
+		if (!where)
+			return adafs_err_set(reterr, -ENOMEM, "out of memory");
+		p->where = where;
+		int rc = apply_option(p, line, reterr);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int read_config(struct parser *p, struct adafs_err *reterr)
+{
+	ADAFS_FREE char *path = xdg_path("XDG_CONFIG_HOME", ".config", "adafs/adafs.conf");
+	char *text = NULL;
+	size_t len;
+	struct stat st;
+
+	if (!path)
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	int rc = adafs_file_read(path, MIB, &text, &len, reterr);
+	if (rc == -ENOENT || rc == -ENOTDIR)
+		return 0;
+	if (rc < 0)
+		return rc;
+	p->source = SOURCE_FILE;
+	rc = read_lines(p, path, text, reterr);
+	explicit_bzero(text, len);
+	free(text);
+	if (rc < 0)
+		return rc;
+	if (p->file_has_key && (stat(path, &st) < 0 || (st.st_mode & 077)))
+		return adafs_err_set(reterr, -EINVAL,
+				     "%s holds a key and others may read it: chmod 600 it", path);
+	take_creds(p);
+	return 0;
+}
+
+static int read_environment(struct parser *p, struct adafs_err *reterr)
+{
+	static const struct {
+		const char *name;
+		enum cred cred;
+	} variable[] = {
+		{ "AZURE_STORAGE_CONNECTION_STRING", CRED_CONNECTION },
+		{ "AZURE_STORAGE_ACCOUNT", CRED_ACCOUNT },
+		{ "AZURE_STORAGE_ACCESS_KEY", CRED_KEY },
+		{ "AZURE_STORAGE_KEY", CRED_KEY },
+		{ "AZURE_STORAGE_SAS_TOKEN", CRED_SAS },
+		{ "AZURE_STORAGE_BLOB_ENDPOINT", CRED_ENDPOINT },
+		{ "AZURE_BATCH_ACCOUNT", CRED_BATCH_ACCOUNT },
+		{ "AZURE_BATCH_ACCESS_KEY", CRED_BATCH_KEY },
+		{ "AZURE_BATCH_ENDPOINT", CRED_BATCH_ENDPOINT },
+	};
+
+	p->source = SOURCE_ENVIRONMENT;
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(variable); i++) {
+		const char *value = getenv(variable[i].name);
+		if (value && *value && set_text(&p->found[variable[i].cred], value) < 0)
+			return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	}
+	take_creds(p);
+	return 0;
+}
+
+/* The text of one -o: options between commas; "\," is a comma inside a value. */
+static int apply_list(struct parser *p, const char *list, struct adafs_err *reterr)
+{
+	p->where = "in -o";
+	while (*list) {
+		ADAFS_FREE char *item = malloc(strlen(list) + 1);
+		size_t n = 0;
+		if (!item)
+			return adafs_err_set(reterr, -ENOMEM, "out of memory");
+		for (; *list && *list != ','; list++) {
+			if (*list == '\\' && (list[1] == ',' || list[1] == '\\'))
+				list++;
+			item[n++] = *list;
+		}
+		item[n] = '\0';
+		list += *list == ',';
+		int rc = n ? apply_option(p, item, reterr) : 0;
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int read_command(struct parser *p, int argc, char **argv, struct adafs_err *reterr)
+{
+	const char *word[2];
+	int n_words = 0;
+	bool only_words = false;
+
+	p->source = SOURCE_COMMAND;
+	for (int i = 0; i < argc; i++) {
+		const char *arg = argv[i];
+		int rc = 0;
+		if (only_words || arg[0] != '-' || !arg[1]) {
+			if (n_words == 2)
+				return adafs_err_set(reterr, -EINVAL, "too many arguments: '%s'", arg);
+			word[n_words++] = arg;
+		} else if (strcmp(arg, "--") == 0) {
+			only_words = true;
+		} else if (strcmp(arg, "-o") == 0) {
+			if (++i == argc)
+				return adafs_err_set(reterr, -EINVAL, "-o needs an option");
+			rc = apply_list(p, argv[i], reterr);
+		} else if (strncmp(arg, "-o", 2) == 0) {
+			rc = apply_list(p, arg + 2, reterr);
+		} else if (strcmp(arg, "-f") == 0) {
+			p->o->foreground = true;
+		} else if (strcmp(arg, "-d") == 0) {
+			p->o->foreground = p->o->debug = true;
+		} else {
+			return adafs_err_set(reterr, -EINVAL, "unknown argument '%s'; see adafs --help",
+					     arg);
+		}
+		if (rc < 0)
+			return rc;
+	}
+	take_creds(p);
+	if ((n_words == 2 && set_text(&p->o->source, word[0]) < 0) ||
+	    (n_words > 0 && set_text(&p->o->mountpoint, word[n_words - 1]) < 0))
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* --- putting it together ------------------------------------------------------------------ */
+
+/*
+ * Make a path absolute: a daemon changes its directory. The last component is left alone, since asking for
+ * a dead mount's fails.
+ */
+static int make_absolute(char **path)
+{
+	char resolved[PATH_MAX];
+
+	if (!*path)
+		return 0;
+	size_t len = strlen(*path);
+	while (len > 1 && (*path)[len - 1] == '/')
+		(*path)[--len] = '\0';
+	char *slash = strrchr(*path, '/');
+	const char *base = slash ? slash + 1 : *path;
+	if (strcmp(base, ".") == 0 || strcmp(base, "..") == 0 || !*base)
+		return realpath(*path, resolved) ? set_text(path, resolved) : -errno;
+	ADAFS_FREE char *dir = !slash ? strdup(".") : slash == *path ? strdup("/") :
+							       strndup(*path, (size_t)(slash - *path));
+	if (!dir)
+		return -ENOMEM;
+	if (!realpath(dir, resolved)) {
+		/* A directory that is to be made yet is fine if it is named in full. */
+		return **path == '/' ? 0 : -errno;
+	}
+	char *joined = adafs_fmt("%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, base);
+	if (!joined)
+		return -ENOMEM;
+	free(*path);
+	*path = joined;
+	return 0;
+}
+
+static int make_storage(struct parser *p, struct adafs_err *reterr)
+{
+	char *const *cred = p->cred;
+
+	if (!cred[CRED_CONNECTION] && !cred[CRED_ACCOUNT]) {
+		if (cred[CRED_KEY] || cred[CRED_SAS] || cred[CRED_ENDPOINT])
+			return adafs_err_set(reterr, -EINVAL,
+					     "a storage key, SAS or endpoint is set, but no account: set "
+					     "AZURE_STORAGE_ACCOUNT");
+		return 0;
+	}
+	p->o->has_storage = true;
+	if (cred[CRED_CONNECTION])
+		return adafs_storage_account_parse(&p->o->storage, cred[CRED_CONNECTION], reterr);
+	if (!cred[CRED_KEY] && !cred[CRED_SAS])
+		return adafs_err_set(reterr, -EINVAL,
+				     "storage account '%s' has neither a key nor a SAS: set AZURE_STORAGE_KEY "
+				     "or AZURE_STORAGE_SAS_TOKEN", cred[CRED_ACCOUNT]);
+	return adafs_storage_account_set(&p->o->storage, cred[CRED_ACCOUNT], cred[CRED_ENDPOINT],
+					 cred[CRED_KEY], cred[CRED_KEY] ? NULL : cred[CRED_SAS], reterr);
+}
+
+static int make_batch(struct parser *p, struct adafs_err *reterr)
+{
+	static const char *const names[] = { "AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ACCESS_KEY",
+					     "AZURE_BATCH_ENDPOINT" };
+	char *const *cred = p->cred + CRED_BATCH_ACCOUNT;
+
+	if (!cred[0] && !cred[1] && !cred[2])
+		return 0;
+	for (int i = 0; i < 3; i++)
+		if (!cred[i])
+			return adafs_err_set(reterr, -EINVAL,
+					     "the Batch account is only half set: %s is missing", names[i]);
+	p->o->has_batch = true;
+	return adafs_batch_account_set(&p->o->batch, cred[0], cred[2], cred[1], reterr);
+}
+
+static bool is_loopback(const char *endpoint)
+{
+	const char *host = strstr(endpoint, "://");
+
+	host = host ? host + 3 : endpoint;
+	return strncasecmp(host, "localhost", 9) == 0 || strncmp(host, "127.", 4) == 0 ||
+	       strncmp(host, "[::1]", 5) == 0;
+}
+
+static int set_defaults(struct options *o)
+{
+	o->cache_size = 32 * GIB;
+	o->block_size = 4 * MIB;
+	o->io_timeout_ms = 30000;
+	o->attr_timeout_s = 5;
+	o->dir = xdg_path("XDG_DATA_HOME", ".local/share", "adafs/emulator");
+	o->container = strdup("ada");
+	o->pipeline = strdup("quicklook");
+	return o->dir && o->container && o->pipeline ? 0 : -ENOMEM;
+}
+
+static bool is_file(const char *pipeline)
+{
+	size_t len = strlen(pipeline);
+
+	return strchr(pipeline, '/') || (len > 5 && strcmp(pipeline + len - 5, ".json") == 0);
+}
+
+static int finish(struct parser *p, struct adafs_err *reterr)
+{
+	struct options *o = p->o;
+	int rc = make_storage(p, reterr);
+
+	if (rc == 0)
+		rc = make_batch(p, reterr);
+	if (rc < 0)
+		return rc;
+	/* Nodes in Azure would call themselves. */
+	if (o->has_batch && !is_loopback(o->batch.endpoint) &&
+	    (!o->has_storage || is_loopback(o->storage.endpoint)))
+		return adafs_err_set(reterr, -EINVAL,
+				     "Batch at %s cannot reach blobs on this machine: set a storage account "
+				     "of Azure too (AZURE_STORAGE_CONNECTION_STRING), or no Batch account",
+				     o->batch.endpoint);
+	if (make_absolute(&o->dir) < 0)
+		return adafs_err_set(reterr, -EINVAL, "dir=%s: there is no such place", o->dir);
+	if (is_file(o->pipeline) && make_absolute(&o->pipeline) < 0)
+		return adafs_err_set(reterr, -EINVAL, "pipeline=%s: there is no such file", o->pipeline);
+	if (make_absolute(&o->mountpoint) < 0)
+		return adafs_err_set(reterr, -EINVAL, "mount point '%s' does not exist", o->mountpoint);
+	return 0;
+}
+
+int options_parse(struct options *o, int argc, char **argv, struct adafs_err *reterr)
+{
+	struct parser p = { .o = o };
+
+	*o = (struct options){ 0 };
+	int rc = set_defaults(o) < 0 ? adafs_err_set(reterr, -ENOMEM, "out of memory") : 0;
+	if (rc == 0)
+		rc = read_config(&p, reterr);
+	if (rc == 0)
+		rc = read_environment(&p, reterr);
+	if (rc == 0)
+		rc = read_command(&p, argc, argv, reterr);
+	if (rc == 0)
+		rc = finish(&p, reterr);
+	for (int i = 0; i < N_CREDS; i++) {
+		wipe(&p.cred[i]);
+		wipe(&p.found[i]);
+	}
+	if (rc < 0)
+		options_clear(o);
+	return rc;
+}
+
+void options_clear(struct options *o)
+{
+	free(o->source);
+	free(o->mountpoint);
+	free(o->container);
+	free(o->pipeline);
+	free(o->pool);
+	free(o->dir);
+	free(o->log_level);
+	adafs_storage_account_clear(&o->storage);
+	adafs_batch_account_clear(&o->batch);
+	for (int i = 0; i < o->n_fuse_args; i++)
+		free(o->fuse_args[i]);
+	free(o->fuse_args);
+	*o = (struct options){ 0 };
+}
