@@ -1,0 +1,194 @@
+/*
+ * blob/blob.h - inside of the Blob service: one call, its route, and what handlers share. Codes are
+ * those of blob_error.h.
+ */
+#ifndef ADAFS_EMULATOR_BLOB_BLOB_H
+#define ADAFS_EMULATOR_BLOB_BLOB_H
+
+#include <time.h>
+
+#include "batch/base/digest.h"
+#include "batch/base/random.h"
+#include "batch/base/xml.h"
+#include "batch/emulator/blob/blob_error.h"
+#include "batch/emulator/blob/blob_service.h"
+#include "batch/emulator/blob/store.h"
+
+struct blob_service {
+	char *account;
+	uint8_t *key;          /* decoded */
+	size_t key_len;
+	struct blob_store *store;
+	struct http_server *http;
+};
+
+struct blob_call;
+
+enum blob_level { LEVEL_ACCOUNT, LEVEL_CONTAINER, LEVEL_BLOB };
+
+/* One operation: how it is recognised, who may do it, and what does it. */
+struct blob_route {
+	const char *operation;     /* as in the REST documentation, in one word */
+	enum blob_level level;
+	const char *method;
+	const char *restype, *comp; /* NULL: absent */
+	char source;               /* x-ms-copy-source: 'y' must be there, 'n' must not, 0 either */
+	char type;                 /* x-ms-blob-type likewise */
+	const char *permissions;   /* any of these letters of a service or account SAS; "": no SAS can;
+				      NULL: any valid SAS */
+	char resource;             /* account SAS: letter needed in srt; 0: any */
+	bool no_service_sas;       /* only an account SAS can */
+	enum { BODY_NONE, BODY_XML, BODY_OWN } body; /* BODY_OWN: begin and body callbacks take it */
+	int (*begin)(struct blob_call *c);
+	int (*piece)(struct blob_call *c, const void *data, size_t len);
+	int (*handle)(struct blob_call *c, struct http_resp *resp);
+};
+
+enum auth_kind { AUTH_ANONYMOUS, AUTH_KEY, AUTH_ACCOUNT_SAS, AUTH_SERVICE_SAS };
+
+/* One request on its way through the service. */
+struct blob_call {
+	struct blob_service *service;
+	struct http_req *req;
+	const struct blob_route *route;
+	char request_id[ADAFS_UUID_LEN];
+	char version[12];          /* echoed x-ms-version */
+	enum blob_level level;
+	char *container, *name;    /* owned; NULL above their level */
+	blob_stamp snapshot;       /* of the query; BLOB_SNAPSHOT_NONE: the blob itself */
+	enum auth_kind auth;
+	bool may_overwrite;        /* false: a SAS that may only create */
+	struct adafs_buf detail;   /* further elements of an error's XML */
+
+	/* State of operations with bodies. */
+	struct blob_writer writer;
+	struct block_writer block;
+	struct adafs_digest *md5;
+	uint8_t md5_value[ADAFS_MD5_LEN];
+	uint64_t crc64;
+	struct block_list *list;
+};
+
+/* --- parse.c: names, headers, metadata, ranges ------------------------------------------------ */
+
+/* Split the path into container and blob; checks names. */
+int call_parse_target(struct blob_call *c);
+/* Split a decoded path "container/name" (leading slash gone). Outputs owned; name NULL if none. */
+int blob_split_path(const char *decoded, char **ret_container, char **ret_name);
+int blob_check_container_name(const char *name);
+int blob_check_name(const char *name);
+/* Parse a snapshot time of the query. BE_INVALID_QUERY_PARAMETER_VALUE. */
+int blob_parse_snapshot(const char *text, blob_stamp *ret);
+/* x-ms-meta-* of the request as "name:value\n" lines; *ret_any: whether there was one. Owned. */
+int blob_parse_metadata(struct blob_call *c, char **ret_metadata, bool *ret_any);
+/* The x-ms-blob-* properties of the request; clear with blob_headers_clear. */
+int blob_parse_headers(struct blob_call *c, struct blob_headers *ret);
+/* x-ms-access-tier; *ret NULL: none. Static text. */
+int blob_parse_tier(struct blob_call *c, const char **ret);
+struct blob_range {
+	bool given;        /* a usable range was sent */
+	uint64_t off, len; /* cut to the blob; the whole when not given */
+};
+/* x-ms-range or Range against a size. BE_INVALID_RANGE. */
+int blob_parse_range(const char *text, uint64_t size, struct blob_range *ret);
+/* The block id of the query: base64 of at most 64 bytes. */
+int call_check_block_id(struct blob_call *c);
+/* Compare the digests of the body with the headers that announced them. */
+int blob_check_digests(struct blob_call *c);
+/* A header that carries something, or NULL: an empty header means unset. */
+const char *call_header(const struct blob_call *c, const char *name);
+const char *call_param(const struct blob_call *c, const char *name);
+/* Add <element>text</element> to the error that will be answered. */
+void call_detail(struct blob_call *c, const char *element, const char *fmt, ...) ADAFS_PRINTF(3, 4);
+/* BE code with HeaderName/HeaderValue, or QueryParameterName/Value/Reason. */
+int call_bad_header(struct blob_call *c, int error, const char *name);
+int call_bad_param(struct blob_call *c, int error, const char *name, const char *reason);
+
+/* --- conditions.c ---------------------------------------------------------------------------- */
+
+struct blob_conditions {
+	const char *match, *none_match;       /* borrowed from the request; NULL: absent */
+	bool has_modified, has_unmodified;
+	time_t modified_since, unmodified_since;
+};
+/* prefix "" or "x-ms-source-". */
+int conditions_parse(struct blob_call *c, const char *prefix, struct blob_conditions *ret);
+/* For a read of what exists: 0, BE_NOT_MODIFIED, BE_CONDITION_NOT_MET, BE_UNSATISFIABLE_CONDITION. */
+int conditions_check_read(const struct blob_conditions *k, blob_stamp stamp);
+/* For a write: refuse combinations that the service refuses. */
+int conditions_check_combination(const struct blob_conditions *k);
+/* exists: whether there is something with this stamp. create: the operation makes the blob. */
+int conditions_check_write(const struct blob_conditions *k, bool exists, blob_stamp stamp, bool create);
+
+/* What a write asks before it replaces something; a blob_guard with the call's conditions. */
+struct write_guard {
+	struct blob_call *call;
+	struct blob_conditions conditions;
+	bool create;      /* may make the blob; otherwise it exists already */
+	int failed;       /* code instead of BE_CONDITION_NOT_MET; 0: that one */
+};
+int write_guard_init(struct write_guard *g, struct blob_call *c, bool create);
+int write_guard_check(void *arg, const struct blob_info *existing);
+
+/* --- auth.c, sas.c --------------------------------------------------------------------------- */
+
+/* Authenticate and authorise the call for its route. */
+int call_authorize(struct blob_call *c);
+/* Shared Key string-to-sign of a request. plus_is_space, culture: the variants that clients use. */
+int auth_string_to_sign(const struct http_req *req, const char *account, bool plus_is_space,
+			bool culture, struct adafs_buf *ret);
+/* Signature of a text by the account key: base64, free(). */
+char *auth_sign(const struct blob_service *s, const char *text, size_t len);
+
+struct sas_request {
+	const struct http_req *req;        /* its query holds the SAS */
+	const char *container, *name;      /* NULL above their level */
+	const char *peer;
+	const struct blob_route *route;    /* what it should allow */
+};
+/* Verify a SAS in the order of the service. *ret_kind, *ret_overwrite only on success. */
+int sas_check(struct blob_call *c, const struct sas_request *r, enum auth_kind *ret_kind,
+	      bool *ret_overwrite);
+/* The string that a SAS signs; exposed for its test vectors. */
+int sas_string_to_sign(const struct http_req *req, const char *account, const char *container,
+		       const char *name, struct adafs_buf *ret);
+
+/* --- answers.c ------------------------------------------------------------------------------- */
+
+/* Turn resp into the XML error of a code. */
+void blob_answer_error(struct blob_call *c, struct http_resp *resp, int error);
+void answer_stamp(struct http_resp *resp, blob_stamp stamp); /* ETag and Last-Modified */
+void blob_etag(blob_stamp stamp, char out[24]);              /* without quotes */
+void blob_date(blob_stamp stamp, char out[32]);              /* RFC 1123 */
+void blob_snapshot_text(blob_stamp snapshot, char out[32]);
+/* Metadata lines as headers, and as XML elements. */
+void answer_metadata(struct http_resp *resp, const char *metadata);
+int xml_metadata(struct adafs_buf *b, const char *metadata);
+/* XML document with the declaration. */
+int answer_xml(struct http_resp *resp, int status);
+
+/* --- operations ------------------------------------------------------------------------------ */
+
+extern const struct blob_route blob_routes[];
+extern const size_t blob_n_routes;
+
+typedef int blob_handler(struct blob_call *c, struct http_resp *resp);
+blob_handler op_list_containers, op_account_info, op_service_properties;
+blob_handler op_create_container, op_container_properties, op_delete_container,
+	op_set_container_metadata, op_get_container_acl, op_set_container_acl;
+blob_handler op_list_blobs;
+blob_handler op_put_blob, op_put_block, op_put_block_list, op_get_block_list;
+blob_handler op_get_blob, op_head_blob, op_get_blob_metadata;
+blob_handler op_delete_blob, op_snapshot_blob, op_set_metadata, op_set_properties, op_set_tier;
+blob_handler op_copy_blob, op_put_blob_from_url, op_put_block_from_url, op_abort_copy;
+blob_handler op_not_implemented;
+
+int begin_put_blob(struct blob_call *c);
+int piece_put_blob(struct blob_call *c, const void *data, size_t len);
+int begin_put_block(struct blob_call *c);
+int piece_put_block(struct blob_call *c, const void *data, size_t len);
+int begin_put_block_list(struct blob_call *c);
+int piece_put_block_list(struct blob_call *c, const void *data, size_t len);
+void block_list_free(struct block_list *l);
+
+#endif

@@ -1,0 +1,132 @@
+/* blob/store_db.h - the inside of the store: connections, statements, transactions, data files. */
+#ifndef ADAFS_EMULATOR_BLOB_STORE_DB_H
+#define ADAFS_EMULATOR_BLOB_STORE_DB_H
+
+#include "batch/base/mutex.h"
+#include "batch/emulator/blob/store.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+/* Every statement is prepared once a connection; the texts stand in db_store.c in this order. */
+enum stmt {
+	ST_BEGIN, ST_COMMIT, ST_ROLLBACK,
+	ST_CONTAINER_INSERT, ST_CONTAINER_GET, ST_CONTAINER_LIST, ST_CONTAINER_DELETE,
+	ST_CONTAINER_SET_METADATA, ST_CONTAINER_SET_ACCESS,
+	ST_POLICY_LIST, ST_POLICY_CLEAR, ST_POLICY_INSERT,
+	ST_BLOB_GET, ST_BLOB_INSERT, ST_BLOB_DELETE, ST_BLOB_UPDATE, ST_BLOB_SNAPSHOTS,
+	ST_BLOB_CONTENTS, ST_BLOB_DELETE_ALL, ST_BLOB_LIST, ST_BLOB_LIST_SNAPSHOTS, ST_BLOB_USES,
+	ST_CONTENT_INSERT, ST_CONTENT_DELETE, ST_EXTENT_INSERT, ST_EXTENT_RANGE, ST_EXTENT_FILES,
+	ST_EXTENT_DELETE, ST_BLOCK_INSERT, ST_BLOCK_FIND, ST_BLOCK_LIST, ST_BLOCK_DELETE,
+	ST_STAGED_PUT, ST_STAGED_GET, ST_STAGED_LIST, ST_STAGED_ANY, ST_STAGED_COUNT, ST_STAGED_NAMES,
+	ST_STAGED_FILES, ST_STAGED_DELETE, ST_STAGED_FILES_ALL, ST_STAGED_DELETE_ALL,
+	ST_STAGED_DELETE_OLD, ST_FILE_USED, ST_MAX_STAMP, ST_MAX_FILE,
+	ST_COUNT,
+};
+
+struct db {
+	struct sqlite3 *h;
+	struct sqlite3_stmt *st[ST_COUNT];
+	struct db *next; /* in the list of idle readers */
+};
+
+/* The file that the blocks of one blob are appended to while they are staged. */
+struct upload {
+	struct upload *next;   /* in the store's list; only while attached */
+	int64_t container;
+	char *name;            /* owned */
+	int64_t file;
+	int fd;
+	uint64_t end;          /* where the next block goes */
+	unsigned n_writers;
+	bool attached;         /* further blocks of this blob go here */
+	uint64_t n_staged;     /* at least as many as are staged; -1: not counted yet */
+	uint64_t used;         /* by the store's clock of uploads: the smallest is the oldest */
+};
+
+struct blob_store {
+	char *dir;                      /* data files */
+	struct adafs_mutex lock;        /* rank STORE: the writer connection and all below */
+	struct db *writer ADAFS_GUARDED_BY(&lock);
+	int64_t last_stamp ADAFS_GUARDED_BY(&lock);
+	int64_t *dropped ADAFS_GUARDED_BY(&lock);  /* files that lost a reference in this transaction */
+	size_t n_dropped ADAFS_GUARDED_BY(&lock);
+	struct upload *uploads ADAFS_GUARDED_BY(&lock);
+	struct upload *detached ADAFS_GUARDED_BY(&lock); /* still written to, not found any more */
+	unsigned n_uploads ADAFS_GUARDED_BY(&lock);
+	uint64_t upload_clock ADAFS_GUARDED_BY(&lock);
+	int64_t next_file;              /* atomic */
+	struct adafs_mutex readers_lock; /* LEAF */
+	struct adafs_cond reader_idle;
+	struct db *readers ADAFS_GUARDED_BY(&readers_lock);
+};
+
+/* --- db_store.c ------------------------------------------------------------------------------ */
+
+/* A statement ready for binding. */
+struct sqlite3_stmt *db_stmt(struct db *db, enum stmt st);
+/* Step: 1 a row, 0 done, negative errno. */
+int db_step(struct sqlite3_stmt *st);
+/* Step a statement that gives no row; resets it. 0, -EEXIST (a constraint) or another errno. */
+int db_run(struct sqlite3_stmt *st);
+/* Bind a text (NULL: SQL NULL), borrowed until the statement is reset. */
+void db_text(struct sqlite3_stmt *st, int index, const char *text);
+/* A column as an owned text, NULL for SQL NULL; sets *oom when memory ran out. */
+char *db_column_text(struct sqlite3_stmt *st, int column, bool *oom);
+
+struct db *db_reader_get(struct blob_store *s);
+void db_reader_put(struct blob_store *s, struct db *db);
+
+/* Lock the writer and begin. */
+int db_begin(struct blob_store *s);
+/* Commit if rc is 0, else roll back; unlock; unlink what lost its last reference. Returns rc. */
+int db_end(struct blob_store *s, int rc);
+blob_stamp db_stamp_locked(struct blob_store *s);
+
+/* Container's id by name. BE_CONTAINER_NOT_FOUND. */
+int db_container_id(struct db *db, const char *name, int64_t *ret_id);
+/* BE_BLOB_NOT_FOUND. */
+int db_blob_get(struct db *db, int64_t container, const char *name, blob_stamp snapshot,
+		struct blob_info *ret);
+/* Fill from a row of BLOB_COLUMNS. */
+int db_blob_row(struct sqlite3_stmt *st, struct blob_info *ret);
+
+/* --- blob_store.c, used by its neighbours ---------------------------------------------------- */
+
+/* What exists under the write's name, and whether the guard lets it be replaced. */
+int blob_prepare_locked(struct blob_store *s, const struct blob_write *bw, struct blob_info *ret_old,
+			bool *ret_exists, int64_t *ret_container);
+/* Delete a content that no blob names any more, noting its files as dropped. */
+int content_release_locked(struct blob_store *s, int64_t content);
+int content_new_locked(struct blob_store *s, int64_t *ret_content);
+/* The extents that cover [off, off + len) of a content, merged; nothing is opened. -ESTALE: gone. */
+int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len, struct blob_pieces *ret);
+int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64_t file, uint64_t off,
+		      uint64_t len);
+/* The row of a new version; its texts are borrowed from bw: never clear it. */
+struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, blob_stamp stamp);
+/* Replace the blob's row (old may be NULL) and release the old content and all staged blocks. */
+int blob_replace_locked(struct blob_store *s, const struct blob_info *old, const struct blob_info *b);
+
+/* --- block_store.c --------------------------------------------------------------------------- */
+
+/* Forget the staged blocks of a blob (name NULL: of the whole container). */
+int staged_drop_locked(struct blob_store *s, int64_t container, const char *name);
+/* Whether an upload still writes to the file. */
+bool upload_writes_locked(const struct blob_store *s, int64_t file);
+void uploads_free(struct blob_store *s);
+
+/* --- data.c ---------------------------------------------------------------------------------- */
+
+/* Create a new data file, durable in its directory. */
+int data_create(struct blob_store *s, int64_t *ret_file, int *ret_fd);
+/* Open for reading: fd or -errno. */
+int data_open(struct blob_store *s, int64_t file);
+void data_unlink(struct blob_store *s, int64_t file);
+/* Note that a file lost a reference in this transaction. */
+int data_dropped_locked(struct blob_store *s, int64_t file);
+/* At start: unlink every file that used() does not know; *ret_max: the highest number seen. */
+int data_sweep(struct blob_store *s, bool (*used)(void *arg, int64_t file), void *arg,
+	       int64_t *ret_max, struct adafs_err *reterr);
+
+#endif
