@@ -88,7 +88,7 @@ struct adafs_foreman_config {
 	struct adafs_batch_client *batch; /* borrowed */
 	const char *container;
 	struct adafs_pipeline *pipeline; /* a reference is taken */
-	const char *pool;
+	const char *pool; /* NULL or "": the one that the pipeline names */
 	uint32_t poll_ms; /* shortest interval between two polls of one job; 0: 2000 */
 	/* Called on a foreman thread, no lock held, after a new view was published. May be NULL. */
 	void (*changed)(void *arg, uint64_t generation);
@@ -136,6 +136,12 @@ void adafs_foreman_forget(struct adafs_foreman *f, const char *blob);
 int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct adafs_err *reterr);
 /* Somebody looks: poll now if nothing was polled for a while. Returns at once. */
 void adafs_foreman_nudge(struct adafs_foreman *f);
+
+/*
+ * Somebody looks into a job whose steps are not known yet (n_steps 0, ended long ago: only the newest 1,000 are read without
+ * being asked for): read its manifest, publish a new view. Returns at once.
+ */
+void adafs_foreman_want(struct adafs_foreman *f, const char *job_id);
 
 /* --- results ----------------------------------------------------------------------------- */
 /* One file below results/<event>/. */

@@ -130,6 +130,11 @@ const char *adafs_pipeline_digest(const struct adafs_pipeline *p)
 	return p->digest;
 }
 
+const char *adafs_pipeline_path(const struct adafs_pipeline *p)
+{
+	return p->path;
+}
+
 const char *adafs_pipeline_pool(const struct adafs_pipeline *p)
 {
 	return p->pool;

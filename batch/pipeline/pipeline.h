@@ -53,6 +53,8 @@ const char *adafs_pipeline_name(const struct adafs_pipeline *p);
 /* The file's text as read, and its SHA-256: kept as an asset under its digest. */
 const char *adafs_pipeline_text(const struct adafs_pipeline *p, size_t *ret_len);
 const char *adafs_pipeline_digest(const struct adafs_pipeline *p);
+/* The path given at load or parse: relative script files are looked up beside it. */
+const char *adafs_pipeline_path(const struct adafs_pipeline *p);
 /* The pool that the pipeline asks for, or NULL. */
 const char *adafs_pipeline_pool(const struct adafs_pipeline *p);
 size_t adafs_pipeline_n_inputs(const struct adafs_pipeline *p);

@@ -1,0 +1,125 @@
+/*
+ * foreman/internal.h - the foreman itself, shared by its files.
+ *
+ * Two threads. The submitter (foreman.c) fills the tables from the container, makes jobs of images
+ * and reads manifests; the tracker (tracker.c) polls Batch and writes final manifests. `lock` guards the tables and
+ * everything below it here; no thread holds it while it waits for the service: copy out, unlock, act, lock, look again.
+ * Records of jobs are never freed before the foreman, so a pointer to one stays good across an unlock.
+ */
+#ifndef ADAFS_FOREMAN_INTERNAL_H
+#define ADAFS_FOREMAN_INTERNAL_H
+
+#include <pthread.h>
+
+#include "batch/base/mutex.h"
+#include "batch/foreman/derive.h"
+#include "batch/foreman/pipelines.h"
+#include "batch/foreman/sas_url.h"
+#include "batch/foreman/table.h"
+
+/* The last triggers handed out, so that submit() knows the nonce of a commit without asking the service. */
+#define FOREMAN_N_TRIGGERS 1024
+struct foreman_trigger {
+	char *blob, *sha256;
+	char nonce[33];
+};
+
+/* What the filesystem asked for, in order. */
+enum foreman_op_kind { FOREMAN_OP_SUBMIT, FOREMAN_OP_FORGET };
+struct foreman_op {
+	struct foreman_op *next;
+	enum foreman_op_kind kind;
+	char *blob, *sha256;
+	char etag[ADAFS_ETAG_LEN];
+};
+/* Above this many operations waiting, submissions are left for a new scan to find. */
+#define FOREMAN_MAX_OPS 4096
+
+struct adafs_foreman {
+	/* Constant after start. */
+	struct adafs_blob_client *blob;
+	struct adafs_batch_client *batch;
+	char *container;
+	char *pool;
+	char *owner; /* "<account>/<container>": tells our Batch jobs from those of another container */
+	struct adafs_pipeline *pipeline;
+	void (*changed)(void *arg, uint64_t generation);
+	void *changed_arg;
+	uint32_t poll_ms, poll_max_ms;
+	bool local; /* the engine is on this machine: be lively */
+	struct sas_urls urls;
+	uint64_t policy_ready_ms; /* a new stored access policy counts from then on; submitter thread after start */
+	uint64_t policy_check_ms; /* when to look at its expiry again */
+	struct foreman_pipelines pipelines; /* submitter thread only */
+	char **missing_assets;              /* submitter thread only after start: required blobs that are not there */
+	size_t n_missing_assets;
+
+	struct adafs_mutex lock; /* rank FOREMAN */
+	struct adafs_cond submitter_wake, tracker_wake;
+	struct foreman_table jobs, images;
+	struct foreman_op *first_op, *last_op;
+	size_t n_ops;
+	struct foreman_trigger trigger[FOREMAN_N_TRIGGERS];
+	size_t next_trigger;
+	bool running, stopping;
+	bool scan_wanted, loaded;
+	uint64_t scan_number, last_scan_ms, scan_retry_ms;
+	bool nudged;
+	bool view_dirty;
+	bool newest_dirty;
+	char *pool_state;
+	int pool_nodes, pool_slots;
+	char *blob_trouble, *batch_trouble; /* "": all well */
+	pthread_t submitter, tracker;
+
+	struct adafs_mutex view_lock; /* rank VIEW */
+	struct adafs_view *view;
+	uint64_t generation;
+};
+
+/* --- foreman.c --- */
+/* Publish a new view if something changed, and tell the filesystem. No lock held. */
+void foreman_publish(struct adafs_foreman *f);
+/* Note why a service cannot be reached; NULL or "": it can. */
+void foreman_set_trouble_locked(struct adafs_foreman *f, char **which, const char *text)
+	ADAFS_REQUIRES(&f->lock);
+void foreman_touch_locked(struct adafs_foreman *f, struct foreman_job *j) ADAFS_REQUIRES(&f->lock);
+/* Whether a failure is worth another try later: the service or the line, not the request. */
+bool foreman_transient(const struct adafs_err *err);
+/* Back-off with jitter for the n-th try in a row. */
+uint32_t foreman_backoff_ms(const struct adafs_foreman *f, unsigned n_tries);
+
+/* --- setup.c --- */
+int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+/* Make or extend the stored access policy; nothing to do without a key. */
+int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr);
+/* Read the pool's state, nodes and slots into the tables. */
+int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr);
+
+/* --- scan.c --- */
+/* Fill or renew the tables from the container: two listings. */
+int foreman_scan(struct adafs_foreman *f, struct adafs_err *reterr);
+/* Read the body of a job's manifest. */
+int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr);
+
+/* --- pending.c --- */
+/* Find the job of an image; makes one that is to be submitted when there is none. Submitter thread only. */
+void foreman_resolve_image(struct adafs_foreman *f, const char *blob);
+/* Resolve all images that are not. */
+void foreman_resolve_all(struct adafs_foreman *f);
+/* Recompute which jobs are the newest of their images. */
+void foreman_mark_newest_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);
+
+/* --- submit.c --- */
+/* Bring an unsubmitted job to Batch and write its manifest. Idempotent. */
+int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr);
+/* Write the manifest of a job as it stands in the table. if_match NULL: it must not exist. */
+int foreman_put_manifest(struct adafs_foreman *f, struct foreman_job *j, const char *if_match,
+			 struct adafs_err *reterr);
+
+/* --- tracker.c --- */
+void *foreman_tracker_main(void *arg);
+/* Take over what another mount wrote of a job. */
+int foreman_adopt_manifest(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr);
+
+#endif

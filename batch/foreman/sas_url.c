@@ -1,0 +1,58 @@
+#include "batch/foreman/sas_url.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "batch/azure/sas.h"
+#include "batch/base/buf.h"
+#include "batch/base/codec.h"
+
+static int make_query(const struct sas_urls *u, enum adafs_plan_access access, const char *blob,
+		      const char *snapshot, char **ret, struct adafs_err *reterr)
+{
+	const struct adafs_storage_account *a = adafs_blob_client_account(u->blob);
+	if (!a->key) {
+		*ret = strdup(a->sas ? a->sas : "");
+		return *ret ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
+	}
+	struct adafs_sas sas = { .policy = u->policy };
+	switch (access) {
+	case ADAFS_PLAN_READ_BLOB:
+		sas.resource = snapshot ? "bs" : "b";
+		sas.permissions = "r";
+		sas.snapshot = snapshot;
+		break;
+	case ADAFS_PLAN_READ_CONTAINER:
+		sas.resource = "c";
+		sas.permissions = "rl";
+		break;
+	case ADAFS_PLAN_WRITE_CONTAINER:
+		sas.resource = "c";
+		sas.permissions = "cw";
+		break;
+	}
+	return adafs_sas_sign(a, u->container, blob, &sas, ret, reterr);
+}
+
+char *sas_url_make(void *arg, enum adafs_plan_access access, const char *blob, const char *snapshot,
+		   struct adafs_err *reterr)
+{
+	const struct sas_urls *u = arg;
+	ADAFS_FREE char *query = NULL;
+	if (snapshot && !*snapshot)
+		snapshot = NULL;
+	if (access != ADAFS_PLAN_READ_BLOB)
+		blob = snapshot = NULL;
+	if (make_query(u, access, blob, snapshot, &query, reterr))
+		return NULL;
+	ADAFS_FREE char *url = adafs_blob_url(u->blob, u->container, blob);
+	ADAFS_FREE char *time = snapshot ? adafs_url_encode(snapshot, strlen(snapshot), "") : NULL;
+	char *whole = NULL;
+	if (url && time)
+		whole = adafs_fmt("%s?snapshot=%s&%s", url, time, query);
+	else if (url && !snapshot)
+		whole = adafs_fmt("%s?%s", url, query);
+	if (!whole)
+		adafs_err_set(reterr, -ENOMEM, "out of memory");
+	return whole;
+}

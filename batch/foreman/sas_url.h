@@ -1,0 +1,21 @@
+/*
+ * foreman/sas_url.h - the URLs that tasks get: with an account key a service SAS that names a stored access policy, which
+ * holds the expiry; with a SAS only, the user's own.
+ */
+#ifndef ADAFS_FOREMAN_SAS_URL_H
+#define ADAFS_FOREMAN_SAS_URL_H
+
+#include "batch/azure/blob.h"
+#include "batch/pipeline/plan.h"
+
+struct sas_urls {
+	const struct adafs_blob_client *blob; /* borrowed */
+	const char *container;		      /* borrowed */
+	char policy[65];
+};
+
+/* An adafs_plan_url_fn; arg is a struct sas_urls. */
+char *sas_url_make(void *arg, enum adafs_plan_access access, const char *blob, const char *snapshot,
+		   struct adafs_err *reterr);
+
+#endif
