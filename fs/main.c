@@ -1,7 +1,259 @@
+/* fs/main.c - the program: which command, and from settings to a mount. */
+#include <dirent.h>
+#include <errno.h>
+#include <spawn.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
-int main(void)
+#include <cjson/cJSON.h>
+#include <fuse_lowlevel.h>
+
+#include "batch/base/log.h"
+#include "batch/emulator/emulator.h"
+#include "fs/commands.h"
+#include "fs/session.h"
+
+extern char **environ;
+
+/* What the session's hooks work on. */
+struct mount {
+	struct engine *engine; /* NULL: both services are configured */
+	struct adafs_pipeline *pipeline;
+	bool http_started, foreman_started;
+};
+
+static int fail(int status, const char *text)
 {
-	printf("adafs %s\n", ADAFS_VERSION);
+	fprintf(stderr, "adafs: %s\n", text);
+	return status;
+}
+
+/* Keys are in memory: it is for nobody's disk. */
+static void forbid_core_dumps(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &none);
+#ifndef __SANITIZE_ADDRESS__ /* its leak check attaches to the process */
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
+/* --- the mount point ---------------------------------------------------------------------- */
+
+/* The mount of a daemon that died: every access fails until it is taken away. */
+static int unmount_stale(const char *path, struct adafs_err *reterr)
+{
+	char *argv[] = { (char *)"fusermount3", (char *)"-u", (char *)"-z", (char *)"--", (char *)path,
+			 NULL };
+	struct stat st;
+	pid_t pid;
+	int status;
+
+	adafs_log(WARN, "fs", "'%s' is the mount of a process that died; unmounting it", path);
+	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 &&
+	    posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	if (stat(path, &st) < 0)
+		return adafs_err_set(reterr, -errno, "'%s' is a dead mount and cannot be unmounted: %s",
+				     path, strerror(errno));
 	return 0;
+}
+
+static int check_mountpoint(const char *path, struct adafs_err *reterr)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0) {
+		if (errno != ENOTCONN)
+			return adafs_err_set(reterr, -errno, "mount point '%s': %s", path,
+					     strerror(errno));
+		int rc = unmount_stale(path, reterr);
+		if (rc < 0)
+			return rc;
+		if (stat(path, &st) < 0)
+			return adafs_err_set(reterr, -errno, "mount point '%s': %s", path,
+					     strerror(errno));
+	}
+	if (!S_ISDIR(st.st_mode))
+		return adafs_err_set(reterr, -ENOTDIR, "mount point '%s' is no directory", path);
+	DIR *dir = opendir(path);
+	if (!dir)
+		return adafs_err_set(reterr, -errno, "mount point '%s': %s", path, strerror(errno));
+	bool empty = true;
+	for (struct dirent *d; (d = readdir(dir));)
+		empty = empty && (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0);
+	closedir(dir);
+	return empty ? 0 : adafs_err_set(reterr, -ENOTEMPTY,
+					 "mount point '%s' is not empty, or mounted already", path);
+}
+
+/* --- while mounted ------------------------------------------------------------------------ */
+
+static int make_container(struct fs *fs, struct adafs_err *reterr)
+{
+	int rc = adafs_blob_container_create(fs->blob, fs->container, reterr);
+
+	if (rc == -EEXIST)
+		return 0;
+	/* A SAS of one container may not make any, and need not if it is there. */
+	if (rc == -EACCES && fs->options->storage.sas)
+		return 0;
+	if (rc < 0)
+		adafs_err_prefix(reterr, "container '%s'", fs->container);
+	return rc;
+}
+
+static int start(struct fs *fs, void *arg, struct adafs_err *reterr)
+{
+	struct mount *m = arg;
+	int rc = adafs_http_start(fs->http, reterr);
+
+	if (rc < 0)
+		return rc;
+	m->http_started = true;
+	rc = make_container(fs, reterr);
+	if (rc == 0)
+		rc = adafs_foreman_start(fs->foreman, reterr);
+	if (rc < 0)
+		return rc;
+	m->foreman_started = true;
+	return m->engine ? engine_watch(m->engine, reterr) : 0;
+}
+
+static int note_active(void *arg, const cJSON *job)
+{
+	bool *active = arg;
+
+	*active = *active || strcmp(adafs_json_str(job, "state", ""), "completed") != 0;
+	return 0;
+}
+
+/* Whether no job waits or runs; a Batch that does not answer is not disturbed. */
+static bool batch_is_idle(struct fs *fs)
+{
+	struct adafs_err err = { 0 };
+	bool active = false;
+
+	return adafs_batch_job_list(fs->batch, NULL, "id,state", note_active, &active, &err) == 0 &&
+	       !active;
+}
+
+static void stop(struct fs *fs, void *arg)
+{
+	struct mount *m = arg;
+
+	engine_unwatch(m->engine);
+	if (m->foreman_started)
+		adafs_foreman_stop(fs->foreman);
+	bool idle = m->engine && m->http_started && batch_is_idle(fs);
+	if (m->http_started)
+		adafs_http_stop(fs->http);
+	engine_close(ADAFS_STEAL(m->engine), idle);
+}
+
+/* --- mount -------------------------------------------------------------------------------- */
+
+static int make_foreman(struct fs *fs, struct mount *m, struct adafs_err *reterr)
+{
+	const struct adafs_foreman_config config = {
+		.blob = fs->blob,
+		.batch = fs->batch,
+		.container = fs->container,
+		.pipeline = m->pipeline,
+		.pool = fs->options->pool,
+		.poll_ms = fs->options->poll_ms,
+	};
+
+	fs->foreman = adafs_foreman_new(&config, reterr);
+	return fs->foreman ? 0 : -ENOMEM;
+}
+
+/* Everything before threads and fork. Returns the exit status. */
+static int prepare(struct fs *fs, struct options *o, struct mount *m, struct adafs_err *err)
+{
+	if (o->log_level && adafs_log_set_levels(o->log_level, err) < 0)
+		return EXIT_USAGE;
+	if (setup_pipeline(o, &m->pipeline, err) < 0)
+		return EXIT_USAGE;
+	if (check_mountpoint(o->mountpoint, err) < 0)
+		return EXIT_MOUNT;
+	int rc = setup_engine(o, &m->engine, err);
+	if (rc < 0)
+		return rc == -EINVAL ? EXIT_USAGE : EXIT_SYSTEM;
+	fs->options = o;
+	fs->container = o->container;
+	fs->uid = o->has_uid ? o->uid : getuid();
+	fs->gid = o->has_gid ? o->gid : getgid();
+	fs->mounted = time(NULL);
+	fs->spool_dir = adafs_fmt("%s/spool", o->dir);
+	if (!fs->spool_dir || setup_clients(fs, o, err) < 0 || make_foreman(fs, m, err) < 0)
+		return EXIT_SYSTEM;
+	return EXIT_OK;
+}
+
+static int command_mount(int argc, char **argv)
+{
+	struct adafs_err err = { 0 };
+	struct options o;
+	struct mount m = { 0 };
+	struct fs fs = { 0 };
+
+	if (options_parse(&o, argc, argv, &err) < 0)
+		return fail(EXIT_USAGE, err.msg);
+	if (!o.mountpoint) {
+		options_clear(&o);
+		return fail(EXIT_USAGE, "no mount point is given; see adafs --help");
+	}
+	int status = prepare(&fs, &o, &m, &err);
+	if (status == EXIT_OK) {
+		const struct session_hooks hooks = { .start = start, .stop = stop, .arg = &m };
+		if (session_run(&fs, &hooks, &err) < 0)
+			status = EXIT_MOUNT;
+	} else {
+		engine_close(m.engine, false);
+	}
+	/*
+	 * The engine is the serving process's from here on, which ended it as it saw fit: letting go of its lock here would let go
+	 * of the child's too, since both share one open file.
+	 */
+	if (fs.foreman)
+		adafs_foreman_free(fs.foreman);
+	free_clients(&fs);
+	adafs_pipeline_unref(m.pipeline);
+	free(fs.spool_dir);
+	options_clear(&o);
+	return status == EXIT_OK ? EXIT_OK : fail(status, *err.msg ? err.msg : "out of memory");
+}
+
+static int print_version(void)
+{
+	printf("adafs %s\nlibfuse %s, cJSON %s\n", ADAFS_VERSION, fuse_pkgversion(), cJSON_Version());
+	return EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	const char *word = argc > 1 ? argv[1] : "";
+
+	forbid_core_dumps();
+	if (strcmp(word, "emulator") == 0)
+		return adafs_emulator_main(argc - 1, argv + 1);
+	if (strcmp(word, "check") == 0)
+		return command_check(argc - 2, argv + 2);
+	if (strcmp(word, "status") == 0)
+		return command_status(argc - 2, argv + 2);
+	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
+		return print_version();
+	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+		options_print_usage(stdout);
+		return EXIT_OK;
+	}
+	return command_mount(argc - 1, argv + 1);
 }
