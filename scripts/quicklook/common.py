@@ -167,6 +167,13 @@ class Raster:
 
     def read_raw(self, x, y, w, h, out_w, out_h, resample):
         """A window in image pixels as float32 (3, out_h, out_w), and where it holds data."""
+        try:
+            return self.read_planes(x, y, w, h, out_w, out_h, resample)
+        except RuntimeError as e:
+            raise ToolError(f"image: the part at {x}, {y} cannot be read ({e}); the file is damaged, "
+                            "copy a whole one") from None
+
+    def read_planes(self, x, y, w, h, out_w, out_h, resample):
         planes = {}
         for k in set(self.bands):
             band = self.ds.GetRasterBand(k)

@@ -29,7 +29,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--data", required=True, help="GeoJSON of outlines")
     ap.add_argument("--dest", required=True, help="GeoJSON to write")
-    ap.add_argument("--min-area", type=float, default=20, help="square metres (20)")
+    ap.add_argument("--min-area", type=float, default=25, help="square metres (25)")
     ap.add_argument("--max-area", type=float, default=8000, help="square metres (8000)")
     ap.add_argument("--max-aspect", type=float, default=6, help="length by width (6)")
     ap.add_argument("--min-fill", type=float, default=0.6, help="share of the smallest rectangle (0.6)")

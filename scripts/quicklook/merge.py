@@ -2,7 +2,7 @@
 """Merge the layers of many images into one.
 
 Reads every file called --data below --dir; the folder that holds it names the job it came from.
-Where buildings of different jobs overlap (IoU of 0.3 or more) one is kept: an assessed one before
+Where buildings of different files overlap (IoU of 0.3 or more) one is kept: an assessed one before
 an unassessed one, then the higher score, then the higher confidence, then the first job by name.
 Merging what was merged before changes nothing.
 """
@@ -25,24 +25,23 @@ def parts(folder, name):
             yield os.path.basename(os.path.abspath(at)), os.path.join(at, name)
 
 
-def rank(feature):
-    p = feature["properties"]
+def rank(entry):
+    p = entry[1]["properties"]
     return (p.get("damage") == "unassessed", -(p.get("score") or 0), -(p.get("confidence") or 0), p["job"])
 
 
-def distinct(features):
-    """The features without those that another job shows better."""
+def distinct(entries):
+    """The features of (part, feature) entries, without those that another part shows better."""
     index, kept, shapes = Index(), [], []
-    for f in sorted(features, key=rank):
+    for part, f in sorted(entries, key=rank):
         found = shape(f)
         box = found.GetEnvelope()
-        if any(kept[n]["properties"]["job"] != f["properties"]["job"] and iou(found, shapes[n]) >= SAME
-               for n in index.near(box)):
+        if any(kept[n][0] != part and iou(found, shapes[n]) >= SAME for n in index.near(box)):
             continue
         index.add(len(kept), box)
-        kept.append(f)
+        kept.append((part, f))
         shapes.append(found)
-    return kept
+    return [f for _, f in kept]
 
 
 def main():
@@ -51,19 +50,19 @@ def main():
     ap.add_argument("--data", default="buildings.geojson", help="name of the layer in it (buildings.geojson)")
     ap.add_argument("--dest", required=True, help="GeoJSON to write")
     a = ap.parse_args()
-    features, jobs, notes = [], 0, set()
+    entries, jobs, notes = [], 0, set()
     for job, path in sorted(parts(a.dir, a.data)):
         layer = common.read_features(path)
         notes.add(common.read_json(path).get("note"))
         jobs += 1
         for f in layer:
             f["properties"] = {**f["properties"], "job": f["properties"].get("job", job)}
-        features += layer
-    kept = distinct(features)
+            entries.append((jobs, f))
+    kept = distinct(entries)
     kept.sort(key=lambda f: (f["properties"]["job"], f["properties"].get("id", "")))
     common.write_features(a.dest, kept, "; ".join(sorted(n for n in notes if n)) or None)
-    print(f"{len(kept)} buildings of {jobs} images" + (f"; {len(features) - len(kept)} seen twice"
-                                                       if len(kept) < len(features) else ""))
+    print(f"{len(kept)} buildings of {jobs} images" + (f"; {len(entries) - len(kept)} seen twice"
+                                                       if len(kept) < len(entries) else ""))
     return 0
 
 

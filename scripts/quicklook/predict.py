@@ -15,7 +15,7 @@ import common
 import numpy as np
 from osgeo import gdal
 
-MIN_AREA_M2, MAX_AREA_M2 = 20.0, 8000.0
+MIN_AREA_M2, MAX_AREA_M2 = 25.0, 8000.0
 GREEN = 0.07            # excess green above which a pixel is vegetation, where the tile does not tell
 SHADE = 0.60            # share of the tile's median brightness below which a pixel lies in shadow
 STRONG_EDGE = 9.0       # grey levels a pixel
@@ -67,7 +67,8 @@ class Tile:
             np.maximum(self.edge, np.hypot(gx, gy), out=self.edge)
         r = max(1.0, 1.55 / pixel_m)
         self.open = ndimage.binary_opening(self.open, disc(r))
-        self.away = None        # where shadows fall
+        self.away = None        # where shadows fall, once it is known
+        self.no_shadows = False
 
     def pieces(self, mask):
         """Label image of the mask, and (number, box, pixels) of each piece large enough for a building."""
@@ -106,7 +107,18 @@ class Tile:
         if self.away is not None:
             shade = self.shade(box, piece, self.away)
             conf = (conf + 0.25 * shade) * np.clip(shade / LEAST_SHADE, 0.4, 1)
+        elif self.no_shadows:
+            # One kind of evidence is missing, so the others must be better; what the image's edge cuts has none.
+            conf = conf - 0.2 if self.whole(box, piece) else 0.0
         return float(np.clip(conf, 0, 1))
+
+    def whole(self, box, piece):
+        """Whether data goes on all around the piece."""
+        h, w = self.open.shape
+        if box[0].start < 2 or box[1].start < 2 or box[0].stop > h - 2 or box[1].stop > w - 2:
+            return False
+        grown, ring = self.surround(box, piece)
+        return bool(self.valid[grown][ring].all())
 
     def shade(self, box, piece, way):
         """Share of shadow in the strip beside the piece that lies away from the sun, less that on the sunny side."""
@@ -150,6 +162,7 @@ class Tile:
         """(box, piece, confidence) of each building."""
         labels, pieces = self.pieces(self.open)
         self.away = self.shadow_direction(labels, pieces)
+        self.no_shadows = self.away is None
         rest = np.zeros(self.open.shape, bool)
         for k, box, _ in pieces:
             part = labels[box] == k
