@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fs/spool.h"
+#include "fs/tree/tree.h"
 
 /* The children never change: the kernel may keep their names for long. Their attributes are asked for anew. */
 #define ENTRY_TIMEOUT_S 3600.0
@@ -13,6 +14,14 @@ static const struct root_child {
 	const char *name;
 	struct node *(*make)(struct fs *fs, struct node *root); /* a reference for the caller */
 } children[] = {
+	{ "inbox", inbox_root },
+	{ "jobs", jobs_root },
+	{ "results", results_root },
+	{ "rejected", rejected_root },
+	{ "containers", containers_root },
+	{ "pool", pool_root },
+	{ "status.html", status_html_file },
+	{ "status.json", status_json_file },
 };
 
 static int child_stat(struct call *c, struct node *n, struct child *ret)
