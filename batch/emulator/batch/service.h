@@ -48,6 +48,7 @@ struct batch_service {
 	int64_t last_us;    /* of service_now_locked */
 	unsigned n_runs;    /* threads of running tasks */
 	uint64_t next_trash;
+	bool trash; /* something was thrown away */
 	int64_t next_sweep_us; /* when files past their retention are looked for */
 };
 

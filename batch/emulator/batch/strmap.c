@@ -63,10 +63,11 @@ void *strmap_get(const struct strmap *m, const char *key)
 
 int strmap_set(struct strmap *m, const char *key, void *value)
 {
-	if (m->n >= m->n_buckets && grow(m) < 0)
-		return -ENOMEM;
-	struct strmap_entry **at = find(m, key);
-	if (!*at) {
+	struct strmap_entry **at = m->n ? find(m, key) : NULL;
+	if (!at || !*at) {
+		if (m->n >= m->n_buckets && grow(m) < 0)
+			return -ENOMEM;
+		at = find(m, key);
 		size_t size = strlen(key) + 1;
 		struct strmap_entry *e = malloc(sizeof(*e) + size);
 		if (!e)

@@ -20,7 +20,7 @@ struct strmap {
 void strmap_clear(struct strmap *m);
 /* The value of key, or NULL. */
 void *strmap_get(const struct strmap *m, const char *key);
-/* Set or replace; value is not NULL. 0 or -ENOMEM. */
+/* Set or replace; value is not NULL. 0 or -ENOMEM; replacing never fails. */
 int strmap_set(struct strmap *m, const char *key, void *value);
 /* Remove; returns what was there, or NULL. */
 void *strmap_del(struct strmap *m, const char *key);

@@ -1,0 +1,300 @@
+/* /jobs: add, list, get, change, end. */
+#include <errno.h>
+#include <string.h>
+
+#include "batch/emulator/batch/api.h"
+#include "batch/emulator/batch/scheduler.h"
+
+#define S(n) { n, ODATA_STRING, ODATA_S }
+#define E(n) { n, ODATA_STRING, ODATA_E }
+#define T(n) { n, ODATA_TIME, ODATA_T }
+static const struct odata_property job_filter[] = {
+	S("id"), E("state"), T("stateTransitionTime"), T("creationTime"), T("lastModified"),
+	T("executionInfo/startTime"), T("executionInfo/endTime"), S("executionInfo/poolId"), { 0 },
+};
+
+/* What the tables cannot say of a job's body. 0 or answered. */
+static int check_job(struct api *a, const cJSON *spec)
+{
+	if (adafs_json_int(spec, "maxParallelTasks", -1) == 0)
+		return api_error(a, 400, "InvalidPropertyValue", "PropertyName", "maxParallelTasks",
+				 "PropertyValue", "0", NULL);
+	return 0;
+}
+
+static int job_add(struct api *a)
+{
+	cJSON *spec = NULL;
+	int rc = api_body(a, batch_spec_job_add, &spec);
+	if (rc == 0)
+		rc = check_job(a, spec);
+	const char *id = rc == 0 ? adafs_json_str(spec, "id", "") : "";
+	const struct entity *old = rc == 0 ? entity_list_find(&a->s->jobs, id) : NULL;
+	if (old)
+		rc = api_error(a, 409, old->state == JOB_DELETING ? "JobBeingDeleted" : "JobExists",
+			       NULL);
+	else if (rc == 0 && batch_spec_job_defaults(spec) < 0)
+		rc = api_error_internal(a);
+	if (rc < 0) {
+		cJSON_Delete(spec);
+		return rc;
+	}
+	struct job *j = job_new(id, spec);
+	if (!j)
+		return api_error_internal(a);
+	j->e.seq = a->s->next_seq++;
+	j->e.created_us = j->e.modified_us = j->e.state_us = j->start_us = service_now_locked(a->s);
+	if (job_load_spec(j) < 0 || entity_list_add(&a->s->jobs, &j->e) < 0) {
+		entity_free(&j->e);
+		return api_error_internal(a);
+	}
+	service_dirty_locked(a->s, &j->e, true);
+	/* A job without tasks counts as all complete. */
+	sched_job_check_locked(a->s, j);
+	if (service_commit_locked(a->s) < 0) {
+		service_forget_locked(a->s, &j->e);
+		return api_error_internal(a);
+	}
+	service_wake_locked(a->s);
+	return api_created(a, "/jobs", &j->e);
+}
+
+static int job_list(struct api *a)
+{
+	return api_list_entities(a, &a->s->jobs, "jobs", job_filter, view_job);
+}
+
+static int job_get(struct api *a)
+{
+	struct job *j = api_job(a);
+	if (!j)
+		return -ENOENT;
+	int rc = api_conditions(a, &j->e, false);
+	if (rc < 0)
+		return rc;
+	api_etag_headers(a, &j->e);
+	return api_json(a, "jobs/@Element", view_job(a, &j->e, http_req_param(a->req, "$select")));
+}
+
+/* What a change may not do in the job's present state. */
+static int check_change(struct api *a, const struct job *j, const cJSON *change)
+{
+	if (check_job(a, change) < 0)
+		return -EINVAL;
+	if (j->e.state == JOB_COMPLETED)
+		return api_error(a, 409, "JobCompleted", NULL);
+	if (j->e.state == JOB_TERMINATING)
+		return api_error(a, 409, "JobBeingTerminated", NULL);
+	const char *is = adafs_json_str(j->e.spec, "onAllTasksComplete", "noaction");
+	const char *to = adafs_json_str(change, "onAllTasksComplete", is);
+	if (strcmp(is, "terminatejob") == 0 && strcmp(to, "noaction") == 0)
+		return api_error(a, 400, "InvalidPropertyValue", "PropertyName", "onAllTasksComplete",
+				 "PropertyValue", to, "Reason",
+				 "OnAllTasksComplete cannot be changed from terminatejob to noaction",
+				 NULL);
+	const char *pool = adafs_json_str(adafs_json_get(change, "poolInfo"), "poolId", NULL);
+	const char *pool_is = adafs_json_str(adafs_json_get(j->e.spec, "poolInfo"), "poolId", "");
+	if (pool && strcmp(pool, pool_is) != 0 && j->e.state != JOB_DISABLED)
+		return api_error(a, 409, "OperationInvalidForCurrentState", "Reason",
+				 "The pool of a job can be changed only while the job is disabled", NULL);
+	return 0;
+}
+
+/* Members of change replace those of the spec; change is left empty. */
+static int merge(cJSON *spec, cJSON *change)
+{
+	while (change->child) {
+		cJSON *item = cJSON_DetachItemViaPointer(change, change->child);
+		/* cJSON frees the item's own name before it copies the one it is given. */
+		ADAFS_FREE char *name = strdup(item->string);
+		if (!name) {
+			cJSON_Delete(item);
+			return -ENOMEM;
+		}
+		cJSON_DeleteItemFromObjectCaseSensitive(spec, name);
+		if (!cJSON_AddItemToObject(spec, name, item))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int job_change(struct api *a, const struct batch_spec_field *fields, bool replace)
+{
+	static const char *const reset[] = { "priority",    "maxParallelTasks", "allowTaskPreemption",
+					     "constraints", "metadata" };
+	struct job *j = api_live_job(a);
+	ADAFS_JSON *change = NULL;
+	if (!j || api_conditions(a, &j->e, true) < 0 || api_body(a, fields, &change) < 0)
+		return -EINVAL;
+	if (replace && !adafs_json_get(change, "onAllTasksComplete"))
+		cJSON_AddStringToObject(change, "onAllTasksComplete", "noaction");
+	int rc = check_change(a, j, change);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; replace && i < ADAFS_ARRAY_SIZE(reset); i++)
+		cJSON_DeleteItemFromObjectCaseSensitive(j->e.spec, reset[i]);
+	if (merge(j->e.spec, change) < 0 || batch_spec_job_defaults(j->e.spec) < 0 ||
+	    job_load_spec(j) < 0)
+		return api_error_internal(a);
+	service_touch_locked(a->s, &j->e);
+	service_dirty_locked(a->s, &j->e, true);
+	sched_job_check_locked(a->s, j);
+	service_wake_locked(a->s);
+	rc = api_commit(a);
+	return rc < 0 ? rc : api_done(a, 200, &j->e);
+}
+
+static int job_patch(struct api *a)
+{
+	return job_change(a, batch_spec_job_patch, false);
+}
+
+static int job_put(struct api *a)
+{
+	return job_change(a, batch_spec_job_put, true);
+}
+
+/* Of an entity that may be gone when the change is committed. */
+static int accepted(struct api *a)
+{
+	int rc = api_commit(a);
+	return rc < 0 ? rc : api_done(a, 202, NULL);
+}
+
+static int job_delete(struct api *a)
+{
+	struct job *j = api_live_job(a);
+	if (!j || api_conditions(a, &j->e, true) < 0)
+		return -EINVAL;
+	sched_job_delete_locked(a->s, j);
+	return accepted(a);
+}
+
+static int job_terminate(struct api *a)
+{
+	struct job *j = api_live_job(a);
+	ADAFS_JSON *body = NULL;
+	if (!j || api_conditions(a, &j->e, true) < 0 ||
+	    api_body(a, batch_spec_job_terminate, &body) < 0)
+		return -EINVAL;
+	if (j->e.state == JOB_COMPLETED)
+		return api_error(a, 409, "JobCompleted", NULL);
+	if (j->e.state == JOB_TERMINATING)
+		return api_error(a, 409, "JobBeingTerminated", NULL);
+	service_touch_locked(a->s, &j->e);
+	sched_job_terminate_locked(a->s, j, adafs_json_str(body, "terminateReason", "UserTerminate"));
+	int rc = api_commit(a);
+	return rc < 0 ? rc : api_done(a, 202, &j->e);
+}
+
+static int job_disable(struct api *a)
+{
+	struct job *j = api_live_job(a);
+	ADAFS_JSON *body = NULL;
+	if (!j || api_conditions(a, &j->e, true) < 0 || api_body(a, batch_spec_job_disable, &body) < 0)
+		return -EINVAL;
+	if (j->e.state == JOB_COMPLETED)
+		return api_error(a, 409, "JobCompleted", NULL);
+	if (j->e.state > JOB_DISABLED)
+		return api_error(a, 409, "JobNotActive", NULL);
+	service_touch_locked(a->s, &j->e);
+	if (j->e.state != JOB_DISABLED)
+		sched_job_disable_locked(a->s, j, adafs_json_str(body, "disableTasks", "wait"));
+	int rc = api_commit(a);
+	return rc < 0 ? rc : api_done(a, 202, &j->e);
+}
+
+static int job_enable(struct api *a)
+{
+	struct job *j = api_live_job(a);
+	if (!j || api_conditions(a, &j->e, true) < 0)
+		return -EINVAL;
+	if (j->e.state == JOB_COMPLETED)
+		return api_error(a, 409, "JobCompleted", NULL);
+	if (j->e.state == JOB_TERMINATING)
+		return api_error(a, 409, "JobBeingTerminated", NULL);
+	service_touch_locked(a->s, &j->e);
+	sched_job_enable_locked(a->s, j);
+	int rc = api_commit(a);
+	return rc < 0 ? rc : api_done(a, 202, &j->e);
+}
+
+static cJSON *counts_object(unsigned active, unsigned running, unsigned succeeded, unsigned failed)
+{
+	cJSON *o = cJSON_CreateObject();
+	cJSON_AddNumberToObject(o, "active", active);
+	cJSON_AddNumberToObject(o, "running", running);
+	cJSON_AddNumberToObject(o, "completed", succeeded + failed);
+	cJSON_AddNumberToObject(o, "succeeded", succeeded);
+	cJSON_AddNumberToObject(o, "failed", failed);
+	return o;
+}
+
+static int job_task_counts(struct api *a)
+{
+	const struct job *j = api_job(a);
+	if (!j)
+		return -ENOENT;
+	const struct task_counts *c = &j->counts;
+	cJSON *out = cJSON_CreateObject();
+	cJSON_AddItemToObject(out, "taskCounts",
+			      counts_object(c->active, c->running, c->succeeded, c->failed));
+	cJSON_AddItemToObject(out, "taskSlotCounts",
+			      counts_object(c->active_slots, c->running_slots, c->succeeded_slots,
+					    c->failed_slots));
+	return api_json(a, "taskcountsresult/@Element", out);
+}
+
+static int job_prep_status(struct api *a)
+{
+	if (!api_job(a))
+		return -ENOENT;
+	return api_error(a, 409, "JobPreparationTaskOrReleaseTaskNotSpecified", NULL);
+}
+
+/* Things that the emulator never has: an empty list is the truth. */
+static void *no_item(void *arg, const char *after, void *previous)
+{
+	(void)arg;
+	(void)after;
+	(void)previous;
+	return NULL;
+}
+
+static const char *no_key(void *item)
+{
+	(void)item;
+	return "";
+}
+
+static int schedule_list(struct api *a)
+{
+	const struct api_list list = { .metadata = "jobschedules", .filterable = job_filter,
+				       .next = no_item, .key = no_key };
+	return api_list(a, &list);
+}
+
+static int application_list(struct api *a)
+{
+	const struct api_list list = { .metadata = "applications", .filterable = job_filter,
+				       .next = no_item, .key = no_key };
+	return api_list(a, &list);
+}
+
+const struct api_route api_job_routes[] = {
+	{ "POST", "/jobs", "AddJob", job_add },
+	{ "GET", "/jobs", "ListJobs", job_list },
+	{ "GET", "/jobs/{}", "GetJob", job_get },
+	{ "PATCH", "/jobs/{}", "PatchJob", job_patch },
+	{ "PUT", "/jobs/{}", "UpdateJob", job_put },
+	{ "DELETE", "/jobs/{}", "DeleteJob", job_delete },
+	{ "POST", "/jobs/{}/terminate", "TerminateJob", job_terminate },
+	{ "POST", "/jobs/{}/disable", "DisableJob", job_disable },
+	{ "POST", "/jobs/{}/enable", "EnableJob", job_enable },
+	{ "GET", "/jobs/{}/taskcounts", "GetTaskCounts", job_task_counts },
+	{ "GET", "/jobs/{}/jobpreparationandreleasetaskstatus", "ListPreparationStatus",
+	  job_prep_status },
+	{ "GET", "/jobschedules", "ListJobSchedules", schedule_list },
+	{ "GET", "/applications", "ListApplications", application_list },
+	{ 0 },
+};

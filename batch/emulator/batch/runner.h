@@ -1,0 +1,58 @@
+/*
+ * emulator/batch/runner.h - one task on a node: a thread that brings its resource files, runs its
+ * command (again, while retries are left), stores its output files, and reports the end.
+ */
+#ifndef ADAFS_EMULATOR_BATCH_RUNNER_H
+#define ADAFS_EMULATOR_BATCH_RUNNER_H
+
+#include <stdatomic.h>
+
+#include "batch/emulator/batch/deps.h"
+#include "batch/emulator/batch/service.h"
+
+/* Why a run is ended before its time. The first reason stays, but for RUN_STOP_SHUTDOWN. */
+enum run_stop {
+	RUN_STOP_NONE,
+	RUN_STOP_TERMINATE, /* task or job was terminated: the task completes as a failure */
+	RUN_STOP_REQUEUE,   /* the task becomes active again */
+	RUN_STOP_DELETE,    /* task or job is being deleted */
+	RUN_STOP_SHUTDOWN,  /* the service stops: the task stays recorded as running */
+};
+
+struct run {
+	struct batch_service *s;
+	struct task *task;  /* lives as long as the run: an entity with a run is not freed */
+	struct node *node;  /* likewise */
+	TAILQ_ENTRY(run) link;
+	enum run_stop stop; /* under the service's lock */
+	atomic_bool stopped;
+	int stop_fd;        /* eventfd: written when stop is set */
+	bool timed_out;     /* by the task's own limit */
+
+	/* Copies for use without the lock. */
+	cJSON *spec;
+	char *dir, *wd, *tmp_dir;
+	char **envp;
+	int retries_left; /* -1: no limit */
+	int64_t limit_ms; /* maxWallClockTime; ADAFS_DURATION_NONE */
+};
+
+/* What a run came to. */
+struct run_result {
+	enum batch_outcome outcome;
+	bool has_exit_code;
+	int exit_code;
+	cJSON *failure; /* owned; NULL: success */
+};
+
+/* Bind a task to a node. NULL: out of memory or descriptors. */
+struct run *run_new_locked(struct batch_service *s, struct task *t, struct node *n);
+/* Start the thread, after the task's state was committed. 0 or -EAGAIN. */
+int run_launch(struct run *run);
+void run_stop_locked(struct run *run, enum run_stop stop);
+void run_free(struct run *run);
+
+/* scheduler.c: the end of a run, called by its thread. Takes the result's failure. */
+void sched_run_ended(struct run *run, struct run_result *result);
+
+#endif
