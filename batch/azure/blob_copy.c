@@ -76,7 +76,7 @@ int adafs_blob_copy(struct adafs_blob_client *c, const char *src_container, cons
 		    char ret_etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
 {
 	const struct blob_target dst = blob_target_of(c, dst_container, dst_name);
-	struct adafs_http_request *rq;
+	struct adafs_http_request *rq = NULL;
 	int rc = copy_request(c, &dst, src_container, src_name, src_etag, meta, cond, &rq, reterr);
 	if (rc < 0)
 		return rc;

@@ -77,6 +77,8 @@ static void on_start(void *arg, const char *name, const char **attrs)
 static void on_end(void *arg, const char *name)
 {
 	struct adafs_xml_parser *p = arg;
+	if (p->rc < 0) /* expat ends an empty element even after it was stopped inside its start */
+		return;
 	if (p->handler.end) {
 		int rc = p->handler.end(p->handler.arg, p->path.data, adafs_buf_str(&p->text), p->text.len);
 		if (rc < 0)
