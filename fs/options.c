@@ -432,6 +432,21 @@ static char *trim(char *line)
 	return line;
 }
 
+/* "name = value", as people write in files. */
+static void close_up(char *line)
+{
+	char *equals = strchr(line, '=');
+
+	if (!equals)
+		return;
+	char *name_end = equals;
+	while (name_end > line && strchr(" \t", name_end[-1]))
+		name_end--;
+	const char *value = equals + 1 + strspn(equals + 1, " \t");
+	*name_end = '=';
+	memmove(name_end + 1, value, strlen(value) + 1);
+}
+
 static int read_lines(struct parser *p, const char *path, char *text, struct adafs_err *reterr)
 {
 	char *rest = text;
@@ -442,6 +457,7 @@ static int read_lines(struct parser *p, const char *path, char *text, struct ada
 		line = trim(line);
 		if (!*line || *line == '#')
 			continue;
+		close_up(line);
 		ADAFS_FREE char *where = adafs_fmt("%s:%u", path, number);
 		if (!where)
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
