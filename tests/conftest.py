@@ -116,3 +116,116 @@ def emulator(tmp_path):
     e.start()
     yield e
     e.stop()
+
+
+class Mount:
+    """`adafs -f` on a private directory, on the engine of a directory that outlives it."""
+
+    def __init__(self, directory: Path, *options: str, env: dict[str, str] | None = None,
+                 source: str | None = None):
+        self.directory = directory
+        self.path = directory / "mnt"
+        self.state = directory / "state"
+        self.options = [f"dir={self.state}", *options]
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("AZURE_")}
+        self.env.update({"XDG_CONFIG_HOME": str(directory / "config"),
+                         "XDG_DATA_HOME": str(directory / "data"),
+                         "XDG_CACHE_HOME": str(directory / "cache")})
+        self.env.update(env or {})
+        self.source = source
+        self.process: subprocess.Popen | None = None
+        self.log = directory / "mount.log"
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def start(self, **extra_env: str) -> "Mount":
+        argv = [program(), "-f", "-o", ",".join(self.options)]
+        argv += [self.source] if self.source else []
+        self.process = subprocess.Popen([*argv, str(self.path)], env={**self.env, **extra_env},
+                                        stdout=subprocess.DEVNULL, stderr=open(self.log, "ab"))
+        wait_for("the mount answers: " + str(self.log),
+                 lambda: self.ready() or self.process.poll() is not None, 30)
+        if self.process.poll() is not None and "ADAFS_CRASH_AT" not in extra_env:
+            pytest.fail("adafs ended: " + self.log.read_text(errors="replace")[-3000:])
+        return self
+
+    def ready(self) -> bool:
+        return os.path.ismount(self.path) and (self.path / "inbox").is_dir()
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """As a power cut would end it; the stale mount stays for the next start."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def unmount(self) -> None:
+        subprocess.run(["fusermount3", "-u", str(self.path)], capture_output=True, timeout=20)
+        if self.process and self.alive():
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                pass
+        if os.path.ismount(self.path) or self.alive():
+            subprocess.run(["fusermount3", "-uz", str(self.path)], capture_output=True)
+            if self.alive():
+                self.process.kill()
+                self.process.wait()
+
+    def stop_engine(self) -> None:
+        """End the embedded emulator, which outlives its mount while jobs run."""
+        settings = self.engine_settings()
+        if pid := settings.get("ADAFS_EMULATOR_PID"):
+            try:
+                os.kill(int(pid), signal.SIGTERM)
+            except ProcessLookupError:
+                return
+            wait_for("the embedded emulator ends", lambda: not Path(f"/proc/{pid}").exists(), 20)
+
+    def engine_settings(self) -> dict[str, str]:
+        path = self.state / "settings"
+        if not path.exists():
+            return {}
+        pairs = (line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+        return {k: "".join(shlex.split(v)) for k, v in pairs}
+
+    def check_logs(self) -> None:
+        for log in (self.log, self.state / "emulator.log"):
+            text = log.read_text(errors="replace") if log.exists() else ""
+            for word in SANITIZER_WORDS:
+                assert word not in text, text[-6000:]
+
+    def jobs(self) -> dict[str, str]:
+        """State by job id."""
+        found = {}
+        for job in sorted((self.path / "jobs").iterdir()):
+            found[job.name] = (job / "state").read_text().strip()
+        return found
+
+    def wait_jobs(self, n: int, seconds: float = 120.0) -> dict[str, str]:
+        """The states of n jobs once all have ended."""
+        ended = {"completed", "failed", "cancelled", "empty"}
+
+        def probe():
+            jobs = self.jobs()
+            return jobs if len(jobs) >= n and set(jobs.values()) <= ended else None
+        return wait_for(f"{n} jobs end", probe, seconds)
+
+
+@pytest.fixture
+def make_mount(tmp_path):
+    """Mounts with the embedded engine; everything is unmounted, ended and checked afterwards."""
+    made: list[Mount] = []
+
+    def make(*options: str, name: str = "m", **kw) -> Mount:
+        made.append(Mount(tmp_path / name, *options, **kw))
+        return made[-1]
+
+    yield make
+    for m in made:
+        m.unmount()
+    for m in made:
+        m.stop_engine()
+    for m in made:
+        m.check_logs()
