@@ -296,8 +296,11 @@ static enum MHD_Result send_answer(struct MHD_Connection *c, struct exchange *x)
 	struct MHD_Response *m = make_response(x);
 	if (!m)
 		return MHD_NO;
-	for (size_t i = 0; i < x->resp.n_headers; i++)
-		MHD_add_response_header(m, x->resp.headers[i].name, x->resp.headers[i].value);
+	for (size_t i = 0; i < x->resp.n_headers; i++) {
+		/* libmicrohttpd refuses empty values; readers strip the blank. */
+		const char *value = *x->resp.headers[i].value ? x->resp.headers[i].value : " ";
+		MHD_add_response_header(m, x->resp.headers[i].name, value);
+	}
 	enum MHD_Result rc = MHD_queue_response(c, (unsigned)x->resp.status, m);
 	MHD_destroy_response(m);
 	return rc;

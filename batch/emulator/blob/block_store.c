@@ -224,6 +224,14 @@ static int check_count_locked(struct blob_store *s, int64_t container, const cha
 	return 0;
 }
 
+static size_t decoded_length(const char *base64, size_t len)
+{
+	size_t pad = 0;
+	while (pad < len && base64[len - 1 - pad] == '=')
+		pad++;
+	return len / 4 * 3 - pad;
+}
+
 /* All ids of one blob have the same length; the block that this one replaces loses its part. */
 static int check_id_locked(struct blob_store *s, int64_t container, const char *name, const char *id)
 {
@@ -231,7 +239,11 @@ static int check_id_locked(struct blob_store *s, int64_t container, const char *
 	sqlite3_bind_int64(st, 1, container);
 	db_text(st, 2, name);
 	int rc = db_step(st);
-	bool fits = rc != 1 || (size_t)sqlite3_column_bytes(st, 0) == strlen(id);
+	bool fits = true;
+	if (rc == 1) {
+		const char *other = (const char *)sqlite3_column_text(st, 0);
+		fits = decoded_length(other, strlen(other)) == decoded_length(id, strlen(id));
+	}
 	sqlite3_reset(st);
 	if (rc < 0 || !fits)
 		return rc < 0 ? rc : BE_INVALID_BLOB_OR_BLOCK;
