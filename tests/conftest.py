@@ -1,11 +1,16 @@
 """What all Python tests share: the program under test, an emulator of its own, waiting."""
 import json
 import os
+import random
 import shlex
 import signal
+import struct
 import subprocess
+import sys
 import time
 import urllib.request
+import zlib
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -118,6 +123,33 @@ def emulator(tmp_path):
     e.stop()
 
 
+def batch_call(settings: dict[str, str], method: str, path: str, body: dict | None = None) -> dict:
+    """One signed request to the Batch service; path may be a whole URL (a next page's)."""
+    sys.path.insert(0, str(ROOT / "tests" / "emulator"))
+    from azure_sign import shared_key
+    url = path if "://" in path else settings["AZURE_BATCH_ENDPOINT"] + path + "?api-version=2024-07-01.20.0"
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"ocp-date": formatdate(usegmt=True)}
+    if data:
+        headers["Content-Type"] = "application/json; odata=minimalmetadata"
+    shared_key(settings["AZURE_BATCH_ACCOUNT"], settings["AZURE_BATCH_ACCESS_KEY"], method, url, headers,
+               len(data) if data else None, ms_prefix="ocp-")
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        text = reply.read()
+    return json.loads(text) if text else {}
+
+
+def batch_get(settings: dict[str, str], path: str) -> list[dict]:
+    """All items of a list of the Batch service."""
+    items: list[dict] = []
+    while path:
+        page = batch_call(settings, "GET", path)
+        items += page["value"]
+        path = page.get("odata.nextLink")
+    return items
+
+
 class Mount:
     """`adafs -f` on a private directory, on the engine of a directory that outlives it."""
 
@@ -153,6 +185,15 @@ class Mount:
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def process_ends_within(self, seconds: float) -> bool:
+        """Let it run for so long; whether it ended by itself meanwhile."""
+        assert self.process
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def kill(self) -> None:
         """As a power cut would end it; the stale mount stays for the next start."""
@@ -211,6 +252,17 @@ class Mount:
             jobs = self.jobs()
             return jobs if len(jobs) >= n and set(jobs.values()) <= ended else None
         return wait_for(f"{n} jobs end", probe, seconds)
+
+
+def png(path: Path, seed: int, side: int = 64) -> Path:
+    """A small whole image whose bytes depend on the seed."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    random_bytes = random.Random(seed)
+    rows = b"".join(b"\0" + random_bytes.randbytes(side) for _ in range(side))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+                     + chunk(b"IDAT", zlib.compress(rows, 0)) + chunk(b"IEND", b""))
+    return path
 
 
 @pytest.fixture
