@@ -113,9 +113,10 @@ static int prepare_spawn(const struct engine *e, posix_spawn_file_actions_t *act
 	if (rc == 0)
 		rc = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
 	if (rc == 0)
-		rc = posix_spawn_file_actions_addopen(actions, 1, log,
-						      O_WRONLY | O_CREAT | O_APPEND, 0600);
-	return rc ? rc : posix_spawn_file_actions_adddup2(actions, 1, 2);
+		/* What it prints are its settings with the key: they are no matter for a log. */
+		rc = posix_spawn_file_actions_addopen(actions, 1, "/dev/null", O_WRONLY, 0);
+	return rc ? rc : posix_spawn_file_actions_addopen(actions, 2, log,
+							  O_WRONLY | O_CREAT | O_APPEND, 0600);
 }
 
 /* posix_spawn, never fork: a forked child of the mount would hold its /dev/fuse. */
