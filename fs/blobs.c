@@ -553,3 +553,17 @@ struct blob_entry *blobs_peek(struct blobs *b, const char *container, const char
 	*ret_known = rc != -EWOULDBLOCK;
 	return e;
 }
+
+double blobs_left_s(struct blobs *b, const char *container, const char *prefix, const char *name)
+{
+	uint64_t learned = 0, now = adafs_clock_mono_ms();
+	size_t i;
+	adafs_mutex_lock(&b->lock);
+	struct dir *d = dir_find_locked(b, container, prefix);
+	if (d)
+		learned = d->complete_ms;
+	if (d && slot_find(d->slot, d->n, name, &i) && d->slot[i].learned_ms > learned)
+		learned = d->slot[i].learned_ms;
+	adafs_mutex_unlock(&b->lock);
+	return learned + b->timeout_ms > now ? (double)(learned + b->timeout_ms - now) / 1000 : 0;
+}

@@ -70,6 +70,8 @@ int blobs_lookup(struct blobs *b, const char *container, const char *prefix, con
 /* The name as it is known now, or NULL: never asks. *ret_known: false when it is not known whether it is there. */
 struct blob_entry *blobs_peek(struct blobs *b, const char *container, const char *prefix,
 			      const char *name, bool *ret_known);
+/* Seconds for which what is known of a name stays fresh: what the kernel may be told. */
+double blobs_left_s(struct blobs *b, const char *container, const char *prefix, const char *name);
 /* Enter an own change: the name is now e (a reference is taken), or gone if NULL. */
 void blobs_put(struct blobs *b, const char *container, const char *prefix, const char *name,
 	       struct blob_entry *e);

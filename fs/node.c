@@ -182,6 +182,16 @@ struct node *node_get(struct fs *fs, struct node *parent, const char *name, cons
 	return n;
 }
 
+struct node *node_find(struct fs *fs, struct node *parent, const char *name, const char *version)
+{
+	adafs_mutex_lock(&fs->nodes->lock);
+	struct node *n = find_locked(fs->nodes, parent, name, version);
+	if (n)
+		n->refs++;
+	adafs_mutex_unlock(&fs->nodes->lock);
+	return n;
+}
+
 struct node *node_ref(struct node *n)
 {
 	adafs_mutex_lock(&n->fs->nodes->lock);

@@ -148,6 +148,8 @@ void node_forget(struct node *n, uint64_t count);
 int node_move(struct node *n, struct node *parent, const char *name, const char *version);
 /* The names from below `top` to n, joined with '/': appended to ret. 0, -ENOMEM, -EFBIG. */
 int node_path(const struct node *n, const struct node *top, struct adafs_buf *ret);
+/* The node that stands there, with a reference; NULL: none. */
+struct node *node_find(struct fs *fs, struct node *parent, const char *name, const char *version);
 /* The parent with a reference; NULL: the root. */
 struct node *node_parent(const struct node *n);
 

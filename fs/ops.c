@@ -26,6 +26,7 @@ static void want(struct fuse_conn_info *conn, unsigned cap, bool on)
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
+	conn->max_read = 1048576; /* as the session's option says: libfuse insists on both */
 	/* It makes the kernel ignore the server's size and time, and moves errors past close. */
 	want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
 	/* A version is a nodeid of its own; mtime says nothing about the page cache. */
@@ -157,7 +158,16 @@ static int run_rename(struct op *op)
 	/* The kernel swaps two names (RENAME_EXCHANGE) or leaves a whiteout: no blob service can. */
 	if (op->flags & ~(unsigned)RENAME_NOREPLACE)
 		return -EINVAL;
-	return op->node->ops->rename(&op->call, op->node, op->name, op->node2, op->name2, op->flags);
+	struct node *target = node_ref(op->node2);
+	if (op->node2->ops->rename_target) {
+		node_unref(target);
+		target = op->node2->ops->rename_target(&op->call, op->node2, op->node, op->name);
+		if (!target)
+			return -errno;
+	}
+	int rc = op->node->ops->rename(&op->call, op->node, op->name, target, op->name2, op->flags);
+	node_unref(target);
+	return rc;
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,

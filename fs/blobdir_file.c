@@ -1,0 +1,468 @@
+/*
+ * blobdir_file.c - open files and attributes of a blob tree. A handle reads what its node is: the spool while somebody writes the
+ * node, else the node's version through the block cache. Since a node only changes its version by this mount's own
+ * commit, a reader never mixes two versions of somebody else.
+ */
+#include "fs/blobdir_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "batch/base/codec.h"
+#include "batch/base/log.h"
+#include "fs/names.h"
+#include "fs/op.h"
+#include "fs/read.h"
+
+struct bfile {
+	struct handle base;
+	struct wfile *w;       /* open for writing: a reference and a count in handles */
+	struct handle *reader; /* of version reader_etag; under wfiles_lock */
+	char reader_etag[ADAFS_ETAG_LEN];
+};
+
+/* --- reading ---------------------------------------------------------------------------------- */
+/* The reader of an entry's version, with a reference; made or replaced when the version is another one. */
+static int take_reader(struct fs *fs, struct bfile *f, struct node *n, const struct blob_entry *e,
+		       struct handle **ret)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	if (f->reader && !strcmp(f->reader_etag, e->etag)) {
+		*ret = handle_ref(f->reader);
+		adafs_mutex_unlock(&wfiles_lock);
+		return 0;
+	}
+	adafs_mutex_unlock(&wfiles_lock);
+	ADAFS_FREE char *blob = blobdir_blob(n);
+	struct fuse_file_info fi = { 0 };
+	struct handle *fresh;
+	int rc = blob ? read_open(fs, fs->blob, bnode_of(n)->view->container, blob, e->etag, e->size, &fi,
+				  &fresh)
+		      : -ENOMEM;
+	if (rc)
+		return rc;
+	fresh->refs = 2; /* the file's and the caller's */
+	adafs_mutex_lock(&wfiles_lock);
+	struct handle *old = f->reader;
+	f->reader = fresh;
+	memcpy(f->reader_etag, e->etag, sizeof(f->reader_etag));
+	adafs_mutex_unlock(&wfiles_lock);
+	if (old)
+		handle_unref(fs, old);
+	*ret = fresh;
+	return 0;
+}
+
+static int read_version(struct call *c, struct bfile *f, struct blob_entry *e, size_t size, off_t off,
+			struct adafs_buf *ret)
+{
+	struct handle *reader;
+	int rc = take_reader(c->fs, f, f->base.node, e, &reader);
+	if (rc)
+		return rc;
+	struct fs *fs = c->fs;
+	/* The call may be answered and gone when this returns. */
+	rc = reader->ops->read(c, reader, size, off, ret);
+	handle_unref(fs, reader);
+	return rc;
+}
+
+static int bfile_read(struct call *c, struct handle *h, size_t size, off_t off, struct adafs_buf *ret)
+{
+	struct bfile *f = (struct bfile *)h;
+	struct wfile *w = wfile_of(h->node);
+	if (w) {
+		int rc = adafs_buf_reserve(ret, size);
+		ssize_t n = rc ? rc : wfile_read(w, ret->data, size, off);
+		wfile_unref(w);
+		if (n >= 0)
+			ret->len = (size_t)n;
+		if (n != -EAGAIN)
+			return n < 0 ? (int)n : 0;
+	}
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(h->node);
+	return e ? read_version(c, f, e, size, off, ret) : -ESTALE;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+static int bfile_write(struct call *c, struct handle *h, const void *data, size_t size, off_t off)
+{
+	struct bfile *f = (struct bfile *)h;
+	return f->w ? wfile_write(f->w, c->may_wait, data, size, off) : -EBADF;
+}
+
+static int bfile_flush(struct call *c, struct handle *h)
+{
+	struct bfile *f = (struct bfile *)h;
+	return wfile_flush(f->w, c, call_caller_killed(c));
+}
+
+static int bfile_fsync(struct call *c, struct handle *h)
+{
+	struct bfile *f = (struct bfile *)h;
+	return wfile_fsync(f->w, c);
+}
+
+static void bfile_release(struct call *c, struct handle *h)
+{
+	struct bfile *f = (struct bfile *)h;
+	if (f->w)
+		wfile_close(f->w);
+	if (f->reader)
+		handle_unref(c->fs, f->reader);
+	free(f);
+}
+
+static const struct handle_ops reader_ops = { .read = bfile_read, .release = bfile_release };
+static const struct handle_ops writer_ops = {
+	.read = bfile_read,
+	.write = bfile_write,
+	.flush = bfile_flush,
+	.fsync = bfile_fsync,
+	.release = bfile_release,
+};
+
+static struct bfile *bfile_new(const struct handle_ops *ops)
+{
+	struct bfile *f = calloc(1, sizeof(*f));
+	if (f)
+		f->base.ops = ops;
+	return f;
+}
+
+/* --- is it still this version? ------------------------------------------------------------------ */
+/*
+ * Ask, as far as it is not known, whether the node's version is the one at the service. 0; -ESTALE: no, the kernel looks
+ * the name up again. A directory is never stale.
+ */
+static int check_version(struct call *c, struct node *n)
+{
+	struct view *v = bnode_of(n)->view;
+	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
+	const char *name;
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *now = NULL, *mine = bnode_entry(n);
+	struct adafs_err err = { 0 };
+	if (!mine)
+		return -ESTALE;
+	if (!blob || blob_split(blob, &prefix, &name))
+		return -ENOMEM;
+	int rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, c->may_wait, &now, &err);
+	if (rc == -ENOENT)
+		return -ESTALE;
+	if (rc)
+		return blobdir_log(rc, "lookup", v->container, blob, &err);
+	if (now->is_dir || strcmp(now->etag, mine->etag))
+		return -ESTALE;
+	if (now != mine)
+		bnode_set_entry(n, now);
+	return 0;
+}
+
+/* --- open and create ------------------------------------------------------------------------------ */
+static int open_writer(struct call *c, struct node *n, int flags, struct handle **ret)
+{
+	struct view *v = bnode_of(n)->view;
+	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *base = bnode_entry(n);
+	const char *name;
+	if (v->policy->read_only || c->fs->options->read_only)
+		return -EROFS;
+	struct bfile *f = bfile_new(&writer_ops);
+	if (!f || !blob || blob_split(blob, &prefix, &name)) {
+		free(f);
+		return -ENOMEM;
+	}
+	struct node *dir = node_parent(n);
+	int rc = wfile_open(n, dir, name, base, &f->w);
+	node_unref(dir);
+	if (!rc && (flags & O_TRUNC)) {
+		rc = wfile_truncate(f->w, c->may_wait, 0);
+		if (rc)
+			wfile_close(ADAFS_STEAL(f->w));
+	}
+	if (rc) {
+		free(f);
+		return rc;
+	}
+	*ret = &f->base;
+	return 0;
+}
+
+int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret)
+{
+	struct wfile *w = wfile_of(n);
+	int rc = 0;
+	if (w)
+		wfile_unref(w);
+	else
+		rc = check_version(c, n);
+	if (rc)
+		return rc;
+	fi->keep_cache = 1;
+	if ((fi->flags & O_ACCMODE) != O_RDONLY)
+		return open_writer(c, n, fi->flags, ret);
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
+	if (e && e->archived) {
+		adafs_log(WARN, "fs", "'%s' is archived: rehydrate it to a readable tier first", e->name);
+		return -EIO;
+	}
+	struct bfile *f = bfile_new(&reader_ops);
+	if (!f)
+		return -ENOMEM;
+	*ret = &f->base;
+	return 0;
+}
+
+/* A version that no ETag can be, for a file that the service does not have. */
+static void new_version(char ret[40])
+{
+	static uint64_t counter;
+	snprintf(ret, 40, "new-%llu",
+		 (unsigned long long)__atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED));
+}
+
+/*
+ * What the new file replaces, as far as it is known without asking: nothing, or a blob that the view hides. If something is
+ * there after all, the commit finds out.
+ */
+static int base_of_new(struct call *c, struct node *dir, const char *name, struct blob_entry **ret)
+{
+	ADAFS_FREE char *prefix = blobdir_prefix(dir);
+	bool known;
+	if (!prefix)
+		return -ENOMEM;
+	struct blob_entry *e = blobs_peek(c->fs->blobs, bnode_of(dir)->view->container, prefix, name,
+					  &known);
+	if (e && blobdir_shown(dir, e)) {
+		blob_entry_unref(e);
+		return -EEXIST;
+	}
+	*ret = e;
+	return 0;
+}
+
+int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mode,
+		   struct fuse_file_info *fi, struct child *ret, struct handle **ret_handle)
+{
+	(void)mode;
+	const struct view *v = bnode_of(dir)->view;
+	ADAFS_FREE char *blob = blobdir_blob_in(dir, name);
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *base = NULL;
+	char version[40];
+	if (v->policy->read_only || c->fs->options->read_only)
+		return -EROFS;
+	int rc = blob ? names_check_blob(blob) : -ENOMEM;
+	if (rc)
+		return rc;
+	struct wfile *other = wfile_find(c->fs, dir, name);
+	rc = other ? -EEXIST : base_of_new(c, dir, name, &base);
+	wfile_unref(other);
+	/* The kernel did not know of it: without O_EXCL it is to look again and open it. */
+	if (rc == -EEXIST && !(fi->flags & O_EXCL))
+		return -ESTALE;
+	if (rc)
+		return rc;
+	new_version(version);
+	struct bfile *f = bfile_new(&writer_ops);
+	struct node *n = f ? blobdir_node(dir, name, version, NULL, false) : NULL;
+	rc = n ? wfile_open(n, dir, name, base, &f->w) : -ENOMEM;
+	if (!rc && base)
+		rc = wfile_truncate(f->w, true, 0);
+	if (rc) {
+		node_unref(n);
+		free(f);
+		return rc;
+	}
+	*ret = (struct child){ .node = n };
+	wfile_stat(f->w, &ret->st);
+	fi->keep_cache = 1;
+	*ret_handle = &f->base;
+	return 0;
+}
+
+/* --- attributes ------------------------------------------------------------------------------------ */
+static int file_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
+			double *ret_timeout_s)
+{
+	struct wfile *w = wfile_of(n);
+	if (w) {
+		wfile_stat(w, ret);
+		wfile_unref(w);
+		*ret_timeout_s = 0;
+		return 0;
+	}
+	/* An open file stays what it was at open. */
+	int rc = h ? 0 : check_version(c, n);
+	if (rc)
+		return rc;
+	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
+	const char *name;
+	if (!e)
+		return -ESTALE;
+	if (!blob || blob_split(blob, &prefix, &name))
+		return -ENOMEM;
+	blobdir_stat(n, e, ret);
+	*ret_timeout_s = h ? c->fs->options->attr_timeout_s
+			   : blobs_left_s(c->fs->blobs, bnode_of(n)->view->container, prefix, name);
+	return 0;
+}
+
+int blobdir_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
+		    double *ret_timeout_s)
+{
+	if (!bnode_of(n)->is_dir)
+		return file_getattr(c, n, h, ret, ret_timeout_s);
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
+	blobdir_stat(n, e, ret);
+	*ret_timeout_s = c->fs->options->attr_timeout_s;
+	return 0;
+}
+
+/* Set Blob Metadata with a new mtime: all of it is replaced, so all of it is sent, for this version only. */
+static int set_mtime_now(struct call *c, struct node *n, struct timespec t)
+{
+	struct view *v = bnode_of(n)->view;
+	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n), *fresh = NULL;
+	struct adafs_err err = { 0 };
+	const char *name;
+	char text[BLOB_MTIME_LEN];
+	if (!e)
+		return -ESTALE;
+	if (!c->may_wait)
+		return -EWOULDBLOCK;
+	struct adafs_blob_props props;
+	if (!blob || blob_split(blob, &prefix, &name) || blob_entry_props(e, &props))
+		return -ENOMEM;
+	blob_mtime_format(t, text);
+	const struct adafs_blob_cond cond = { .if_match = e->etag };
+	int rc = adafs_blob_meta_set(&props.meta, "mtime", text);
+	if (!rc)
+		rc = adafs_blob_set_meta(c->fs->blob, v->container, blob, &props.meta, &cond, props.etag,
+					 &err);
+	if (!rc && !(fresh = blob_entry_new(name, &props)))
+		rc = -ENOMEM;
+	adafs_blob_props_clear(&props);
+	if (rc == -ENOENT || rc == -ESTALE)
+		blobs_forget(c->fs->blobs, v->container, prefix, false);
+	if (rc)
+		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "setting the time", v->container, blob, &err);
+	blobs_put(c->fs->blobs, v->container, prefix, name, fresh);
+	bnode_set_entry(n, fresh);
+	struct node *dir = node_parent(n);
+	rc = node_move(n, dir, name, fresh->etag);
+	node_unref(dir);
+	return rc;
+}
+
+static int set_time(struct call *c, struct node *n, const struct stat *st, int to_set)
+{
+	struct timespec t = st->st_mtim;
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		clock_gettime(CLOCK_REALTIME, &t);
+	struct wfile *w = wfile_of(n);
+	if (!w)
+		return set_mtime_now(c, n, t);
+	int rc = wfile_set_mtime(w, c->may_wait, t);
+	if (rc == -EAGAIN && !c->may_wait)
+		rc = -EWOULDBLOCK;
+	if (rc == -EAGAIN) {
+		/* It is open for writing but clean: the commit that may follow has to find the new ETag. */
+		wfile_begin(w);
+		rc = set_mtime_now(c, n, t);
+		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = rc ? NULL : bnode_entry(n);
+		if (e)
+			wfile_rebase(w, e);
+		wfile_end(w);
+	}
+	wfile_unref(w);
+	return rc;
+}
+
+/* truncate(2) without a handle is an open, a truncate and a close. */
+static int set_size(struct call *c, struct node *n, int64_t size)
+{
+	struct wfile *w = wfile_of(n);
+	if (w) {
+		int rc = wfile_truncate(w, c->may_wait, size);
+		wfile_unref(w);
+		return rc;
+	}
+	if (!c->may_wait)
+		return -EWOULDBLOCK;
+	struct handle *h;
+	int rc = check_version(c, n);
+	if (!rc)
+		rc = open_writer(c, n, 0, &h);
+	if (rc)
+		return rc;
+	struct bfile *f = (struct bfile *)h;
+	rc = wfile_truncate(f->w, true, size);
+	if (!rc)
+		rc = wfile_flush(f->w, c, false);
+	wfile_close(f->w);
+	free(f);
+	return rc;
+}
+
+int blobdir_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
+		    struct stat *ret)
+{
+	double timeout_s;
+	const struct view *v = bnode_of(n)->view;
+	if (v->policy->read_only || c->fs->options->read_only)
+		return -EROFS;
+	int rc = 0;
+	if ((to_set & FUSE_SET_ATTR_SIZE) && !bnode_of(n)->is_dir)
+		rc = set_size(c, n, st->st_size);
+	/* Times of directories, modes and owners are accepted and not kept, as on any disk without them. */
+	if (!rc && (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) && !bnode_of(n)->is_dir)
+		rc = set_time(c, n, st, to_set);
+	return rc ? rc : blobdir_getattr(c, n, h, ret, &timeout_s);
+}
+
+/* --- extended attributes ----------------------------------------------------------------------------- */
+int blobdir_getxattr(struct call *c, struct node *n, const char *name, struct adafs_buf *ret)
+{
+	(void)c;
+	const struct view *v = bnode_of(n)->view;
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
+	if (v->policy->getxattr) {
+		ADAFS_FREE char *blob = blobdir_blob(n);
+		struct adafs_blob_props props;
+		if (!blob || (e && blob_entry_props(e, &props)))
+			return -ENOMEM;
+		int rc = v->policy->getxattr(v->policy->arg, blobdir_shown_path(v, blob), e ? &props : NULL,
+					     name, ret);
+		if (e)
+			adafs_blob_props_clear(&props);
+		return rc;
+	}
+	if (e && *e->etag && !strcmp(name, "user.adafs.etag"))
+		return adafs_buf_adds(ret, e->etag);
+	if (e && e->has_md5 && !strcmp(name, "user.adafs.md5")) {
+		char hex[33];
+		adafs_hex_encode(e->md5, sizeof(e->md5), hex);
+		return adafs_buf_adds(ret, hex);
+	}
+	return -ENODATA;
+}
+
+int blobdir_listxattr(struct call *c, struct node *n, struct adafs_buf *ret)
+{
+	(void)c;
+	const struct view *v = bnode_of(n)->view;
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
+	if (v->policy->listxattr) {
+		ADAFS_FREE char *blob = blobdir_blob(n);
+		return blob ? v->policy->listxattr(v->policy->arg, blobdir_shown_path(v, blob), ret)
+			    : -ENOMEM;
+	}
+	static const char etag[] = "user.adafs.etag", md5[] = "user.adafs.md5";
+	int rc = e && *e->etag ? adafs_buf_add(ret, etag, sizeof(etag)) : 0;
+	return !rc && e && e->has_md5 ? adafs_buf_add(ret, md5, sizeof(md5)) : rc;
+}

@@ -1,0 +1,172 @@
+/*
+ * fs/blobdir_int.h - what the parts of a blob tree share: blobdir.c (nodes, lookup, listing), blobdir_file.c
+ * (attributes, handles), blobdir_mutate.c and blobdir_rename.c (names), write.c (files being written), commit.c.
+ */
+#ifndef ADAFS_FS_BLOBDIR_INT_H
+#define ADAFS_FS_BLOBDIR_INT_H
+
+#include <fuse_lowlevel.h>
+
+#include "batch/base/mutex.h"
+#include "fs/blobdir.h"
+#include "fs/blobs.h"
+#include "fs/spool.h"
+
+struct wfile;
+
+/* One view of blobs; shared by its nodes, constant. */
+struct view {
+	unsigned refs; /* atomic */
+	struct fs *fs;
+	char *container, *prefix;
+	const struct blobdir_policy *policy; /* never NULL */
+	struct node *root; /* lives as long as any node below it */
+};
+
+/* The data of a node. entry and w are guarded by wfiles_lock. */
+struct bnode {
+	struct view *view;
+	bool is_dir;
+	struct blob_entry *entry; /* the version that this node is; NULL: a directory, or never committed */
+	struct wfile *w;          /* not NULL while somebody has it open for writing; borrowed */
+};
+
+extern const struct node_ops blobdir_dir_ops, blobdir_file_ops;
+
+static inline struct bnode *bnode_of(const struct node *n)
+{
+	return n->data;
+}
+
+void view_unref(struct view *v);
+/* The whole blob name of a node, or of a name in a directory; free() it. NULL: out of memory. */
+char *blobdir_blob(const struct node *n);
+char *blobdir_blob_in(const struct node *dir, const char *name);
+/* The prefix of a directory: "" or with '/' at its end. */
+char *blobdir_prefix(const struct node *dir);
+/* A blob's path in its view. */
+const char *blobdir_shown_path(const struct view *v, const char *blob);
+/* Whether the view shows an entry of a directory. */
+bool blobdir_shown(const struct node *dir, const struct blob_entry *e);
+/* The node of a version of a file, or of a directory (version ""), with a reference. */
+struct node *blobdir_node(struct node *dir, const char *name, const char *version,
+			  struct blob_entry *entry, bool is_dir);
+/* Fill a child for LOOKUP from an entry. */
+int blobdir_child(struct node *dir, struct blob_entry *e, struct child *ret);
+/* The entry of a node's version with a reference; NULL: none. */
+struct blob_entry *bnode_entry(const struct node *n);
+void bnode_set_entry(struct node *n, struct blob_entry *e);
+/* Whether this is the version that the node is. */
+bool bnode_entry_is(const struct node *n, const struct blob_entry *e);
+/* Attributes as an entry has them. */
+void blobdir_stat(const struct node *n, const struct blob_entry *e, struct stat *ret);
+/* Log a failure once, where it is handled; returns rc. */
+int blobdir_log(int rc, const char *what, const char *container, const char *blob,
+		const struct adafs_err *err);
+
+/* --- blobdir_file.c: handles and attributes ------------------------------------------------- */
+int blobdir_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
+		    double *ret_timeout_s);
+int blobdir_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
+		    struct stat *ret);
+int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret);
+int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mode,
+		   struct fuse_file_info *fi, struct child *ret, struct handle **ret_handle);
+int blobdir_getxattr(struct call *c, struct node *n, const char *name, struct adafs_buf *ret);
+int blobdir_listxattr(struct call *c, struct node *n, struct adafs_buf *ret);
+
+/* --- blobdir_mutate.c, blobdir_rename.c ------------------------------------------------------- */
+int blobdir_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode, struct child *ret);
+int blobdir_unlink(struct call *c, struct node *dir, const char *name);
+int blobdir_rmdir(struct call *c, struct node *dir, const char *name);
+int blobdir_rename(struct call *c, struct node *dir, const char *name, struct node *newdir,
+		   const char *newname, unsigned flags);
+/* A directory whose last name went keeps existing: give it a marker if it has none. */
+void blobdir_keep(struct node *dir);
+
+/* --- write.c: files being written --------------------------------------------------------------- */
+/*
+ * One a node that is open for writing, shared by its handles. Lock order: wfiles_lock (rank TREE), then lock (rank HANDLE).
+ * `busy` is the right to commit, fetch, rename or unlink: its owner works without the lock, writers wait.
+ */
+struct wfile {
+	struct wfile *next, **prev; /* registry; under wfiles_lock */
+	struct node *dir;           /* where it stands, with a reference; under wfiles_lock */
+	char *name;                 /* NULL: unlinked or replaced */
+	unsigned handles;           /* under wfiles_lock */
+	unsigned refs;              /* atomic */
+	struct view *view;          /* borrowed from node */
+	struct node *node;          /* a reference */
+
+	struct adafs_mutex lock;
+	struct adafs_cond changed;
+	struct spool *spool;
+	struct blob_entry *base; /* the version that it replaces; NULL: must not exist */
+	bool fetched;            /* the spool has the content; else it is base's */
+	bool busy;
+	bool dirty;              /* something to commit */
+	bool unlinked;
+	uint64_t gen;            /* counts changes */
+	uint64_t held_gen;       /* this content is not tried again at RELEASE: refused, failed, or its writer was killed */
+	struct adafs_err held;   /* why; rc 0: killed */
+	struct timespec mtime;
+	char *blob;              /* its whole name; changed under both locks by who is busy */
+	int64_t run_start, run_end; /* the last sequential run of writes */
+	bool send_all;           /* a commit wants all blocks, not only those behind the writer */
+	unsigned senders;
+	int send_rc;             /* a block failed: wait for the commit to try again */
+	char nonce[64];          /* of the last commit that was tried */
+	/* Told to the policy at RELEASE. */
+	enum { TELL_NOTHING, TELL_COMMITTED, TELL_REFUSED } tell;
+	char *tell_blob;
+	char tell_etag[ADAFS_ETAG_LEN];
+	char tell_sha256[ADAFS_SHA256_HEX_LEN];
+	struct adafs_blob_meta tell_meta;
+	struct adafs_err tell_why;
+};
+
+extern struct adafs_mutex wfiles_lock;
+
+/* Open a node for writing: joins its wfile or makes one over base (a reference is taken). */
+int wfile_open(struct node *n, struct node *dir, const char *name, struct blob_entry *base,
+	       struct wfile **ret);
+/* A handle is closed: on the last one commits what is left, tells the policy, forgets the file. On a worker. */
+void wfile_close(struct wfile *w);
+/* With a reference, or NULL. */
+struct wfile *wfile_of(const struct node *n);
+struct wfile *wfile_find(struct fs *fs, const struct node *dir, const char *name);
+void wfile_unref(struct wfile *w);
+/* Names of files in a directory that were never committed: fn for each. */
+int wfile_each(const struct node *dir, int (*fn)(void *arg, const char *name, uint64_t ino), void *arg);
+/* Whether one stands in a directory, or (deep) below it. */
+bool wfile_any_below(const struct node *dir);
+
+void wfile_stat(struct wfile *w, struct stat *ret);
+/* These follow the rule of -EWOULDBLOCK. */
+int wfile_write(struct wfile *w, bool may_wait, const void *data, size_t size, off_t off);
+int wfile_truncate(struct wfile *w, bool may_wait, int64_t size);
+/* The bytes read; -EAGAIN: the content is still base's, read that. */
+ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off);
+/* 0: kept for the commit. -EAGAIN: nothing is to be committed, so the blob's metadata must be set now. */
+int wfile_set_mtime(struct wfile *w, bool may_wait, struct timespec t);
+/* close(2) and fsync(2). killed: the caller was killed. */
+int wfile_flush(struct wfile *w, const struct call *c, bool killed);
+int wfile_fsync(struct wfile *w, const struct call *c);
+/* Take and give back the right to change where the file stands. Blocks that are under way have ended. */
+void wfile_begin(struct wfile *w);
+void wfile_end(struct wfile *w);
+/* Between begin and end: a new place (dir NULL: none any more) and the version there. */
+int wfile_move(struct wfile *w, struct node *dir, const char *name, struct blob_entry *base);
+void wfile_unlink(struct wfile *w);
+/* Between begin and end: the same content has a new version. */
+void wfile_rebase(struct wfile *w, struct blob_entry *base);
+/* Tell the policy what it has to know before the file is moved or at its end. */
+void wfile_tell(struct wfile *w);
+
+/* --- commit.c -------------------------------------------------------------------------------- */
+/* Between begin and end: make the content the blob's. 0, -ECANCELED, or why not. */
+int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr);
+/* Send blocks that are complete while the writer goes on; the lock is held. */
+void wfile_send_ahead_locked(struct wfile *w);
+
+#endif

@@ -1,0 +1,368 @@
+/*
+ * blobdir_rename.c - rename by server-side copy and delete. The copy is conditional on the source's ETag, with
+ * RENAME_NOREPLACE also on the target's absence; the delete on the source still being what was copied. A directory moves
+ * blob by blob up to MAX_MOVED of them, above that mv(1) is told to copy (EXDEV).
+ */
+#include "fs/blobdir_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "batch/base/log.h"
+#include "fs/names.h"
+
+#define MAX_MOVED 100
+
+/* One blob on its way. */
+struct move {
+	struct call *call;
+	const struct view *from, *to;
+	const char *old_blob, *new_blob;
+	bool no_replace;
+};
+
+/*
+ * Copy and delete one blob; *ret_entry is the new one. props are the source's. The policy may refuse or give the new blob other
+ * metadata.
+ */
+static int move_blob(const struct move *m, const struct adafs_blob_props *props,
+		     struct blob_entry **ret_entry, struct adafs_err *reterr)
+{
+	struct fs *fs = m->call->fs;
+	const struct blobdir_policy *p = m->to->policy;
+	struct adafs_blob_meta changed = { 0 };
+	struct adafs_blob_props now = *props;
+	ADAFS_FREE char *prefix = NULL;
+	const char *name;
+	int rc = blob_split(m->new_blob, &prefix, &name);
+	if (!rc && p->before_rename)
+		rc = p->before_rename(p->arg, m->old_blob, m->new_blob, props, &changed, reterr);
+	if (!rc && changed.n) {
+		/* The policy speaks of the content, the time stays the file's own. */
+		const char *mtime = adafs_blob_meta_get(&props->meta, "mtime");
+		rc = mtime ? adafs_blob_meta_set(&changed, "mtime", mtime) : 0;
+		now.meta = changed;
+	}
+	const struct adafs_blob_cond cond = { .if_none_match = m->no_replace ? "*" : NULL };
+	if (!rc)
+		rc = adafs_blob_copy(fs->blob, m->from->container, m->old_blob, props->etag,
+				     m->to->container, m->new_blob, changed.n ? &changed : NULL, &cond,
+				     now.etag, reterr);
+	if (!rc && !(*ret_entry = blob_entry_new(name, &now)))
+		rc = -ENOMEM;
+	if (!rc) {
+		const struct adafs_blob_cond same = { .if_match = props->etag };
+		rc = adafs_blob_delete(fs->blob, m->from->container, m->old_blob, true, &same, reterr);
+		if (rc == -ENOENT)
+			rc = 0;
+		if (rc)
+			blob_entry_unref(ADAFS_STEAL(*ret_entry));
+	}
+	if (!rc && p->renamed)
+		p->renamed(p->arg, m->old_blob, m->new_blob, now.etag, &now.meta);
+	adafs_blob_meta_clear(&changed);
+	return rc;
+}
+
+/* The kernel's node of a version moves with it, so that an open file and the page cache stay valid. */
+static int move_node(struct node *dir, const char *name, const char *version, struct node *newdir,
+		     const char *newname, struct blob_entry *e)
+{
+	struct node *n = node_find(dir->fs, dir, name, version);
+	if (!n)
+		return 0;
+	if (bnode_of(n)->view != bnode_of(newdir)->view) {
+		node_unref(n);
+		return 0;
+	}
+	if (e)
+		bnode_set_entry(n, e);
+	int rc = node_move(n, newdir, newname, e && !e->is_dir ? e->etag : "");
+	node_unref(n);
+	return rc;
+}
+
+/* --- files ------------------------------------------------------------------------------------- */
+struct place {
+	struct node *dir;
+	const char *name;
+	const struct view *view;
+	char *prefix, *blob;
+	struct blob_entry *entry; /* what the service has there; NULL: nothing */
+	struct wfile *w;          /* open for writing; NULL: not */
+};
+
+static void place_clear(struct place *p)
+{
+	free(p->prefix);
+	free(p->blob);
+	blob_entry_unref(p->entry);
+	wfile_unref(p->w);
+}
+
+static int place_init(struct call *c, struct place *p, struct node *dir, const char *name)
+{
+	struct adafs_err err = { 0 };
+	*p = (struct place){ .dir = dir, .name = name, .view = bnode_of(dir)->view };
+	p->prefix = blobdir_prefix(dir);
+	p->blob = blobdir_blob_in(dir, name);
+	if (!p->prefix || !p->blob)
+		return -ENOMEM;
+	p->w = wfile_find(c->fs, dir, name);
+	int rc = blobs_lookup(c->fs->blobs, p->view->container, p->prefix, name, true, &p->entry, &err);
+	return rc == -ENOENT ? 0 : blobdir_log(rc, "lookup", p->view->container, p->blob, &err);
+}
+
+static int copy_and_delete(struct call *c, struct place *from, struct place *to, bool no_replace,
+			   struct blob_entry **ret)
+{
+	struct adafs_blob_props props;
+	struct adafs_err err = { 0 };
+	const struct move m = { .call = c, .from = from->view, .to = to->view, .old_blob = from->blob,
+				.new_blob = to->blob, .no_replace = no_replace };
+	int rc = blob_entry_props(from->entry, &props);
+	if (rc)
+		return rc;
+	rc = move_blob(&m, &props, ret, &err);
+	adafs_blob_props_clear(&props);
+	if (rc == -ENOENT || rc == -ESTALE)
+		blobs_forget(c->fs->blobs, from->view->container, from->prefix, false);
+	return blobdir_log(rc, "rename", from->view->container, from->blob, &err);
+}
+
+/* A file that is being written follows its name; what it replaces at the new place is its base there. */
+static int rename_written(struct call *c, struct place *from, struct place *to, bool no_replace)
+{
+	struct wfile *w = from->w;
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *moved = NULL;
+	int rc = 0;
+	wfile_begin(w);
+	/* What it was told for belongs to the old name. */
+	wfile_tell(w);
+	blob_entry_unref(from->entry);
+	from->entry = w->base ? blob_entry_ref(w->base) : NULL;
+	/* A base that the view hides has not been this file's name yet: the new file goes, the old blob stays. */
+	bool committed = bnode_entry_is(w->node, from->entry);
+	if (from->entry && committed)
+		rc = copy_and_delete(c, from, to, no_replace, &moved);
+	if (!rc)
+		rc = wfile_move(w, to->dir, to->name, moved ? moved : to->entry);
+	if (!rc && moved) {
+		bnode_set_entry(w->node, moved);
+		rc = node_move(w->node, to->dir, to->name, moved->etag);
+	} else if (!rc) {
+		rc = node_move(w->node, to->dir, to->name, w->node->version);
+	}
+	wfile_end(w);
+	if (rc)
+		return rc;
+	if (committed)
+		blobs_put(c->fs->blobs, from->view->container, from->prefix, from->name, NULL);
+	if (moved)
+		blobs_put(c->fs->blobs, to->view->container, to->prefix, to->name, moved);
+	return 0;
+}
+
+static int rename_stored(struct call *c, struct place *from, struct place *to, bool no_replace)
+{
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *moved = NULL;
+	int rc = copy_and_delete(c, from, to, no_replace, &moved);
+	if (rc)
+		return rc;
+	blobs_put(c->fs->blobs, from->view->container, from->prefix, from->name, NULL);
+	blobs_put(c->fs->blobs, to->view->container, to->prefix, to->name, moved);
+	return move_node(from->dir, from->name, from->entry->etag, to->dir, to->name, moved);
+}
+
+static int rename_file(struct call *c, struct place *from, struct place *to, bool no_replace)
+{
+	if (to->entry && to->entry->is_dir)
+		return -EISDIR;
+	if (no_replace && (to->w || (to->entry && blobdir_shown(to->dir, to->entry))))
+		return -EEXIST;
+	/* A hidden blob is not there for the user: it may be replaced. */
+	if (to->entry)
+		no_replace = false;
+	int rc = from->w ? rename_written(c, from, to, no_replace)
+			 : rename_stored(c, from, to, no_replace);
+	/* A file that was being written under the new name has lost it. */
+	if (!rc && to->w && to->w != from->w) {
+		wfile_begin(to->w);
+		wfile_unlink(to->w);
+		wfile_end(to->w);
+	}
+	if (!rc)
+		blobdir_keep(from->dir);
+	return rc;
+}
+
+/* --- directories --------------------------------------------------------------------------------- */
+struct moving {
+	size_t n;
+	char *blob[MAX_MOVED];
+	struct adafs_blob_props props[MAX_MOVED];
+};
+
+static void moving_clear(struct moving *m)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		free(m->blob[i]);
+		adafs_blob_props_clear(&m->props[i]);
+	}
+}
+
+static int on_moving(void *arg, const char *name, const struct adafs_blob_props *props)
+{
+	struct moving *m = arg;
+	if (m->n == MAX_MOVED)
+		return -EXDEV;
+	struct adafs_blob_props copy = *props;
+	copy.meta = (struct adafs_blob_meta){ 0 };
+	char *blob = strdup(name);
+	if (!blob || adafs_blob_meta_copy(&copy.meta, &props->meta)) {
+		free(blob);
+		return -ENOMEM;
+	}
+	m->blob[m->n] = blob;
+	m->props[m->n++] = copy;
+	return 0;
+}
+
+static int move_all(struct call *c, struct place *from, struct place *to, struct moving *list,
+		    struct adafs_err *reterr)
+{
+	size_t skip = strlen(from->blob);
+	for (size_t i = 0; i < list->n; i++) {
+		ADAFS_FREE char *target = adafs_fmt("%s%s", to->blob, list->blob[i] + skip);
+		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = NULL;
+		const struct move m = { .call = c, .from = from->view, .to = to->view,
+					.old_blob = list->blob[i], .new_blob = target };
+		int rc = target ? names_check_blob(target) : -ENOMEM;
+		/* "dir/" is a marker whose name ends in a slash. */
+		if (rc == -EINVAL && target[strlen(target) - 1] == '/')
+			rc = 0;
+		if (!rc)
+			rc = move_blob(&m, &list->props[i], &e, reterr);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* The marker `dir` stands beside the blobs below "dir/". */
+static int move_marker(struct call *c, struct place *from, struct place *to, struct blob_entry **ret,
+		       struct adafs_err *reterr)
+{
+	struct adafs_blob_props props;
+	const struct move m = { .call = c, .from = from->view, .to = to->view, .old_blob = from->blob,
+				.new_blob = to->blob };
+	int rc = blob_entry_props(from->entry, &props);
+	if (rc)
+		return rc;
+	rc = move_blob(&m, &props, ret, reterr);
+	adafs_blob_props_clear(&props);
+	return rc;
+}
+
+static int check_target_dir(struct call *c, const struct place *to, bool no_replace)
+{
+	struct blob_list names = { 0 };
+	struct adafs_err err = { 0 };
+	if (to->w)
+		return -ENOTDIR;
+	if (!to->entry)
+		return 0;
+	if (no_replace)
+		return -EEXIST;
+	if (!to->entry->is_dir)
+		return -ENOTDIR;
+	ADAFS_FREE char *below = adafs_fmt("%s/", to->blob);
+	if (!below)
+		return -ENOMEM;
+	blobs_forget(c->fs->blobs, to->view->container, below, false);
+	int rc = blobs_list(c->fs->blobs, to->view->container, below, true, &names, &err);
+	bool empty = names.n == 0;
+	blob_list_clear(&names);
+	return rc ? rc : empty ? 0 : -ENOTEMPTY;
+}
+
+static int rename_dir(struct call *c, struct place *from, struct place *to, bool no_replace)
+{
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *marker = NULL;
+	ADAFS_FREE char *below = adafs_fmt("%s/", from->blob), *new_below = adafs_fmt("%s/", to->blob);
+	ADAFS_FREE struct moving *list = calloc(1, sizeof(*list));
+	struct adafs_err err = { 0 };
+	if (!below || !new_below || !list)
+		return -ENOMEM;
+	if (!strncmp(to->blob, below, strlen(below)))
+		return -EINVAL;
+	int rc = check_target_dir(c, to, no_replace);
+	struct node *n = node_find(c->fs, from->dir, from->name, "");
+	/* Files being written below would have to move with their blocks. */
+	if (!rc && n && wfile_any_below(n))
+		rc = -EXDEV;
+	if (!rc)
+		rc = adafs_blob_list(c->fs->blob, from->view->container, below, NULL, ADAFS_LIST_META,
+				     on_moving, list, &err);
+	if (!rc)
+		rc = move_all(c, from, to, list, &err);
+	if (!rc && from->entry->marker)
+		rc = move_marker(c, from, to, &marker, &err);
+	moving_clear(list);
+	blobs_forget(c->fs->blobs, from->view->container, below, true);
+	blobs_forget(c->fs->blobs, to->view->container, new_below, true);
+	if (!rc) {
+		if (!marker)
+			marker = blob_entry_new(to->name, NULL);
+		blobs_put(c->fs->blobs, from->view->container, from->prefix, from->name, NULL);
+		blobs_put(c->fs->blobs, to->view->container, to->prefix, to->name, marker);
+		rc = move_node(from->dir, from->name, "", to->dir, to->name, marker);
+		blobdir_keep(from->dir);
+	}
+	node_unref(n);
+	return rc == -EXDEV ? rc : blobdir_log(rc, "rename", from->view->container, from->blob, &err);
+}
+
+/* --- entry ----------------------------------------------------------------------------------------- */
+static int rename_places(struct call *c, struct place *from, struct place *to, bool no_replace)
+{
+	if (!from->w && !from->entry)
+		return -ENOENT;
+	if (!strcmp(from->blob, to->blob) && !strcmp(from->view->container, to->view->container))
+		return 0;
+	bool is_dir = !from->w && from->entry->is_dir;
+	/* Nodes of directories and of files being written belong to their view. A closed file is looked up again. */
+	if ((is_dir || from->w) && from->view != to->view)
+		return -EXDEV;
+	return is_dir ? rename_dir(c, from, to, no_replace) : rename_file(c, from, to, no_replace);
+}
+
+int blobdir_rename(struct call *c, struct node *dir, const char *name, struct node *newdir,
+		   const char *newname, unsigned flags)
+{
+	if (newdir->ops != &blobdir_dir_ops)
+		return -EXDEV;
+	const struct view *from_view = bnode_of(dir)->view, *to_view = bnode_of(newdir)->view;
+	if (to_view->policy->read_only || from_view->policy->read_only || c->fs->options->read_only)
+		return -EROFS;
+	/* Into or out of a view that attaches a meaning to its files, bytes have to pass its checks: mv copies. */
+	if (from_view->policy->kind != to_view->policy->kind)
+		return -EXDEV;
+	ADAFS_FREE char *blob = blobdir_blob_in(newdir, newname);
+	int rc = blob ? names_check_blob(blob) : -ENOMEM;
+	if (rc)
+		return rc;
+	if (!c->may_wait)
+		return -EWOULDBLOCK;
+	struct place from, to = { 0 };
+	rc = place_init(c, &from, dir, name);
+	if (!rc)
+		rc = place_init(c, &to, newdir, newname);
+	if (!rc)
+		rc = rename_places(c, &from, &to, flags & RENAME_NOREPLACE);
+	place_clear(&from);
+	place_clear(&to);
+	return rc;
+}

@@ -1,0 +1,522 @@
+/*
+ * write.c - files that are being written: one wfile a node, from its first open for writing to the release of its last
+ * handle. Its bytes live in a spool; commit.c brings them to the service.
+ *
+ *   new file         base NULL, fetched, dirty from the start (an empty file has to exist after close)
+ *   O_TRUNC          base set, fetched (empty), dirty
+ *   opened to edit   base set, not fetched until the first write or truncate
+ *
+ * FLUSH commits what is dirty, but never an empty file: `cat x > f` flushes before its first byte. An empty
+ * file is committed at RELEASE, as is what a mapping wrote after the last FLUSH.
+ */
+#include "fs/blobdir_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "batch/base/file.h"
+#include "batch/base/log.h"
+
+#define FETCH_CHUNK ((size_t)4 * 1024 * 1024)
+
+struct adafs_mutex wfiles_lock = { .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = ADAFS_RANK_TREE };
+static struct wfile *first;
+
+/* --- registry --------------------------------------------------------------------------------- */
+static struct wfile *wfile_ref(struct wfile *w)
+{
+	__atomic_add_fetch(&w->refs, 1, __ATOMIC_RELAXED);
+	return w;
+}
+
+void wfile_unref(struct wfile *w)
+{
+	if (!w || __atomic_sub_fetch(&w->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	spool_free(w->spool);
+	blob_entry_unref(w->base);
+	adafs_blob_meta_clear(&w->tell_meta);
+	adafs_cond_clear(&w->changed);
+	adafs_mutex_clear(&w->lock);
+	node_unref(w->dir);
+	node_unref(w->node);
+	free(w->name);
+	free(w->blob);
+	free(w->tell_blob);
+	free(w);
+}
+
+static void register_locked(struct wfile *w)
+{
+	w->next = first;
+	w->prev = &first;
+	if (first)
+		first->prev = &w->next;
+	first = w;
+}
+
+static void unregister_locked(struct wfile *w)
+{
+	*w->prev = w->next;
+	if (w->next)
+		w->next->prev = w->prev;
+}
+
+struct wfile *wfile_of(const struct node *n)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	struct wfile *w = bnode_of(n)->w;
+	if (w)
+		wfile_ref(w);
+	adafs_mutex_unlock(&wfiles_lock);
+	return w;
+}
+
+struct wfile *wfile_find(struct fs *fs, const struct node *dir, const char *name)
+{
+	(void)fs;
+	adafs_mutex_lock(&wfiles_lock);
+	struct wfile *w = first;
+	while (w && (w->dir != dir || !w->name || strcmp(w->name, name)))
+		w = w->next;
+	if (w)
+		wfile_ref(w);
+	adafs_mutex_unlock(&wfiles_lock);
+	return w;
+}
+
+int wfile_each(const struct node *dir, int (*fn)(void *arg, const char *name, uint64_t ino), void *arg)
+{
+	int rc = 0;
+	adafs_mutex_lock(&wfiles_lock);
+	for (struct wfile *w = first; w && !rc; w = w->next)
+		if (w->dir == dir && w->name)
+			rc = fn(arg, w->name, w->node->ino);
+	adafs_mutex_unlock(&wfiles_lock);
+	return rc;
+}
+
+bool wfile_any_below(const struct node *dir)
+{
+	ADAFS_FREE char *prefix = blobdir_prefix(dir);
+	const char *container = bnode_of(dir)->view->container;
+	bool any = false;
+	if (!prefix)
+		return true;
+	adafs_mutex_lock(&wfiles_lock);
+	for (struct wfile *w = first; w && !any; w = w->next)
+		any = w->name && !strcmp(w->view->container, container) &&
+		      !strncmp(w->blob, prefix, strlen(prefix));
+	adafs_mutex_unlock(&wfiles_lock);
+	return any;
+}
+
+static struct wfile *wfile_new(struct node *n, struct node *dir, const char *name,
+			       struct blob_entry *base, struct adafs_err *reterr)
+{
+	struct fs *fs = n->fs;
+	struct view *v = bnode_of(n)->view;
+	struct wfile *w = calloc(1, sizeof(*w));
+	if (!w)
+		return NULL;
+	adafs_mutex_init(&w->lock, ADAFS_RANK_HANDLE);
+	adafs_cond_init(&w->changed);
+	w->refs = 1;
+	w->view = v;
+	w->node = node_ref(n);
+	w->dir = node_ref(dir);
+	w->name = strdup(name);
+	w->blob = blobdir_blob_in(dir, name);
+	w->base = base ? blob_entry_ref(base) : NULL;
+	w->fetched = w->dirty = !base;
+	w->gen = 1;
+	clock_gettime(CLOCK_REALTIME, &w->mtime);
+	if (base)
+		w->mtime = base->mtime;
+	/* Only a policy asks for the sum. */
+	bool hashed = v->policy->before_commit != NULL;
+	if (!w->name || !w->blob ||
+	    spool_new(fs->spool, fs->spool_dir, fs->options->block_size, hashed, &w->spool, reterr)) {
+		wfile_unref(w);
+		return NULL;
+	}
+	return w;
+}
+
+int wfile_open(struct node *n, struct node *dir, const char *name, struct blob_entry *base,
+	       struct wfile **ret)
+{
+	struct adafs_err err = { 0 };
+	adafs_mutex_lock(&wfiles_lock);
+	struct wfile *w = bnode_of(n)->w;
+	if (w) {
+		w->handles++;
+		*ret = wfile_ref(w);
+		adafs_mutex_unlock(&wfiles_lock);
+		return 0;
+	}
+	adafs_mutex_unlock(&wfiles_lock);
+	struct wfile *fresh = wfile_new(n, dir, name, base, &err);
+	if (!fresh)
+		return blobdir_log(err.rc ? err.rc : -ENOMEM, "opening a spool", bnode_of(n)->view->container,
+				   name, &err);
+	adafs_mutex_lock(&wfiles_lock);
+	w = bnode_of(n)->w;
+	if (!w) {
+		/* The registry's reference. */
+		w = bnode_of(n)->w = wfile_ref(fresh);
+		register_locked(w);
+	}
+	w->handles++;
+	*ret = wfile_ref(w);
+	adafs_mutex_unlock(&wfiles_lock);
+	wfile_unref(fresh);
+	return 0;
+}
+
+/* --- the right to change ------------------------------------------------------------------------ */
+void wfile_begin(struct wfile *w)
+{
+	adafs_mutex_lock(&w->lock);
+	while (w->busy)
+		adafs_cond_wait(&w->changed, &w->lock);
+	w->busy = true;
+	while (w->senders)
+		adafs_cond_wait(&w->changed, &w->lock);
+	adafs_mutex_unlock(&w->lock);
+}
+
+void wfile_end(struct wfile *w)
+{
+	adafs_mutex_lock(&w->lock);
+	w->busy = false;
+	adafs_cond_broadcast(&w->changed);
+	adafs_mutex_unlock(&w->lock);
+}
+
+int wfile_move(struct wfile *w, struct node *dir, const char *name, struct blob_entry *base)
+{
+	ADAFS_FREE char *new_name = strdup(name);
+	ADAFS_FREE char *blob = blobdir_blob_in(dir, name);
+	if (!new_name || !blob)
+		return -ENOMEM;
+	struct node *old_dir = node_ref(dir);
+	struct blob_entry *old_base = base ? blob_entry_ref(base) : NULL;
+	adafs_mutex_lock(&wfiles_lock);
+	adafs_mutex_lock(&w->lock);
+	struct node *t = w->dir;
+	w->dir = old_dir;
+	old_dir = t;
+	char *s = w->name;
+	w->name = new_name;
+	new_name = s;
+	s = w->blob;
+	w->blob = blob;
+	blob = s;
+	struct blob_entry *e = w->base;
+	w->base = old_base;
+	old_base = e;
+	/* Blocks belong to the old name. */
+	spool_restart(w->spool);
+	adafs_mutex_unlock(&w->lock);
+	adafs_mutex_unlock(&wfiles_lock);
+	node_unref(old_dir);
+	blob_entry_unref(old_base);
+	return 0;
+}
+
+void wfile_rebase(struct wfile *w, struct blob_entry *base)
+{
+	blob_entry_ref(base);
+	adafs_mutex_lock(&w->lock);
+	struct blob_entry *old = w->base;
+	w->base = base;
+	adafs_mutex_unlock(&w->lock);
+	blob_entry_unref(old);
+}
+
+void wfile_unlink(struct wfile *w)
+{
+	adafs_mutex_lock(&w->lock);
+	w->unlinked = true;
+	w->tell = TELL_NOTHING;
+	adafs_mutex_unlock(&w->lock);
+	adafs_mutex_lock(&wfiles_lock);
+	char *name = ADAFS_STEAL(w->name);
+	adafs_mutex_unlock(&wfiles_lock);
+	free(name);
+}
+
+/* --- content ------------------------------------------------------------------------------------ */
+static int fetch_range(struct wfile *w, const struct blob_entry *base, char *buf, int64_t off,
+		       struct adafs_err *reterr)
+{
+	size_t want = FETCH_CHUNK, got;
+	if ((int64_t)want > base->size - off)
+		want = (size_t)(base->size - off);
+	int rc = adafs_blob_get(w->view->fs->blob, w->view->container, w->blob, NULL, off, want,
+				base->etag, buf, FETCH_CHUNK, &got, reterr);
+	if (rc)
+		return rc;
+	if (got != want)
+		return adafs_err_set(reterr, -EIO, "%zu bytes of %zu at %lld", got, want, (long long)off);
+	return adafs_pwrite_all(spool_fd(w->spool), buf, got, off);
+}
+
+/* Bring base's content into the spool; the caller has begun. */
+static int fetch(struct wfile *w)
+{
+	struct blob_entry *base = w->base;
+	struct adafs_err err = { 0 };
+	ADAFS_FREE char *buf = malloc(FETCH_CHUNK);
+	if (!buf)
+		return -ENOMEM;
+	adafs_mutex_lock(&w->lock);
+	int rc = spool_fill_begin(w->spool, base->size);
+	adafs_mutex_unlock(&w->lock);
+	for (int64_t off = 0; !rc && off < base->size; off += (int64_t)FETCH_CHUNK)
+		rc = fetch_range(w, base, buf, off, &err);
+	if (rc)
+		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "fetching the content",
+				   w->view->container, w->blob, &err);
+	adafs_mutex_lock(&w->lock);
+	w->fetched = true;
+	adafs_mutex_unlock(&w->lock);
+	return 0;
+}
+
+/* Wait until the content may be changed, with the lock held on success; fetch it when it is to be kept. */
+static int lock_for_change(struct wfile *w, bool may_wait, bool keep)
+{
+	for (;;) {
+		adafs_mutex_lock(&w->lock);
+		bool ready = w->fetched || !keep;
+		if (ready && !w->busy)
+			return 0;
+		if (!may_wait) {
+			adafs_mutex_unlock(&w->lock);
+			return -EWOULDBLOCK;
+		}
+		while (w->busy)
+			adafs_cond_wait(&w->changed, &w->lock);
+		if (w->fetched || !keep)
+			return 0;
+		adafs_mutex_unlock(&w->lock);
+		wfile_begin(w);
+		int rc = w->fetched ? 0 : fetch(w);
+		wfile_end(w);
+		if (rc)
+			return rc;
+	}
+}
+
+static void changed_locked(struct wfile *w)
+{
+	w->dirty = true;
+	w->gen++;
+	clock_gettime(CLOCK_REALTIME, &w->mtime);
+}
+
+int wfile_write(struct wfile *w, bool may_wait, const void *data, size_t size, off_t off)
+{
+	int rc = lock_for_change(w, may_wait, true);
+	if (rc)
+		return rc;
+	rc = spool_write(w->spool, data, size, off);
+	if (!rc) {
+		changed_locked(w);
+		if (off != w->run_end)
+			w->run_start = off;
+		w->run_end = off + (int64_t)size;
+		wfile_send_ahead_locked(w);
+	} else {
+		adafs_log(WARN, "fs", "write to '%s/%s' failed: %s%s", w->view->container, w->blob,
+			  strerror(-rc), rc == -ENOSPC ? " (cache_size bounds what files being written take)" : "");
+	}
+	adafs_mutex_unlock(&w->lock);
+	return rc;
+}
+
+int wfile_truncate(struct wfile *w, bool may_wait, int64_t size)
+{
+	int rc = lock_for_change(w, may_wait, size > 0);
+	if (rc)
+		return rc;
+	w->fetched = true;
+	if (size != spool_size(w->spool) || (size == 0 && w->base && !w->dirty)) {
+		rc = spool_truncate(w->spool, size);
+		if (!rc)
+			changed_locked(w);
+	}
+	adafs_mutex_unlock(&w->lock);
+	return rc;
+}
+
+ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off)
+{
+	adafs_mutex_lock(&w->lock);
+	bool fetched = w->fetched;
+	int64_t end = fetched ? spool_size(w->spool) : 0;
+	adafs_mutex_unlock(&w->lock);
+	if (!fetched)
+		return -EAGAIN;
+	if (off >= end)
+		return 0;
+	if ((int64_t)size > end - off)
+		size = (size_t)(end - off);
+	/* Without the lock: the file may shrink meanwhile, and then has nothing there. */
+	int rc = adafs_pread_all(spool_fd(w->spool), buf, size, off);
+	if (rc == -ENODATA)
+		return 0;
+	return rc ? rc : (ssize_t)size;
+}
+
+void wfile_stat(struct wfile *w, struct stat *ret)
+{
+	node_stat(w->node, S_IFREG | 0644, 0, 0, ret);
+	adafs_mutex_lock(&w->lock);
+	ret->st_size = w->fetched ? spool_size(w->spool) : w->base ? w->base->size : 0;
+	ret->st_atim = ret->st_mtim = ret->st_ctim = w->mtime;
+	ret->st_nlink = w->unlinked ? 0 : 1;
+	adafs_mutex_unlock(&w->lock);
+	ret->st_blocks = (ret->st_size + 511) / 512;
+	ret->st_blksize = 128 * 1024;
+}
+
+int wfile_set_mtime(struct wfile *w, bool may_wait, struct timespec t)
+{
+	int rc = lock_for_change(w, may_wait, false);
+	if (rc)
+		return rc;
+	bool kept = w->dirty || w->unlinked;
+	w->mtime = t;
+	adafs_mutex_unlock(&w->lock);
+	return kept ? 0 : -EAGAIN;
+}
+
+/* --- close -------------------------------------------------------------------------------------- */
+/* Commit what is dirty; the outcome is remembered for this content. */
+static int commit_now(struct wfile *w, bool killed, bool retry)
+{
+	struct adafs_err err = { 0 };
+	int rc = 0;
+	wfile_begin(w);
+	adafs_mutex_lock(&w->lock);
+	bool wanted = w->dirty && !w->unlinked;
+	/* A refusal stays one until the content changes; after a failure of the line the next close tries again. */
+	bool held = w->held_gen == w->gen;
+	if (wanted && held && (!retry || w->tell == TELL_REFUSED)) {
+		wanted = false;
+		rc = w->held.rc;
+	}
+	adafs_mutex_unlock(&w->lock);
+	if (wanted) {
+		rc = wfile_commit(w, killed, &err);
+		adafs_mutex_lock(&w->lock);
+		if (rc) {
+			w->held_gen = w->gen;
+			w->held = err;
+		}
+		adafs_mutex_unlock(&w->lock);
+		if (rc == -ECANCELED) {
+			adafs_log(INFO, "fs", "'%s/%s' is not stored: %s", w->view->container, w->blob,
+				  err.msg);
+			rc = 0;
+		}
+		blobdir_log(rc, "commit", w->view->container, w->blob, &err);
+	}
+	wfile_end(w);
+	return rc;
+}
+
+int wfile_flush(struct wfile *w, const struct call *c, bool killed)
+{
+	adafs_mutex_lock(&w->lock);
+	bool unsaved = w->dirty && !w->unlinked;
+	bool empty = spool_size(w->spool) == 0;
+	if (unsaved && killed && empty) {
+		w->held_gen = w->gen;
+		w->held = (struct adafs_err){ 0 };
+	}
+	adafs_mutex_unlock(&w->lock);
+	if (!unsaved || empty)
+		return 0;
+	if (!c->may_wait)
+		return -EWOULDBLOCK;
+	return commit_now(w, killed, true);
+}
+
+int wfile_fsync(struct wfile *w, const struct call *c)
+{
+	adafs_mutex_lock(&w->lock);
+	bool unsaved = w->dirty && !w->unlinked;
+	adafs_mutex_unlock(&w->lock);
+	if (!unsaved)
+		return 0;
+	if (!c->may_wait)
+		return -EWOULDBLOCK;
+	/* Where a commit is more than storing bytes (an image starts a job) only close may do it. */
+	if (w->view->policy->before_commit)
+		return fdatasync(spool_fd(w->spool)) ? -errno : 0;
+	return commit_now(w, false, true);
+}
+
+void wfile_tell(struct wfile *w)
+{
+	const struct blobdir_policy *p = w->view->policy;
+	adafs_mutex_lock(&w->lock);
+	int tell = w->tell;
+	w->tell = TELL_NOTHING;
+	struct blobdir_commit commit = {
+		.container = w->view->container,
+		.blob = w->tell_blob,
+		.fd = spool_fd(w->spool),
+		.size = spool_size(w->spool),
+		.sha256 = w->tell_sha256,
+	};
+	adafs_mutex_unlock(&w->lock);
+	if (tell == TELL_COMMITTED && p->committed)
+		p->committed(p->arg, &commit, w->tell_etag, &w->tell_meta);
+	else if (tell == TELL_REFUSED && p->refused)
+		p->refused(p->arg, &commit, &w->tell_why);
+}
+
+/* The last handle goes; opens may still come. */
+static void finish(struct wfile *w)
+{
+	commit_now(w, false, false);
+	wfile_begin(w);
+	wfile_tell(w);
+	wfile_end(w);
+}
+
+/* Whether a handle that came and went while the file was being finished left something to do. */
+static bool unfinished(struct wfile *w)
+{
+	adafs_mutex_lock(&w->lock);
+	bool more = (w->dirty && !w->unlinked && w->held_gen != w->gen) || w->tell != TELL_NOTHING;
+	adafs_mutex_unlock(&w->lock);
+	return more;
+}
+
+void wfile_close(struct wfile *w)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	/* Still registered while it is committed: a lookup finds it, a new open joins it. */
+	while (w->handles == 1 && unfinished(w)) {
+		adafs_mutex_unlock(&wfiles_lock);
+		finish(w);
+		adafs_mutex_lock(&wfiles_lock);
+	}
+	bool last = --w->handles == 0;
+	if (last) {
+		unregister_locked(w);
+		bnode_of(w->node)->w = NULL;
+	}
+	adafs_mutex_unlock(&wfiles_lock);
+	if (last)
+		wfile_unref(w);
+	wfile_unref(w);
+}
