@@ -37,6 +37,14 @@ void adafs_clock_rfc1123(time_t t, char out[ADAFS_RFC1123_LEN])
 		 (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
 }
 
+/* Whether each field is what a clock can show; scanf takes signs and timegm carries over. */
+static bool tm_ok(const struct tm *tm, int month)
+{
+	return month >= 1 && month <= 12 && tm->tm_mday >= 1 && tm->tm_mday <= 31 && tm->tm_hour >= 0 &&
+	       tm->tm_hour <= 23 && tm->tm_min >= 0 && tm->tm_min <= 59 && tm->tm_sec >= 0 &&
+	       tm->tm_sec <= 60;
+}
+
 int adafs_clock_parse_rfc1123(const char *text, time_t *ret_t)
 {
 	char day[4], month[4], zone[4];
@@ -47,7 +55,7 @@ int adafs_clock_parse_rfc1123(const char *text, time_t *ret_t)
 	for (tm.tm_mon = 0; tm.tm_mon < 12; tm.tm_mon++)
 		if (strcmp(month, month_names[tm.tm_mon]) == 0)
 			break;
-	if (tm.tm_mon == 12 || strcmp(zone, "GMT") != 0)
+	if (!tm_ok(&tm, tm.tm_mon + 1) || strcmp(zone, "GMT") != 0)
 		return -EINVAL;
 	tm.tm_year -= 1900;
 	*ret_t = timegm(&tm);
@@ -86,7 +94,8 @@ static int parse_zone(const char *p, int64_t *ret_offset_s)
 	if (strcmp(p, "Z") == 0 || strcmp(p, "z") == 0)
 		return 0;
 	int h, m, n = 0;
-	if ((*p != '+' && *p != '-') || sscanf(p + 1, "%2d:%2d%n", &h, &m, &n) != 2 || p[1 + n])
+	if ((*p != '+' && *p != '-') || sscanf(p + 1, "%2d:%2d%n", &h, &m, &n) != 2 || p[1 + n] ||
+	    h < 0 || h > 23 || m < 0 || m > 59)
 		return -EINVAL;
 	*ret_offset_s = (*p == '-' ? -1 : 1) * ((int64_t)h * 3600 + m * 60);
 	return 0;
@@ -116,8 +125,7 @@ int adafs_clock_parse_iso8601(const char *text, int64_t *ret_wall_us)
 		if (parse_zone(p, &offset_s) < 0)
 			return -EINVAL;
 	}
-	if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
-	    tm.tm_min > 59 || tm.tm_sec > 60)
+	if (!tm_ok(&tm, tm.tm_mon))
 		return -EINVAL;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
@@ -176,7 +184,8 @@ int adafs_duration_parse(const char *text, int64_t *ret_ms)
 		}
 		if (value > UNLIMITED_DAYS * INT64_C(86400000) / ms)
 			return -EINVAL;
-		total += value * ms + fraction_us / 1000;
+		if (__builtin_add_overflow(total, value * ms + fraction_us / 1000, &total))
+			return -EINVAL;
 		any = true;
 		p++;
 	}
