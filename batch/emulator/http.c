@@ -110,18 +110,19 @@ static int counters_json(struct http_server *s, struct http_resp *resp)
 	return http_resp_json(resp, 200, NULL, j);
 }
 
-/* Whether the request is for the server itself; then resp is its answer. */
+/*
+ * Whether the request is for the server itself; then resp is its answer. The whole target is
+ * compared: with a query it names the container `counters` of an account `adafs`.
+ */
 static bool admin_answer(struct exchange *x)
 {
 	struct http_server *s = x->server;
-	if (strncmp(x->req.path, "/adafs/counters", 15) != 0)
-		return false;
-	if (strcmp(x->req.path, "/adafs/counters") == 0 && strcmp(x->req.method, "GET") == 0) {
+	if (strcmp(x->req.target, "/adafs/counters") == 0 && strcmp(x->req.method, "GET") == 0) {
 		if (counters_json(s, &x->resp) < 0)
 			x->resp.status = 500;
 		return true;
 	}
-	if (strcmp(x->req.path, "/adafs/counters/reset") == 0 &&
+	if (strcmp(x->req.target, "/adafs/counters/reset") == 0 &&
 	    strcmp(x->req.method, "POST") == 0) {
 		adafs_mutex_lock(&s->lock);
 		s->n_counts = 0;

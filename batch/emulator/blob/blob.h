@@ -125,7 +125,7 @@ struct write_guard {
 	struct blob_call *call;
 	struct blob_conditions conditions;
 	bool create;      /* may make the blob; otherwise it exists already */
-	int failed;       /* code instead of BE_CONDITION_NOT_MET; 0: that one */
+	int failed;       /* code for every condition that fails; 0: the one of Put Blob */
 };
 int write_guard_init(struct write_guard *g, struct blob_call *c, bool create);
 int write_guard_check(void *arg, const struct blob_info *existing);

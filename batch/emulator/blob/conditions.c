@@ -105,7 +105,7 @@ int write_guard_check(void *arg, const struct blob_info *existing)
 	const struct write_guard *g = arg;
 	int rc = conditions_check_write(&g->conditions, existing != NULL, existing ? existing->stamp : 0,
 					g->create);
-	if (rc == BE_CONDITION_NOT_MET && g->failed)
+	if ((rc == BE_CONDITION_NOT_MET || rc == BE_BLOB_ALREADY_EXISTS) && g->failed)
 		rc = g->failed;
 	if (rc == 0 && existing && g->create && !g->call->may_overwrite)
 		rc = BE_UNAUTHORIZED_OVERWRITE;

@@ -104,6 +104,19 @@ static int no_route(struct blob_call *c, bool path_known)
 		       BE_INVALID_URI;
 }
 
+/* Headers that change what an operation means: an answer that ignored them would be a false one. */
+static int check_refused_headers(struct blob_call *c)
+{
+	static const char *const refused[] = {
+		"x-ms-if-tags", "x-ms-source-if-tags", "x-ms-encryption-key", "x-ms-encryption-scope",
+		"x-ms-immutability-policy-until-date", "x-ms-legal-hold",
+	};
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(refused); i++)
+		if (call_header(c, refused[i]))
+			return call_bad_header(c, BE_UNSUPPORTED_HEADER, refused[i]);
+	return 0;
+}
+
 static int check_body_headers(struct blob_call *c)
 {
 	const char *method = c->req->method;
@@ -113,15 +126,12 @@ static int check_body_headers(struct blob_call *c)
 	/* Wrapping bodies in checksummed segments is opt-in; taking one for plain bytes would store rubbish. */
 	if (needs && call_header(c, "x-ms-structured-body"))
 		return call_bad_header(c, BE_UNSUPPORTED_HEADER, "x-ms-structured-body");
-	/* Keys of the customer: an answer without encryption would be a false one. */
-	if (call_header(c, "x-ms-encryption-key"))
-		return call_bad_header(c, BE_UNSUPPORTED_HEADER, "x-ms-encryption-key");
 	if (needs && c->snapshot != BLOB_SNAPSHOT_NONE) /* snapshots are read-only */
 		return call_bad_param(c, BE_INVALID_QUERY_PARAMETER_VALUE, "snapshot", NULL);
 	if (call_param(c, "versionid"))
 		return call_bad_param(c, BE_INVALID_QUERY_PARAMETER_VALUE, "versionid",
 				      "Versioning is not enabled for this account.");
-	return 0;
+	return check_refused_headers(c);
 }
 
 static void choose_sink(struct blob_call *c)
