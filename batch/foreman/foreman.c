@@ -1,4 +1,4 @@
-/* foreman/foreman.c - life, the queue of what the filesystem asks for, the submitter thread, publishing. */
+/* foreman/foreman.c - life, publishing, and what the filesystem asks for. */
 #include "batch/foreman/foreman.h"
 
 #include <errno.h>
@@ -13,7 +13,6 @@
 #include "batch/base/random.h"
 #include "batch/foreman/crash.h"
 #include "batch/foreman/internal.h"
-#include "batch/foreman/manifest.h"
 #include "batch/foreman/view.h"
 
 #define POLL_MS 2000
@@ -47,6 +46,7 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 	adafs_mutex_init(&f->view_lock, ADAFS_RANK_VIEW);
 	adafs_cond_init(&f->submitter_wake);
 	adafs_cond_init(&f->tracker_wake);
+	adafs_cond_init(&f->publisher_wake);
 	f->blob = config->blob;
 	f->batch = config->batch;
 	f->container = strdup(config->container);
@@ -68,23 +68,11 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 	return NULL;
 }
 
-static void free_op(struct foreman_op *op)
-{
-	free(op->blob);
-	free(op->sha256);
-	free(op);
-}
-
 void adafs_foreman_free(struct adafs_foreman *f)
 {
 	if (!f)
 		return;
 	adafs_foreman_stop(f);
-	while (f->first_op) {
-		struct foreman_op *op = f->first_op;
-		f->first_op = op->next;
-		free_op(op);
-	}
 	for (size_t i = 0; i < FOREMAN_N_TRIGGERS; i++) {
 		free(f->trigger[i].blob);
 		free(f->trigger[i].sha256);
@@ -109,12 +97,32 @@ void adafs_foreman_free(struct adafs_foreman *f)
 	free(f->batch_trouble);
 	adafs_cond_clear(&f->submitter_wake);
 	adafs_cond_clear(&f->tracker_wake);
+	adafs_cond_clear(&f->publisher_wake);
 	adafs_mutex_clear(&f->view_lock);
 	adafs_mutex_clear(&f->lock);
 	free(f);
 }
 
-static void *submitter_main(void *arg);
+static void *publisher_main(void *arg);
+
+/* Start the threads; on failure those that run are stopped again. */
+static int start_threads(struct adafs_foreman *f)
+{
+	struct {
+		pthread_t *thread;
+		void *(*main)(void *);
+	} list[] = { { &f->publisher, publisher_main },
+		     { &f->submitter, foreman_submitter_main },
+		     { &f->tracker, foreman_tracker_main } };
+	for (; f->n_threads < ADAFS_ARRAY_SIZE(list); f->n_threads++) {
+		int rc = pthread_create(list[f->n_threads].thread, NULL, list[f->n_threads].main, f);
+		if (rc) {
+			adafs_foreman_stop(f);
+			return -rc;
+		}
+	}
+	return 0;
+}
 
 int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr)
 {
@@ -127,34 +135,23 @@ int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr)
 	if (f->poll_max_ms < f->poll_ms)
 		f->poll_max_ms = f->poll_ms;
 	f->scan_wanted = true;
-	rc = pthread_create(&f->submitter, NULL, submitter_main, f);
-	if (rc)
-		return adafs_err_set(reterr, -rc, "cannot start a thread: %s", strerror(rc));
-	rc = pthread_create(&f->tracker, NULL, foreman_tracker_main, f);
-	if (rc) {
-		adafs_mutex_lock(&f->lock);
-		f->stopping = true;
-		adafs_cond_broadcast(&f->submitter_wake);
-		adafs_mutex_unlock(&f->lock);
-		pthread_join(f->submitter, NULL);
-		return adafs_err_set(reterr, -rc, "cannot start a thread: %s", strerror(rc));
-	}
-	f->running = true;
-	return 0;
+	rc = start_threads(f);
+	return rc ? adafs_err_set(reterr, rc, "cannot start a thread: %s", strerror(-rc)) : 0;
 }
 
 void adafs_foreman_stop(struct adafs_foreman *f)
 {
-	if (!f || !f->running)
+	if (!f || !f->n_threads)
 		return;
+	pthread_t thread[] = { f->publisher, f->submitter, f->tracker };
 	adafs_mutex_lock(&f->lock);
 	f->stopping = true;
 	adafs_cond_broadcast(&f->submitter_wake);
 	adafs_cond_broadcast(&f->tracker_wake);
+	adafs_cond_broadcast(&f->publisher_wake);
 	adafs_mutex_unlock(&f->lock);
-	pthread_join(f->submitter, NULL);
-	pthread_join(f->tracker, NULL);
-	f->running = false;
+	while (f->n_threads)
+		pthread_join(thread[--f->n_threads], NULL);
 }
 
 /* --- views -------------------------------------------------------------------------------- */
@@ -167,30 +164,32 @@ struct adafs_view *adafs_foreman_view(struct adafs_foreman *f)
 	return v;
 }
 
+void foreman_show_locked(struct adafs_foreman *f)
+{
+	f->view_dirty = true;
+	adafs_cond_signal(&f->publisher_wake);
+}
+
 void foreman_touch_locked(struct adafs_foreman *f, struct foreman_job *j)
 {
 	j->dirty = true;
-	f->view_dirty = true;
+	foreman_show_locked(f);
 }
 
 void foreman_set_trouble_locked(struct adafs_foreman *f, char **which, const char *text)
 {
 	if (!foreman_text_set(which, text))
 		return;
-	f->view_dirty = true;
+	foreman_show_locked(f);
 	if (**which)
 		adafs_log(WARN, "foreman", "%s", *which);
 	else
 		adafs_log(INFO, "foreman", "the services answer again");
 }
 
-void foreman_publish(struct adafs_foreman *f)
+/* A view of the tables as they are; NULL: out of memory. */
+static struct adafs_view *make_view_locked(struct adafs_foreman *f)
 {
-	adafs_mutex_lock(&f->lock);
-	if (!f->view_dirty) {
-		adafs_mutex_unlock(&f->lock);
-		return;
-	}
 	if (f->newest_dirty)
 		foreman_mark_newest_locked(f);
 	struct view_input in = {
@@ -203,20 +202,37 @@ void foreman_publish(struct adafs_foreman *f)
 		.loaded = f->loaded,
 		.trouble = *f->blob_trouble ? f->blob_trouble : f->batch_trouble,
 	};
-	struct adafs_view *v = view_make(&in), *old = NULL;
-	uint64_t generation = f->generation;
-	if (v) { /* else the old one stays and the next change tries again */
-		generation = ++f->generation;
+	return view_make(&in);
+}
+
+static void *publisher_main(void *arg)
+{
+	struct adafs_foreman *f = arg;
+	adafs_mutex_lock(&f->lock);
+	while (!f->stopping) {
+		if (!f->view_dirty) {
+			adafs_cond_wait(&f->publisher_wake, &f->lock);
+			continue;
+		}
+		struct adafs_view *v = make_view_locked(f), *old;
 		f->view_dirty = false;
+		if (!v) { /* out of memory: the old view stays until the next change */
+			adafs_log(ERROR, "foreman", "out of memory: the view is not renewed");
+			continue;
+		}
+		uint64_t generation = ++f->generation;
 		adafs_mutex_lock(&f->view_lock);
 		old = f->view;
 		f->view = v;
 		adafs_mutex_unlock(&f->view_lock);
+		adafs_mutex_unlock(&f->lock);
+		adafs_view_unref(old);
+		if (f->changed)
+			f->changed(f->changed_arg, generation);
+		adafs_mutex_lock(&f->lock);
 	}
 	adafs_mutex_unlock(&f->lock);
-	adafs_view_unref(old);
-	if (v && f->changed)
-		f->changed(f->changed_arg, generation);
+	return NULL;
 }
 
 /* --- triggers ----------------------------------------------------------------------------- */
@@ -280,44 +296,83 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 
 /* --- what the filesystem asks for --------------------------------------------------------- */
 
-static void push_op(struct adafs_foreman *f, enum foreman_op_kind kind, const char *blob,
-		    const char *sha256, const char *etag)
+/* Enter a committed image; -ENOMEM. */
+static int note_image_locked(struct adafs_foreman *f, const struct adafs_foreman_image *image)
 {
-	struct foreman_op *op = calloc(1, sizeof(*op));
-	if (op) {
-		op->kind = kind;
-		op->blob = strdup(blob);
-		op->sha256 = strdup(sha256);
-		snprintf(op->etag, sizeof(op->etag), "%s", etag);
+	struct foreman_image *i = foreman_table_find(&f->images, image->blob);
+	if (!i) {
+		i = foreman_image_new(image->blob);
+		if (!i || foreman_table_insert(&f->images, i)) {
+			foreman_image_free(i);
+			return -ENOMEM;
+		}
 	}
-	adafs_mutex_lock(&f->lock);
-	bool full = kind == FOREMAN_OP_SUBMIT && f->n_ops >= FOREMAN_MAX_OPS;
-	if (!op || !op->blob || !op->sha256 || full) {
-		/* Nothing is lost: the blob carries its trigger, a listing finds it. */
-		f->scan_wanted = true;
-		if (op)
-			free_op(op);
-	} else {
-		if (f->last_op)
-			f->last_op->next = op;
-		else
-			f->first_op = op;
-		f->last_op = op;
-		f->n_ops++;
-	}
-	adafs_cond_signal(&f->submitter_wake);
-	adafs_mutex_unlock(&f->lock);
+	foreman_text_set(&i->sha256, image->sha256);
+	foreman_text_set(&i->digest, adafs_pipeline_digest(f->pipeline));
+	foreman_text_set(&i->nonce, recall_nonce_locked(f, image->blob, image->sha256));
+	snprintf(i->etag, sizeof(i->etag), "%s", image->etag);
+	i->resolved = false;
+	/* A listing under way may have passed this name already. */
+	i->seen = f->scan_number;
+	foreman_show_locked(f);
+	return 0;
 }
 
 void adafs_foreman_submit(struct adafs_foreman *f, const struct adafs_foreman_image *image)
 {
 	foreman_crash_point("after-commit");
-	push_op(f, FOREMAN_OP_SUBMIT, image->blob, image->sha256, image->etag);
+	adafs_mutex_lock(&f->lock);
+	int rc = note_image_locked(f, image);
+	if (rc) /* nothing is lost: the blob carries its trigger, a listing finds it */
+		f->scan_wanted = true;
+	adafs_mutex_unlock(&f->lock);
+	if (rc == 0)
+		foreman_resolve_image(f, image->blob);
+	adafs_mutex_lock(&f->lock);
+	adafs_cond_signal(&f->submitter_wake);
+	adafs_mutex_unlock(&f->lock);
+}
+
+static bool has_input(const struct foreman_job *j, const char *blob)
+{
+	for (size_t i = 0; i < j->n_inputs; i++)
+		if (strcmp(j->input[i].blob, blob) == 0)
+			return true;
+	return false;
+}
+
+static void cancel_job_locked(struct adafs_foreman *f, struct foreman_job *j)
+{
+	j->cancel = true;
+	j->retry_at_ms = 0;
+	foreman_job_log(j, adafs_clock_wall_us(), "image deleted: cancelling");
+	foreman_touch_locked(f, j);
+	/* Its partners stay: without this image they wait for a new one. */
+	for (size_t i = 0; i < f->images.n; i++) {
+		struct foreman_image *other = f->images.item[i];
+		if (strcmp(other->job_id, j->id) == 0)
+			other->resolved = false;
+	}
 }
 
 void adafs_foreman_forget(struct adafs_foreman *f, const char *blob)
 {
-	push_op(f, FOREMAN_OP_FORGET, blob, "", "");
+	adafs_mutex_lock(&f->lock);
+	struct foreman_image *image = foreman_table_find(&f->images, blob);
+	if (image) {
+		foreman_table_remove(&f->images, blob);
+		foreman_image_free(image);
+	}
+	for (size_t i = 0; i < f->jobs.n; i++) {
+		struct foreman_job *j = f->jobs.item[i];
+		if (!j->ended && !j->cancel && has_input(j, blob))
+			cancel_job_locked(f, j);
+	}
+	f->nudged = f->newest_dirty = f->resolve_wanted = true;
+	foreman_show_locked(f);
+	adafs_cond_signal(&f->tracker_wake);
+	adafs_cond_signal(&f->submitter_wake);
+	adafs_mutex_unlock(&f->lock);
 }
 
 void adafs_foreman_nudge(struct adafs_foreman *f)
@@ -378,245 +433,4 @@ int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct ada
 	adafs_cond_signal(&f->tracker_wake);
 	adafs_mutex_unlock(&f->lock);
 	return 0;
-}
-
-/* --- the submitter thread ----------------------------------------------------------------- */
-
-bool foreman_transient(const struct adafs_err *err)
-{
-	switch (err->rc) {
-	case -EAGAIN:
-	case -ETIMEDOUT:
-	case -EHOSTDOWN:
-	case -EHOSTUNREACH:
-	case -ECANCELED:
-	case -EIO:
-		return true;
-	default:
-		return err->retryable;
-	}
-}
-
-uint32_t foreman_backoff_ms(const struct adafs_foreman *f, unsigned n_tries)
-{
-	uint32_t ms = f->local ? 250 : 1000, max = f->local ? 3000 : 60000;
-	while (n_tries-- > 1 && ms < max)
-		ms *= 2;
-	if (ms > max)
-		ms = max;
-	return ms + adafs_random_below(ms / 4 + 1);
-}
-
-static void do_submit_op(struct adafs_foreman *f, const struct foreman_op *op)
-{
-	adafs_mutex_lock(&f->lock);
-	struct foreman_image *i = foreman_table_find(&f->images, op->blob);
-	if (!i) {
-		i = foreman_image_new(op->blob);
-		if (!i || foreman_table_insert(&f->images, i)) {
-			foreman_image_free(i);
-			f->scan_wanted = true;
-			adafs_mutex_unlock(&f->lock);
-			return;
-		}
-	}
-	foreman_text_set(&i->sha256, op->sha256);
-	foreman_text_set(&i->digest, adafs_pipeline_digest(f->pipeline));
-	foreman_text_set(&i->nonce, recall_nonce_locked(f, op->blob, op->sha256));
-	strcpy(i->etag, op->etag);
-	i->resolved = false;
-	i->seen = f->scan_number;
-	f->view_dirty = true;
-	adafs_mutex_unlock(&f->lock);
-	foreman_resolve_image(f, op->blob);
-}
-
-static bool has_input(const struct foreman_job *j, const char *blob)
-{
-	for (size_t i = 0; i < j->n_inputs; i++)
-		if (strcmp(j->input[i].blob, blob) == 0)
-			return true;
-	return false;
-}
-
-static void do_forget_op(struct adafs_foreman *f, const struct foreman_op *op)
-{
-	adafs_mutex_lock(&f->lock);
-	struct foreman_image *i = foreman_table_find(&f->images, op->blob);
-	if (i) {
-		foreman_table_remove(&f->images, op->blob);
-		foreman_image_free(i);
-	}
-	for (size_t k = 0; k < f->jobs.n; k++) {
-		struct foreman_job *j = f->jobs.item[k];
-		if (j->ended || j->cancel || !has_input(j, op->blob))
-			continue;
-		j->cancel = true;
-		j->retry_at_ms = 0;
-		foreman_job_log(j, adafs_clock_wall_us(), "image deleted: cancelling");
-		/* Its partners stay: without this image they wait for a new one. */
-		for (size_t m = 0; m < f->images.n; m++) {
-			struct foreman_image *other = f->images.item[m];
-			if (strcmp(other->job_id, j->id) == 0)
-				other->resolved = false;
-		}
-	}
-	f->nudged = true;
-	f->newest_dirty = f->view_dirty = true;
-	adafs_cond_signal(&f->tracker_wake);
-	adafs_mutex_unlock(&f->lock);
-	foreman_resolve_all(f);
-}
-
-static void do_scan(struct adafs_foreman *f, unsigned *n_failures)
-{
-	struct adafs_err err = { 0 };
-	int rc = foreman_scan(f, &err);
-	if (rc == 0)
-		foreman_resolve_all(f);
-	adafs_mutex_lock(&f->lock);
-	if (rc == 0) {
-		*n_failures = 0;
-		f->loaded = true;
-		f->view_dirty = true;
-		foreman_set_trouble_locked(f, &f->blob_trouble, "");
-		adafs_cond_signal(&f->tracker_wake);
-	} else if (!f->stopping) {
-		f->scan_retry_ms = adafs_clock_mono_ms() + foreman_backoff_ms(f, ++*n_failures);
-		ADAFS_FREE char *text = adafs_fmt("the container cannot be listed now: %s", err.msg);
-		foreman_set_trouble_locked(f, &f->blob_trouble, text);
-	}
-	adafs_mutex_unlock(&f->lock);
-}
-
-static void do_job(struct adafs_foreman *f, struct foreman_job *j)
-{
-	struct adafs_err err = { 0 };
-	int rc = foreman_submit_job(f, j, &err);
-	uint64_t now = adafs_clock_mono_ms();
-	adafs_mutex_lock(&f->lock);
-	if (rc == 0) {
-		foreman_set_trouble_locked(f, &f->blob_trouble, "");
-	} else if (!f->stopping) {
-		j->n_tries++;
-		if (j->retry_at_ms <= now)
-			j->retry_at_ms = now + foreman_backoff_ms(f, j->n_tries);
-		bool quota = strcmp(err.service_code, "ActiveJobAndScheduleQuotaReached") == 0;
-		ADAFS_FREE char *text =
-			quota ? strdup("waits: the Batch account has as many active jobs as it may; it goes "
-				       "on when others end") :
-				adafs_fmt("not submitted yet, will be tried again: %s", err.msg);
-		if (foreman_text_set(&j->waiting_for, text))
-			adafs_log(WARN, "foreman", "job '%s': %s", j->id, text);
-		if (foreman_transient(&err) && err.rc != -EAGAIN)
-			foreman_set_trouble_locked(f, &f->blob_trouble, text);
-		foreman_touch_locked(f, j);
-	}
-	adafs_mutex_unlock(&f->lock);
-}
-
-static void do_body(struct adafs_foreman *f, struct foreman_job *j)
-{
-	struct adafs_err err = { 0 };
-	int rc = foreman_load_body(f, j, &err);
-	if (rc == 0)
-		return;
-	adafs_mutex_lock(&f->lock);
-	if (!f->stopping) {
-		j->n_tries++;
-		j->retry_at_ms = adafs_clock_mono_ms() + foreman_backoff_ms(f, j->n_tries);
-		if (!foreman_transient(&err) && j->ended)
-			j->body_wanted = false;
-		adafs_log(WARN, "foreman", "manifest of job '%s' cannot be read: %s", j->id, err.msg);
-	}
-	adafs_mutex_unlock(&f->lock);
-}
-
-static bool wants_body(const struct foreman_job *j)
-{
-	return j->submitted && !j->body_loaded && *j->manifest_etag && (!j->ended || j->body_wanted);
-}
-
-/* The next job with something to do for this thread, else NULL and when to look again. */
-static struct foreman_job *next_job_locked(struct adafs_foreman *f, uint64_t now, uint64_t *ret_due)
-{
-	struct foreman_job *best = NULL;
-	*ret_due = UINT64_MAX;
-	for (size_t i = 0; i < f->jobs.n; i++) {
-		struct foreman_job *j = f->jobs.item[i];
-		if (j->submitted && !wants_body(j))
-			continue;
-		if (j->retry_at_ms > now) {
-			if (j->retry_at_ms < *ret_due)
-				*ret_due = j->retry_at_ms;
-			continue;
-		}
-		/* Submissions first, then jobs that are under way, then the past. */
-		if (!j->submitted)
-			return j;
-		if (!best || (best->ended && !j->ended))
-			best = j;
-	}
-	return best;
-}
-
-static struct foreman_op *pop_op_locked(struct adafs_foreman *f)
-{
-	struct foreman_op *op = f->first_op;
-	if (!op)
-		return NULL;
-	f->first_op = op->next;
-	if (!f->first_op)
-		f->last_op = NULL;
-	f->n_ops--;
-	return op;
-}
-
-static void do_op(struct adafs_foreman *f, struct foreman_op *op)
-{
-	if (op->kind == FOREMAN_OP_SUBMIT)
-		do_submit_op(f, op);
-	else
-		do_forget_op(f, op);
-	free_op(op);
-}
-
-static void *submitter_main(void *arg)
-{
-	struct adafs_foreman *f = arg;
-	unsigned n_failures = 0;
-	adafs_mutex_lock(&f->lock);
-	while (!f->stopping) {
-		uint64_t now = adafs_clock_mono_ms(), due = UINT64_MAX;
-		struct foreman_op *op = NULL;
-		struct foreman_job *j = NULL;
-		bool scan = f->scan_wanted && now >= f->scan_retry_ms;
-		/* Before the first listing nothing is submitted: an ended job may be known to its manifest alone. */
-		if (!scan && f->loaded)
-			op = pop_op_locked(f);
-		if (!scan && f->loaded && !op)
-			j = next_job_locked(f, now, &due);
-		if (f->scan_wanted && f->scan_retry_ms < due)
-			due = f->scan_retry_ms;
-		if (!scan && !op && !j) {
-			if (due == UINT64_MAX)
-				adafs_cond_wait(&f->submitter_wake, &f->lock);
-			else
-				adafs_cond_wait_until(&f->submitter_wake, &f->lock, due);
-			continue;
-		}
-		adafs_mutex_unlock(&f->lock);
-		if (scan)
-			do_scan(f, &n_failures);
-		else if (op)
-			do_op(f, op);
-		else if (j->submitted)
-			do_body(f, j);
-		else
-			do_job(f, j);
-		foreman_publish(f);
-		adafs_mutex_lock(&f->lock);
-	}
-	adafs_mutex_unlock(&f->lock);
-	return NULL;
 }

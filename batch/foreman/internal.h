@@ -1,8 +1,9 @@
 /*
  * foreman/internal.h - the foreman itself, shared by its files.
  *
- * Two threads. The submitter (foreman.c) fills the tables from the container, makes jobs of images
- * and reads manifests; the tracker (tracker.c) polls Batch and writes final manifests. `lock` guards the tables and
+ * Three threads. The submitter (submitter.c) fills the tables from the container, brings jobs to Batch
+ * and reads manifests; the tracker (tracker.c) polls Batch and writes final manifests; the publisher (foreman.c) turns
+ * what they changed into views, never waits for the service, and so shows a new image while they do. `lock` guards the tables and
  * everything below it here; no thread holds it while it waits for the service: copy out, unlock, act, lock, look again.
  * Records of jobs are never freed before the foreman, so a pointer to one stays good across an unlock.
  */
@@ -24,17 +25,6 @@ struct foreman_trigger {
 	char nonce[33];
 };
 
-/* What the filesystem asked for, in order. */
-enum foreman_op_kind { FOREMAN_OP_SUBMIT, FOREMAN_OP_FORGET };
-struct foreman_op {
-	struct foreman_op *next;
-	enum foreman_op_kind kind;
-	char *blob, *sha256;
-	char etag[ADAFS_ETAG_LEN];
-};
-/* Above this many operations waiting, submissions are left for a new scan to find. */
-#define FOREMAN_MAX_OPS 4096
-
 struct adafs_foreman {
 	/* Constant after start. */
 	struct adafs_blob_client *blob;
@@ -55,22 +45,21 @@ struct adafs_foreman {
 	size_t n_missing_assets;
 
 	struct adafs_mutex lock; /* rank FOREMAN */
-	struct adafs_cond submitter_wake, tracker_wake;
+	struct adafs_cond submitter_wake, tracker_wake, publisher_wake;
 	struct foreman_table jobs, images;
-	struct foreman_op *first_op, *last_op;
-	size_t n_ops;
 	struct foreman_trigger trigger[FOREMAN_N_TRIGGERS];
 	size_t next_trigger;
-	bool running, stopping;
-	bool scan_wanted, loaded;
+	size_t n_threads; /* that run, in the order of start */
+	bool stopping;
+	bool scan_wanted, resolve_wanted, loaded;
 	uint64_t scan_number, last_scan_ms, scan_retry_ms;
 	bool nudged;
-	bool view_dirty;
+	bool view_dirty; /* the publisher has something to do */
 	bool newest_dirty;
 	char *pool_state;
 	int pool_nodes, pool_slots;
 	char *blob_trouble, *batch_trouble; /* "": all well */
-	pthread_t submitter, tracker;
+	pthread_t submitter, tracker, publisher;
 
 	struct adafs_mutex view_lock; /* rank VIEW */
 	struct adafs_view *view;
@@ -78,16 +67,20 @@ struct adafs_foreman {
 };
 
 /* --- foreman.c --- */
-/* Publish a new view if something changed, and tell the filesystem. No lock held. */
-void foreman_publish(struct adafs_foreman *f);
 /* Note why a service cannot be reached; NULL or "": it can. */
 void foreman_set_trouble_locked(struct adafs_foreman *f, char **which, const char *text)
 	ADAFS_REQUIRES(&f->lock);
+/* Something that a view shows has changed: the publisher makes a new one. */
+void foreman_show_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);
+/* The same for a job. */
 void foreman_touch_locked(struct adafs_foreman *f, struct foreman_job *j) ADAFS_REQUIRES(&f->lock);
 /* Whether a failure is worth another try later: the service or the line, not the request. */
 bool foreman_transient(const struct adafs_err *err);
 /* Back-off with jitter for the n-th try in a row. */
 uint32_t foreman_backoff_ms(const struct adafs_foreman *f, unsigned n_tries);
+
+/* --- submitter.c --- */
+void *foreman_submitter_main(void *arg);
 
 /* --- setup.c --- */
 int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
@@ -103,9 +96,12 @@ int foreman_scan(struct adafs_foreman *f, struct adafs_err *reterr);
 int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr);
 
 /* --- pending.c --- */
-/* Find the job of an image; makes one that is to be submitted when there is none. Submitter thread only. */
+/*
+ * Find the job of an image; makes one that is to be submitted when there is none. Waits for the service for an
+ * image of another pipeline than the mount's own: those are for the submitter thread only.
+ */
 void foreman_resolve_image(struct adafs_foreman *f, const char *blob);
-/* Resolve all images that are not. */
+/* Resolve all images that are not. Submitter thread only. */
 void foreman_resolve_all(struct adafs_foreman *f);
 /* Recompute which jobs are the newest of their images. */
 void foreman_mark_newest_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);

@@ -23,7 +23,7 @@ static void set_waiting_locked(struct adafs_foreman *f, struct foreman_image *i,
 {
 	bool changed = foreman_text_set(&i->job_id, "");
 	if (foreman_text_set(&i->waiting_for, text) || changed)
-		f->view_dirty = true;
+		foreman_show_locked(f);
 }
 
 static char *group_nonce(const struct group *g)
@@ -356,6 +356,7 @@ void foreman_resolve_all(struct adafs_foreman *f)
 			names[n++] = strdup(im->blob);
 	}
 	f->newest_dirty = true;
+	f->resolve_wanted = false;
 	adafs_mutex_unlock(&f->lock);
 	for (size_t i = 0; i < n; i++) {
 		if (names[i])

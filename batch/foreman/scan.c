@@ -106,7 +106,7 @@ static void drop_unseen_locked(struct adafs_foreman *f)
 			continue;
 		}
 		foreman_image_free(i);
-		f->view_dirty = true;
+		foreman_show_locked(f);
 	}
 	f->images.n = n;
 }
@@ -149,6 +149,9 @@ int foreman_scan(struct adafs_foreman *f, struct adafs_err *reterr)
 	if (rc == 0) {
 		drop_unseen_locked(f);
 		want_bodies_locked(f);
+		/* Images that came before the first listing were given jobs without knowing the manifests. */
+		for (size_t i = 0; !f->loaded && i < f->images.n; i++)
+			((struct foreman_image *)f->images.item[i])->resolved = false;
 	} else {
 		f->scan_wanted = true;
 	}

@@ -159,7 +159,7 @@ static void take_pool(struct adafs_foreman *f, const cJSON *pool)
 	adafs_mutex_lock(&f->lock);
 	bool changed = foreman_text_set(&f->pool_state, adafs_json_str(pool, "allocationState", ""));
 	if (changed || nodes != f->pool_nodes || slots != f->pool_slots)
-		f->view_dirty = true;
+		foreman_show_locked(f);
 	f->pool_nodes = nodes;
 	f->pool_slots = slots;
 	adafs_mutex_unlock(&f->lock);

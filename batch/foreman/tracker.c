@@ -340,8 +340,6 @@ static int poll_job(struct tracker *t, struct foreman_job *j, bool *changed, str
 	bool final = j->final_pending;
 	adafs_mutex_unlock(&f->lock);
 	if (rc == 0 && final) {
-		/* The state is shown before it is written: the writing may have to wait for the service. */
-		foreman_publish(f);
 		rc = write_end(f, j, reterr);
 		*changed = true;
 	}
@@ -391,7 +389,6 @@ static void poll_once(struct tracker *t)
 	adafs_mutex_unlock(&f->lock);
 	t->n_failures = rc ? t->n_failures + 1 : 0;
 	t->n_quiet = changed ? 0 : t->n_quiet + 1;
-	foreman_publish(f);
 }
 
 /* Time between two polls: longer with more jobs, slowly longer while nothing changes. */
