@@ -57,7 +57,8 @@ static int parse_asset(struct parser *ps, const cJSON *v)
 		blob = adafs_json_get(v, "blob");
 		const cJSON *optional = adafs_json_get(v, "optional");
 		if (!blob)
-			return parse_fail(ps, v, "asset '%s' has no \"blob\"; name the blob", v->string);
+			return parse_fail(ps, v, "asset '%s' has no \"blob\"; name the blob",
+					  v->string);
 		rc = optional ? value_bool(ps, optional, "optional", &named->optional) : 0;
 	}
 	const char *name = NULL;
@@ -65,17 +66,22 @@ static int parse_asset(struct parser *ps, const cJSON *v)
 		rc = value_text(ps, blob, "the blob of an asset", &name);
 	if (rc < 0)
 		return rc;
-	if (name[0] == '/' || name[strlen(name) - 1] == '/' || strlen(name) > 1024 || has_control(name) ||
-	    !adafs_utf8_valid(name, strlen(name)) || strstr(name, "../") || strstr(name, "//"))
-		return parse_fail(ps, blob, "'%.80s' is no blob name; write it as in containers/<container>/, "
-				  "such as assets/config.toml", name);
+	if (name[0] == '/' || name[strlen(name) - 1] == '/' || strlen(name) > 1024 ||
+	    has_control(name) || !adafs_utf8_valid(name, strlen(name)) || strstr(name, "../") ||
+	    strstr(name, "//"))
+		return parse_fail(
+			ps, blob,
+			"'%.80s' is no blob name; write it as in containers/<container>/, "
+			"such as assets/config.toml",
+			name);
 	named->name = v->string;
 	named->first = p->n_assets;
 	named->n = 1;
 	struct adafs_pipeline_asset *a = add_asset(ps);
 	if (!a)
 		return -ENOMEM;
-	*a = (struct adafs_pipeline_asset){ .name = v->string, .blob = name, .optional = named->optional };
+	*a = (struct adafs_pipeline_asset){
+		.name = v->string, .blob = name, .optional = named->optional};
 	return 0;
 }
 
@@ -90,12 +96,14 @@ static bool plain_name(const char *name)
 static int add_script(struct parser *ps, const cJSON *at, const char *path, const char *shown,
 		      bool folder)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	char *data = NULL;
 	size_t len = 0;
 	if (adafs_file_read(path, MAX_SCRIPT_BYTES, &data, &len, &err) < 0)
-		return parse_fail(ps, at, "script '%s': %.200s; correct the path, which is relative to the "
-				  "pipeline file", at->string, err.msg);
+		return parse_fail(ps, at,
+				  "script '%s': %.200s; correct the path, which is relative to the "
+				  "pipeline file",
+				  at->string, err.msg);
 	ADAFS_FREE char *owned = data;
 	char *copy = parse_alloc(ps, len + 1, 1);
 	char *digest = parse_alloc(ps, ADAFS_SHA256_HEX_LEN, 1);
@@ -108,9 +116,13 @@ static int add_script(struct parser *ps, const cJSON *at, const char *path, cons
 	struct adafs_pipeline_asset *a = local && blob ? add_asset(ps) : NULL;
 	if (!a)
 		return -ENOMEM;
-	*a = (struct adafs_pipeline_asset){ .name = at->string, .blob = blob, .local_path = local,
-					    .sha256 = digest, .data = copy, .data_len = len,
-					    .folder = folder };
+	*a = (struct adafs_pipeline_asset){.name = at->string,
+					   .blob = blob,
+					   .local_path = local,
+					   .sha256 = digest,
+					   .data = copy,
+					   .data_len = len,
+					   .folder = folder};
 	return 0;
 }
 
@@ -128,8 +140,11 @@ static int add_folder(struct parser *ps, const cJSON *at, const char *folder, co
 	struct dirent **list = NULL;
 	int n = scandir(folder, &list, skip_hidden, alphasort);
 	if (n < 0)
-		return parse_fail(ps, at, "script folder '%.120s' cannot be read: %s; correct the path, which "
-				  "is relative to the pipeline file", folder, strerror(errno));
+		return parse_fail(
+			ps, at,
+			"script folder '%.120s' cannot be read: %s; correct the path, which "
+			"is relative to the pipeline file",
+			folder, strerror(errno));
 	int rc = 0;
 	for (int i = 0; i < n; i++) {
 		const char *name = list[i]->d_name;
@@ -142,12 +157,18 @@ static int add_folder(struct parser *ps, const cJSON *at, const char *folder, co
 		} else if (!path || !shown || !deeper) {
 			rc = adafs_err_set(ps->reterr, -ENOMEM, "%s: out of memory", ps->p->path);
 		} else if (!plain_name(name)) {
-			rc = parse_fail(ps, at, "script file '%.80s' has an unusual name; use letters, digits "
-					"and ._-+=", name);
+			rc = parse_fail(
+				ps, at,
+				"script file '%.80s' has an unusual name; use letters, digits "
+				"and ._-+=",
+				name);
 		} else if (stat(path, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))) {
-			rc = parse_fail(ps, at, "script '%.120s' is no file; remove it from the folder", path);
+			rc = parse_fail(ps, at,
+					"script '%.120s' is no file; remove it from the folder",
+					path);
 		} else if (S_ISDIR(st.st_mode)) {
-			rc = depth < MAX_SCRIPT_DEPTH ? add_folder(ps, at, path, deeper, depth + 1) : 0;
+			rc = depth < MAX_SCRIPT_DEPTH ? add_folder(ps, at, path, deeper, depth + 1)
+						      : 0;
 		} else {
 			rc = add_script(ps, at, path, shown, true);
 		}
@@ -189,16 +210,20 @@ static int parse_script(struct parser *ps, const cJSON *v)
 	if (named->folder)
 		rc = add_folder(ps, v, path, "", 0);
 	else if (!plain_name(base))
-		rc = parse_fail(ps, v, "script file '%.80s' has an unusual name; use letters, digits and "
-				"._-+=", base);
+		rc = parse_fail(ps, v,
+				"script file '%.80s' has an unusual name; use letters, digits and "
+				"._-+=",
+				base);
 	else
 		rc = add_script(ps, v, path, base, false);
 	named->n = p->n_assets - named->first;
 	if (rc == 0 && !named->n)
-		rc = parse_fail(ps, v, "script folder '%.120s' has no files; correct the path", path);
+		rc = parse_fail(ps, v, "script folder '%.120s' has no files; correct the path",
+				path);
 	if (rc == 0 && named->n > MAX_SCRIPT_FILES)
-		rc = parse_fail(ps, v, "script folder '%.120s' has %zu files; at most %d are allowed", path,
-				named->n, MAX_SCRIPT_FILES);
+		rc = parse_fail(ps, v,
+				"script folder '%.120s' has %zu files; at most %d are allowed",
+				path, named->n, MAX_SCRIPT_FILES);
 	return rc;
 }
 
@@ -238,7 +263,7 @@ int parse_add_wrapper(struct parser *ps)
 	struct adafs_pipeline_asset *a = blob ? add_asset(ps) : NULL;
 	if (!a)
 		return -ENOMEM;
-	*a = (struct adafs_pipeline_asset){ .name = "wrapper", .blob = blob, .sha256 = digest, .data = text,
-					    .data_len = len };
+	*a = (struct adafs_pipeline_asset){
+		.name = "wrapper", .blob = blob, .sha256 = digest, .data = text, .data_len = len};
 	return 0;
 }

@@ -5,7 +5,8 @@
 #include "batch/base/json.h"
 #include "batch/pipeline/model.h"
 
-/* The kind of thing that already has this name as {name}, or NULL. until: named assets to look at. */
+/* The kind of thing that already has this name as {name}, or NULL. until: named assets to look at.
+ */
 static const char *taken(const struct adafs_pipeline *p, const char *name, size_t until)
 {
 	for (size_t i = 0; i < p->n_inputs; i++)
@@ -29,13 +30,16 @@ static int check_references_names(struct parser *ps)
 	struct adafs_pipeline *p = ps->p;
 	for (size_t i = 0; i < p->n_inputs; i++)
 		if (!strcmp(p->inputs[i].name, "unit") || !strcmp(p->inputs[i].name, "parts"))
-			return parse_fail_key(ps, adafs_json_get(adafs_json_get(p->json, "inputs"),
-								 p->inputs[i].name),
-					      "'%s' is a name of adafs; rename the input", p->inputs[i].name);
+			return parse_fail_key(ps,
+					      adafs_json_get(adafs_json_get(p->json, "inputs"),
+							     p->inputs[i].name),
+					      "'%s' is a name of adafs; rename the input",
+					      p->inputs[i].name);
 	for (size_t i = 0; i < p->n_named; i++) {
 		const char *kind = taken(p, p->named[i].name, i);
 		if (kind)
-			return parse_fail_key(ps, named_node(p, i), "'%s' is already %s; rename one of them",
+			return parse_fail_key(ps, named_node(p, i),
+					      "'%s' is already %s; rename one of them",
 					      p->named[i].name, kind);
 	}
 	for (size_t i = 0; i < p->n_steps; i++) {
@@ -43,7 +47,8 @@ static int check_references_names(struct parser *ps)
 		for (const cJSON *v = variables ? variables->child : NULL; v; v = v->next) {
 			const char *kind = taken(p, v->string, p->n_named);
 			if (kind)
-				return parse_fail_key(ps, v, "'%s' is already %s; rename the variable",
+				return parse_fail_key(ps, v,
+						      "'%s' is already %s; rename the variable",
 						      v->string, kind);
 		}
 	}
@@ -58,14 +63,18 @@ static int check_published(struct parser *ps, const struct model_step *s)
 		const char *name = o->folder ? o->name : o->base;
 		const cJSON *at = adafs_json_get(adafs_json_get(s->json, "outputs"), o->name);
 		if (!strcmp(name, "part.json") || !strcmp(name, "summary.json"))
-			return parse_fail(ps, at, "output '%s' of step '%s' would be called %s, a name of "
-					  "adafs; choose another", o->name, s->name, name);
+			return parse_fail(ps, at,
+					  "output '%s' of step '%s' would be called %s, a name of "
+					  "adafs; choose another",
+					  o->name, s->name, name);
 		for (size_t j = 0; j < i; j++) {
 			const struct model_output *u = &s->outputs[j];
 			if (!strcmp(name, u->folder ? u->name : u->base))
-				return parse_fail(ps, at, "outputs '%s' and '%s' of step '%s' would both be called "
-						  "%s in results/; rename one of them",
-						  u->name, o->name, s->name, name);
+				return parse_fail(
+					ps, at,
+					"outputs '%s' and '%s' of step '%s' would both be called "
+					"%s in results/; rename one of them",
+					u->name, o->name, s->name, name);
 		}
 	}
 	return 0;
@@ -83,23 +92,28 @@ int check_names(struct parser *ps)
 		const cJSON *name = adafs_json_get(s->json, "name");
 		for (size_t j = 0; j < i; j++)
 			if (!s->merge && !strcmp(p->steps[j].name, s->name))
-				return parse_fail(ps, name, "step '%s' stands twice; rename one of them", s->name);
+				return parse_fail(ps, name,
+						  "step '%s' stands twice; rename one of them",
+						  s->name);
 		if (!s->merge && !strcmp(s->name, "merge"))
-			return parse_fail(ps, name, "step 'merge' has the name of the last task; rename it");
+			return parse_fail(ps, name,
+					  "step 'merge' has the name of the last task; rename it");
 		if (s->result && result)
 			return parse_fail(ps, adafs_json_get(s->json, "result"),
-					  "steps '%s' and '%s' both have \"result\"; keep one", result->name,
-					  s->name);
+					  "steps '%s' and '%s' both have \"result\"; keep one",
+					  result->name, s->name);
 		if (s->result)
 			result = s;
 	}
 	if (!result)
-		return parse_fail_key(ps, adafs_json_get(p->json, "steps"),
-				      "no step has \"result\": true; give it to the step whose outputs are "
-				      "merged");
+		return parse_fail_key(
+			ps, adafs_json_get(p->json, "steps"),
+			"no step has \"result\": true; give it to the step whose outputs are "
+			"merged");
 	if (!result->n_outputs)
 		return parse_fail(ps, adafs_json_get(result->json, "result"),
-				  "step '%s' is the result but has no outputs; add \"outputs\"", result->name);
+				  "step '%s' is the result but has no outputs; add \"outputs\"",
+				  result->name);
 	rc = check_published(ps, result);
 	return rc < 0 ? rc : check_published(ps, &p->steps[p->n_steps - 1]);
 }
@@ -175,8 +189,8 @@ static bool ready(const struct model_step *s, const bool *placed)
 static int sort_steps(struct parser *ps)
 {
 	struct adafs_pipeline *p = ps->p;
-	bool placed[MODEL_MAX_STEPS + 1] = { false };
-	size_t place[MODEL_MAX_STEPS + 1] = { 0 };
+	bool placed[MODEL_MAX_STEPS + 1] = {false};
+	size_t place[MODEL_MAX_STEPS + 1] = {0};
 	struct model_step *sorted = parse_alloc(ps, p->n_steps, sizeof(*sorted));
 	if (!sorted)
 		return -ENOMEM;
@@ -203,8 +217,10 @@ static int check_places(struct parser *ps, const struct model_step *s)
 	for (size_t i = 0; i < s->n_places; i++, at = at->next)
 		for (size_t j = 0; j < i; j++)
 			if (!s->places[i].into && !strcmp(s->places[i].path, s->places[j].path))
-				return parse_fail_key(ps, at, "files places two things at '%.80s'; choose "
-						      "another path or end it with /", s->places[i].path);
+				return parse_fail_key(ps, at,
+						      "files places two things at '%.80s'; choose "
+						      "another path or end it with /",
+						      s->places[i].path);
 	return 0;
 }
 

@@ -29,14 +29,18 @@ static int check_same_variables(struct parser *ps, const cJSON *each)
 	for (const cJSON *m = each->child->next; m; m = m->next) {
 		for (const cJSON *v = each->child->child; v; v = v->next)
 			if (!adafs_json_get(m, v->string))
-				return parse_fail(ps, m, "member '%s' has no '%s', which '%s' has; give both "
-						  "the same variables",
-						  m->string, v->string, each->child->string);
+				return parse_fail(
+					ps, m,
+					"member '%s' has no '%s', which '%s' has; give both "
+					"the same variables",
+					m->string, v->string, each->child->string);
 		for (const cJSON *v = m->child; v; v = v->next)
 			if (!adafs_json_get(each->child, v->string))
-				return parse_fail_key(ps, v, "member '%s' has '%s', which '%s' lacks; give "
-						      "both the same variables",
-						      m->string, v->string, each->child->string);
+				return parse_fail_key(
+					ps, v,
+					"member '%s' has '%s', which '%s' lacks; give "
+					"both the same variables",
+					m->string, v->string, each->child->string);
 	}
 	return 0;
 }
@@ -65,8 +69,10 @@ int parse_each(struct parser *ps, const cJSON *group)
 		for (const cJSON *v = steps->child; rc == 0 && v; v = v->next) {
 			rc = value_object(ps, v, "a step");
 			if (rc == 0 && adafs_json_get(v, "each"))
-				rc = parse_fail(ps, v, "\"each\" stands inside \"each\"; write the groups one "
-						"after the other");
+				rc = parse_fail(
+					ps, v,
+					"\"each\" stands inside \"each\"; write the groups one "
+					"after the other");
 			if (rc == 0)
 				rc = parse_step(ps, v, m, number);
 		}

@@ -36,8 +36,10 @@ int image_check_sides(struct image_file *f, const char *format, uint64_t width, 
 {
 	if (width && height && width <= IMAGE_MAX_SIDE && height <= IMAGE_MAX_SIDE)
 		return 0;
-	return image_bad(f, "the %s says it is %llu x %llu pixels, and 1 to %u a side are sane; write it again",
-			 format, (unsigned long long)width, (unsigned long long)height, IMAGE_MAX_SIDE);
+	return image_bad(
+		f,
+		"the %s says it is %llu x %llu pixels, and 1 to %u a side are sane; write it again",
+		format, (unsigned long long)width, (unsigned long long)height, IMAGE_MAX_SIDE);
 }
 
 /* What a file is that is no image: beginnings that people do copy by mistake. */
@@ -46,33 +48,33 @@ static const struct {
 	size_t len, off;
 	const char *what;
 } others[] = {
-	{ "%PDF", 4, 0, "a PDF document" },
-	{ "PK\3\4", 4, 0, "a ZIP archive" },
-	{ "PK\5\6", 4, 0, "an empty ZIP archive" },
-	{ "\x1f\x8b", 2, 0, "a gzip file" },
-	{ "BZh", 3, 0, "a bzip2 file" },
-	{ "\xfd"
-	  "7zXZ",
-	  5, 0, "an xz file" },
-	{ "(\xb5/\xfd", 4, 0, "a zstd file" },
-	{ "7z\xbc\xaf", 4, 0, "a 7z archive" },
-	{ "Rar!", 4, 0, "a RAR archive" },
-	{ "ustar", 5, 257, "a tar archive" },
-	{ "GIF8", 4, 0, "a GIF image" },
-	{ "BM", 2, 0, "a BMP image" },
-	{ "WEBP", 4, 8, "a WebP image" },
-	{ "ftypheic", 8, 4, "a HEIC image" },
-	{ "ftypavif", 8, 4, "an AVIF image" },
-	{ "NITF", 4, 0, "a NITF image" },
-	{ "HFA_HEADER", 10, 4, "an ERDAS Imagine image" },
-	{ "EHFA_HEADER", 11, 0, "an ERDAS Imagine image" },
-	{ "\x89HDF", 4, 0, "an HDF5 file" },
-	{ "CDF", 3, 0, "a NetCDF file" },
-	{ "SQLite format 3", 15, 0, "an SQLite database or GeoPackage" },
-	{ "<?xml", 5, 0, "an XML text" },
-	{ "\x7f"
-	  "ELF",
-	  4, 0, "a program" },
+	{"%PDF", 4, 0, "a PDF document"},
+	{"PK\3\4", 4, 0, "a ZIP archive"},
+	{"PK\5\6", 4, 0, "an empty ZIP archive"},
+	{"\x1f\x8b", 2, 0, "a gzip file"},
+	{"BZh", 3, 0, "a bzip2 file"},
+	{"\xfd"
+	 "7zXZ",
+	 5, 0, "an xz file"},
+	{"(\xb5/\xfd", 4, 0, "a zstd file"},
+	{"7z\xbc\xaf", 4, 0, "a 7z archive"},
+	{"Rar!", 4, 0, "a RAR archive"},
+	{"ustar", 5, 257, "a tar archive"},
+	{"GIF8", 4, 0, "a GIF image"},
+	{"BM", 2, 0, "a BMP image"},
+	{"WEBP", 4, 8, "a WebP image"},
+	{"ftypheic", 8, 4, "a HEIC image"},
+	{"ftypavif", 8, 4, "an AVIF image"},
+	{"NITF", 4, 0, "a NITF image"},
+	{"HFA_HEADER", 10, 4, "an ERDAS Imagine image"},
+	{"EHFA_HEADER", 11, 0, "an ERDAS Imagine image"},
+	{"\x89HDF", 4, 0, "an HDF5 file"},
+	{"CDF", 3, 0, "a NetCDF file"},
+	{"SQLite format 3", 15, 0, "an SQLite database or GeoPackage"},
+	{"<?xml", 5, 0, "an XML text"},
+	{"\x7f"
+	 "ELF",
+	 4, 0, "a program"},
 };
 
 static const char *describe(const uint8_t *head, size_t n)
@@ -99,15 +101,16 @@ static bool is_tiff(const uint8_t *h)
 
 int adafs_image_check(int fd, int64_t size, struct adafs_image_info *ret, struct adafs_err *reterr)
 {
-	struct image_file f = { .fd = fd, .size = size, .reterr = reterr };
-	struct adafs_image_info info = { 0 };
-	uint8_t head[512] = { 0 };
+	struct image_file f = {.fd = fd, .size = size, .reterr = reterr};
+	struct adafs_image_info info = {0};
+	uint8_t head[512] = {0};
 	size_t n = size < (int64_t)sizeof(head) ? (size_t)(size > 0 ? size : 0) : sizeof(head);
 	if (!n)
 		return image_bad(&f, "the file is empty; copy the image again");
 	int rc = image_read(&f, head, n, 0);
 	if (rc < 0)
-		return image_bad(&f, "the file is shorter than its size of %lld bytes; copy it again",
+		return image_bad(&f,
+				 "the file is shorter than its size of %lld bytes; copy it again",
 				 (long long)size);
 	if (is_tiff(head))
 		rc = image_check_tiff(&f, &info);
@@ -115,11 +118,15 @@ int adafs_image_check(int fd, int64_t size, struct adafs_image_info *ret, struct
 		rc = image_check_png(&f, &info);
 	else if (!memcmp(head, "\xff\xd8\xff", 3))
 		rc = image_check_jpeg(&f, &info);
-	else if (!memcmp(head, "\0\0\0\fjP  \r\n\x87\n", 12) || !memcmp(head, "\xff\x4f\xff\x51", 4))
+	else if (!memcmp(head, "\0\0\0\fjP  \r\n\x87\n", 12) ||
+		 !memcmp(head, "\xff\x4f\xff\x51", 4))
 		rc = image_check_jp2(&f, &info);
 	else
-		rc = image_bad(&f, "the file is %s, and none of TIFF, PNG, JPEG and JPEG 2000; convert it, for "
-			       "example with gdal_translate", describe(head, n));
+		rc = image_bad(&f,
+			       "the file is %s, and none of TIFF, PNG, JPEG and JPEG 2000; convert "
+			       "it, for "
+			       "example with gdal_translate",
+			       describe(head, n));
 	if (rc == 0)
 		*ret = info;
 	return rc;
@@ -133,7 +140,7 @@ static bool ends_in(const char *name, const char *end)
 
 bool adafs_name_is_litter(const char *name)
 {
-	static const char *const ends[] = { "~", ".part", ".tmp", ".crdownload", ".filepart" };
+	static const char *const ends[] = {"~", ".part", ".tmp", ".crdownload", ".filepart"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(ends); i++)
 		if (ends_in(name, ends[i]))
 			return true;
@@ -143,9 +150,9 @@ bool adafs_name_is_litter(const char *name)
 
 bool adafs_name_is_sidecar(const char *name)
 {
-	static const char *const ends[] = { ".aux.xml", ".ovr", ".prj",	 ".msk", ".tfw", ".tifw", ".tiffw",
-					    ".pgw",	".pngw", ".jgw", ".jpw", ".jpgw", ".jpegw", ".j2w", ".jp2w",
-					    ".wld" };
+	static const char *const ends[] = {".aux.xml", ".ovr", ".prj",	".msk", ".tfw", ".tifw",
+					   ".tiffw",   ".pgw", ".pngw", ".jgw", ".jpw", ".jpgw",
+					   ".jpegw",   ".j2w", ".jp2w", ".wld"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(ends); i++)
 		if (ends_in(name, ends[i]))
 			return true;

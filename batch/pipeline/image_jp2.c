@@ -14,8 +14,11 @@ static int read_size(struct image_file *f, int64_t off, struct adafs_image_info 
 {
 	uint8_t h[43];
 	if (image_read(f, h, sizeof(h), off) < 0 || memcmp(h, "\xff\x4f\xff\x51", 4))
-		return image_bad(f, "the JPEG 2000 codestream at offset %lld has no whole header; copy the whole "
-				 "image again", (long long)off);
+		return image_bad(f,
+				 "the JPEG 2000 codestream at offset %lld has no whole header; "
+				 "copy the whole "
+				 "image again",
+				 (long long)off);
 	uint32_t x1 = image_be32(h + 8), y1 = image_be32(h + 12), x0 = image_be32(h + 16),
 		 y0 = image_be32(h + 20);
 	ret->width = x1 > x0 ? x1 - x0 : 0;
@@ -33,20 +36,30 @@ static int walk_tiles(struct image_file *f, int64_t off, int64_t end)
 		if (off + 2 <= end && image_read(f, h, 2, off) == 0 && !memcmp(h, "\xff\xd9", 2))
 			return 0;
 		if (off + (int64_t)sizeof(h) > end || image_read(f, h, sizeof(h), off) < 0)
-			return image_bad(f, "the JPEG 2000 codestream ends at offset %lld without its end marker; "
-					 "copy the whole image again", (long long)end);
+			return image_bad(f,
+					 "the JPEG 2000 codestream ends at offset %lld without its "
+					 "end marker; "
+					 "copy the whole image again",
+					 (long long)end);
 		if (memcmp(h, "\xff\x90", 2))
-			return image_bad(f, "at offset %lld of the JPEG 2000 stands no tile; copy the image again",
+			return image_bad(f,
+					 "at offset %lld of the JPEG 2000 stands no tile; copy the "
+					 "image again",
 					 (long long)off);
 		int64_t len = image_be32(h + 6);
 		if (len == 0) {
 			if (image_read(f, h, 2, end - 2) == 0 && !memcmp(h, "\xff\xd9", 2))
 				return 0;
-			return image_bad(f, "the JPEG 2000 codestream has no end marker at offset %lld; copy the "
-					 "whole image again", (long long)end - 2);
+			return image_bad(f,
+					 "the JPEG 2000 codestream has no end marker at offset "
+					 "%lld; copy the "
+					 "whole image again",
+					 (long long)end - 2);
 		}
 		if (len < 14 || len > end - off)
-			return image_bad(f, "the tile at offset %lld of the JPEG 2000 (%lld bytes) runs past the end "
+			return image_bad(f,
+					 "the tile at offset %lld of the JPEG 2000 (%lld bytes) "
+					 "runs past the end "
 					 "at %lld; copy the whole image again",
 					 (long long)off, (long long)len, (long long)end);
 		off += len;
@@ -54,7 +67,8 @@ static int walk_tiles(struct image_file *f, int64_t off, int64_t end)
 	return image_bad(f, "the JPEG 2000 has more than %d tile parts; write it again", MAX_STEPS);
 }
 
-static int check_codestream(struct image_file *f, int64_t off, int64_t end, struct adafs_image_info *ret)
+static int check_codestream(struct image_file *f, int64_t off, int64_t end,
+			    struct adafs_image_info *ret)
 {
 	int rc = read_size(f, off, ret);
 	if (rc < 0)
@@ -63,13 +77,19 @@ static int check_codestream(struct image_file *f, int64_t off, int64_t end, stru
 	for (int i = 0; i < MAX_STEPS; i++) {
 		uint8_t h[4];
 		if (off + (int64_t)sizeof(h) > end || image_read(f, h, sizeof(h), off) < 0)
-			return image_bad(f, "the JPEG 2000 codestream is cut off in its header at offset %lld; copy "
-					 "the whole image again", (long long)off);
+			return image_bad(f,
+					 "the JPEG 2000 codestream is cut off in its header at "
+					 "offset %lld; copy "
+					 "the whole image again",
+					 (long long)off);
 		if (!memcmp(h, "\xff\x90", 2))
 			return walk_tiles(f, off, end);
 		if (h[0] != 0xff || h[1] < 0x50 || image_be16(h + 2) < 2)
-			return image_bad(f, "at offset %lld of the JPEG 2000 stands no segment; copy the image "
-					 "again", (long long)off);
+			return image_bad(
+				f,
+				"at offset %lld of the JPEG 2000 stands no segment; copy the image "
+				"again",
+				(long long)off);
 		off += 2 + (int64_t)image_be16(h + 2);
 	}
 	return image_bad(f, "the JPEG 2000 has more than %d segments; write it again", MAX_STEPS);
@@ -85,23 +105,31 @@ int image_check_jp2(struct image_file *f, struct adafs_image_info *ret)
 	int64_t off = 0;
 	for (int i = 0; off < f->size && i < MAX_STEPS; i++) {
 		if (image_read(f, h, 8, off) < 0)
-			return image_bad(f, "the JPEG 2000 is cut off at offset %lld; copy the whole image again",
+			return image_bad(f,
+					 "the JPEG 2000 is cut off at offset %lld; copy the whole "
+					 "image again",
 					 (long long)off);
 		uint64_t len = image_be32(h);
 		int64_t header = 8;
 		if (len == 1) {
 			if (image_read(f, h + 8, 8, off + 8) < 0)
-				return image_bad(f, "the JPEG 2000 is cut off at offset %lld; copy the whole image "
-						 "again", (long long)off);
+				return image_bad(f,
+						 "the JPEG 2000 is cut off at offset %lld; copy "
+						 "the whole image "
+						 "again",
+						 (long long)off);
 			len = image_be64(h + 8);
 			header = 16;
 		} else if (len == 0) { /* to the end of the file */
 			len = (uint64_t)(f->size - off);
 		}
 		if (len < (uint64_t)header || len > (uint64_t)(f->size - off))
-			return image_bad(f, "the box at offset %lld of the JPEG 2000 (%llu bytes) runs past the end of "
-					 "the file, which has %lld bytes; copy the whole image again",
-					 (long long)off, (unsigned long long)len, (long long)f->size);
+			return image_bad(
+				f,
+				"the box at offset %lld of the JPEG 2000 (%llu bytes) runs past "
+				"the end of "
+				"the file, which has %lld bytes; copy the whole image again",
+				(long long)off, (unsigned long long)len, (long long)f->size);
 		if (!memcmp(h + 4, "jp2c", 4) && code < 0) {
 			code = off + header;
 			code_end = off + (int64_t)len;

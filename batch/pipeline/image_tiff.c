@@ -101,9 +101,10 @@ static TIFF *open_source(struct source *s)
 	TIFFOpenOptionsSetWarningHandlerExtR(o, drop_warning, s);
 	/* A damaged count must not make it allocate gigabytes. */
 	TIFFOpenOptionsSetMaxSingleMemAlloc(o, (tmsize_t)512 << 20);
-	/* h: no directory before the tags are known; m: no mmap; O: tables of chunks only as asked for. */
-	TIFF *tif = TIFFClientOpenExt("image", "rhmO", (thandle_t)s, source_read, source_write, source_seek,
-				      source_close, source_size, NULL, NULL, o);
+	/* h: no directory before the tags are known; m: no mmap; O: tables of chunks only as asked
+	 * for. */
+	TIFF *tif = TIFFClientOpenExt("image", "rhmO", (thandle_t)s, source_read, source_write,
+				      source_seek, source_close, source_size, NULL, NULL, o);
 	TIFFOpenOptionsFree(o);
 	return tif;
 }
@@ -124,26 +125,30 @@ static int bad_chunk(struct source *s, TIFF *tif, uint32_t chunk, uint64_t off, 
 		snprintf(where, sizeof(where), " of directory %u", directory);
 	return image_bad(s->f,
 			 "%s %" PRIu32 "%s (%s %" PRIu64 ", %" PRIu64
-			 " bytes) runs past the end of the file, which has %" PRId64 " bytes; copy the whole "
+			 " bytes) runs past the end of the file, which has %" PRId64
+			 " bytes; copy the whole "
 			 "image again",
 			 kind, chunk, where, tags, off, len, s->f->size);
 }
 
 /* bytes is the chunk's size if it is not compressed; 0: compressed. */
-static int check_chunk(struct source *s, TIFF *tif, uint32_t chunk, uint64_t bytes, unsigned directory,
-		       bool sparse_ok)
+static int check_chunk(struct source *s, TIFF *tif, uint32_t chunk, uint64_t bytes,
+		       unsigned directory, bool sparse_ok)
 {
 	int err = 0;
 	uint64_t off = TIFFGetStrileOffsetWithErr(tif, chunk, &err);
 	uint64_t len = err ? 0 : TIFFGetStrileByteCountWithErr(tif, chunk, &err);
 	if (err)
-		return image_bad(s->f, "the TIFF's table of strips or tiles cannot be read at entry %" PRIu32
-				 " of directory %u: %s; copy the whole image again",
-				 chunk, directory, s->first[0] ? s->first : "it is cut off");
+		return image_bad(
+			s->f,
+			"the TIFF's table of strips or tiles cannot be read at entry %" PRIu32
+			" of directory %u: %s; copy the whole image again",
+			chunk, directory, s->first[0] ? s->first : "it is cut off");
 	if (off == 0 && len == 0 && sparse_ok)
 		return 0; /* GDAL leaves out chunks that hold nothing */
 	if (off == 0 || len == 0)
-		return image_bad(s->f, "%s %" PRIu32 " of directory %u is empty (offset %" PRIu64
+		return image_bad(s->f,
+				 "%s %" PRIu32 " of directory %u is empty (offset %" PRIu64
 				 ", %" PRIu64 " bytes); write the image again",
 				 TIFFIsTiled(tif) ? "tile" : "strip", chunk, directory, off, len);
 	uint64_t size = (uint64_t)s->f->size;
@@ -151,8 +156,9 @@ static int check_chunk(struct source *s, TIFF *tif, uint32_t chunk, uint64_t byt
 		return bad_chunk(s, tif, chunk, off, len, directory);
 	/* Strips are allowed to be shorter at the end; a missing half is not. */
 	if (bytes && len < bytes)
-		return image_bad(s->f, "%s %" PRIu32 " of directory %u has %" PRIu64 " bytes and needs %" PRIu64
-				 "; write the image again",
+		return image_bad(s->f,
+				 "%s %" PRIu32 " of directory %u has %" PRIu64
+				 " bytes and needs %" PRIu64 "; write the image again",
 				 TIFFIsTiled(tif) ? "tile" : "strip", chunk, directory, len, bytes);
 	return 0;
 }
@@ -180,19 +186,25 @@ static uint64_t plain_bytes(TIFF *tif, uint32_t chunk, uint32_t height, uint16_t
 }
 
 /* How many chunks the sides ask for; what the file says may be fewer when its table is cut. */
-static int check_table(struct source *s, TIFF *tif, unsigned directory, uint32_t n, uint64_t *budget)
+static int check_table(struct source *s, TIFF *tif, unsigned directory, uint32_t n,
+		       uint64_t *budget)
 {
 	if (n == 0)
-		return image_bad(s->f, "directory %u of the TIFF has no strips or tiles; write the image again",
-				 directory);
+		return image_bad(
+			s->f,
+			"directory %u of the TIFF has no strips or tiles; write the image again",
+			directory);
 	if (n > *budget || (uint64_t)n > (uint64_t)s->f->size)
-		return image_bad(s->f, "directory %u of the TIFF says it has %" PRIu32
-				 " strips or tiles, too many for a file of %" PRId64 " bytes; write it again",
+		return image_bad(s->f,
+				 "directory %u of the TIFF says it has %" PRIu32
+				 " strips or tiles, too many for a file of %" PRId64
+				 " bytes; write it again",
 				 directory, n, s->f->size);
 	*budget -= n;
 	uint32_t tag = TIFFIsTiled(tif) ? TIFFTAG_TILEOFFSETS : TIFFTAG_STRIPOFFSETS;
 	if (!TIFFFieldWithTag(tif, tag))
-		return image_bad(s->f, "directory %u of the TIFF has no table of offsets; write it again",
+		return image_bad(s->f,
+				 "directory %u of the TIFF has no table of offsets; write it again",
 				 directory);
 	return 0;
 }
@@ -210,7 +222,8 @@ static int check_directory(struct source *s, TIFF *tif, unsigned directory, uint
 	if (rc < 0)
 		return rc;
 	if (!bands || bands > MAX_BANDS || !bits || bits > 128)
-		return image_bad(s->f, "the TIFF says it has %u bands of %u bits; write the image again",
+		return image_bad(s->f,
+				 "the TIFF says it has %u bands of %u bits; write the image again",
 				 bands, bits);
 	if (directory == 0) {
 		ret->width = width;
@@ -227,8 +240,11 @@ static int check_directory(struct source *s, TIFF *tif, unsigned directory, uint
 		any |= rc == 0 && !any && TIFFGetStrileByteCount(tif, i) > 0;
 	}
 	if (rc == 0 && !any && directory == 0)
-		return image_bad(s->f, "none of the TIFF's %" PRIu32 " strips or tiles was written; write the "
-				 "image again", n);
+		return image_bad(s->f,
+				 "none of the TIFF's %" PRIu32
+				 " strips or tiles was written; write the "
+				 "image again",
+				 n);
 	return rc;
 }
 
@@ -243,17 +259,20 @@ static bool has_doubles(TIFF *tif, uint32_t tag)
 static void add_geo_tags(TIFF *tif)
 {
 	static const TIFFFieldInfo info[] = {
-		{ TAG_MODEL_PIXEL_SCALE, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1, (char *)"ModelPixelScale" },
-		{ TAG_MODEL_TIEPOINT, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1, (char *)"ModelTiepoint" },
-		{ TAG_MODEL_TRANSFORMATION, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
-		  (char *)"ModelTransformation" },
+		{TAG_MODEL_PIXEL_SCALE, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
+		 (char *)"ModelPixelScale"},
+		{TAG_MODEL_TIEPOINT, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
+		 (char *)"ModelTiepoint"},
+		{TAG_MODEL_TRANSFORMATION, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
+		 (char *)"ModelTransformation"},
 	};
 	TIFFMergeFieldInfo(tif, info, ADAFS_ARRAY_SIZE(info));
 }
 
 static int bad_directory(struct source *s, unsigned directory)
 {
-	return image_bad(s->f, "directory %u of the TIFF cannot be read: %s; copy the whole image again",
+	return image_bad(s->f,
+			 "directory %u of the TIFF cannot be read: %s; copy the whole image again",
 			 directory, s->first[0] ? s->first : "it is cut off");
 }
 
@@ -264,7 +283,8 @@ static int check_open(struct source *s, TIFF *tif, struct adafs_image_info *ret)
 	ret->format = format_of(tif);
 	for (unsigned directory = 0;; directory++) {
 		if (directory == MAX_DIRECTORIES)
-			return image_bad(s->f, "the TIFF has more than %d directories; write it again",
+			return image_bad(s->f,
+					 "the TIFF has more than %d directories; write it again",
 					 MAX_DIRECTORIES);
 		if (!TIFFReadDirectory(tif))
 			return bad_directory(s, directory);
@@ -281,10 +301,11 @@ static int check_open(struct source *s, TIFF *tif, struct adafs_image_info *ret)
 
 int image_check_tiff(struct image_file *f, struct adafs_image_info *ret)
 {
-	struct source s = { .f = f };
+	struct source s = {.f = f};
 	TIFF *tif = open_source(&s);
 	if (!tif)
-		return image_bad(f, "the TIFF's header cannot be read: %s; copy the whole image again",
+		return image_bad(f,
+				 "the TIFF's header cannot be read: %s; copy the whole image again",
 				 s.first[0] ? s.first : "it is cut off");
 	int rc = check_open(&s, tif, ret);
 	TIFFClose(tif);

@@ -46,16 +46,18 @@ struct pieces {
 struct model_output {
 	const char *name;
 	const char *path; /* below the working directory; with wildcards for a folder */
-	const char *base; /* folder: leading segments without wildcard, "" for none; file: its name */
+	const char
+		*base; /* folder: leading segments without wildcard, "" for none; file: its name */
 	bool folder;
 	bool optional;
-	const char *when_empty; /* merge: content when there is nothing to merge; NULL: not written */
+	const char
+		*when_empty; /* merge: content when there is nothing to merge; NULL: not written */
 };
 
 /* One entry of `files`. */
 struct model_place {
 	const char *path; /* without the trailing slash */
-	bool into;        /* path is the directory that takes it */
+	bool into;	  /* path is the directory that takes it */
 	struct piece ref;
 };
 
@@ -73,8 +75,8 @@ struct model_step {
 	const char *member; /* NULL outside `each` */
 	const cJSON *json;
 	const cJSON *variables; /* of the member; NULL outside `each` */
-	size_t group;           /* number of its `each`; 0 outside */
-	const char *source;     /* command as in the file */
+	size_t group;		/* number of its `each`; 0 outside */
+	const char *source;	/* command as in the file */
 	struct pieces command;
 	struct model_output *outputs;
 	size_t n_outputs;
@@ -120,7 +122,7 @@ struct adafs_pipeline {
 	struct adafs_pipeline_asset *assets; /* flat; the wrapper is the last */
 	size_t n_assets;
 	const char *image, *run_options; /* container; NULL: none */
-	bool admin;                      /* tasks run as administrator of the node */
+	bool admin;			 /* tasks run as administrator of the node */
 	const char **shell;
 	size_t n_shell;
 	const cJSON *environments;

@@ -23,9 +23,11 @@ static int check_stars(struct parser *ps, const cJSON *at, const char *path)
 		bool last = !p[n];
 		bool has = memmem(p, n, "**", 2) != NULL;
 		if (has && (n != 2 || last))
-			return parse_fail(ps, at, "output '%.80s': ** stands for folders; write it as a "
-					  "segment of its own with a file pattern after it, such as out/**/*",
-					  path);
+			return parse_fail(
+				ps, at,
+				"output '%.80s': ** stands for folders; write it as a "
+				"segment of its own with a file pattern after it, such as out/**/*",
+				path);
 		p += n + !last;
 	}
 	return 0;
@@ -46,8 +48,10 @@ static int parse_output(struct parser *ps, const cJSON *v, struct model_output *
 			return rc;
 		path = adafs_json_get(v, "path");
 		if (!path)
-			return parse_fail(ps, v, "output '%s' has no \"path\"; say which file the command "
-					  "writes", v->string);
+			return parse_fail(ps, v,
+					  "output '%s' has no \"path\"; say which file the command "
+					  "writes",
+					  v->string);
 		const cJSON *optional = adafs_json_get(v, "optional");
 		rc = optional ? value_bool(ps, optional, "optional", &out->optional) : 0;
 	}
@@ -76,7 +80,8 @@ int parse_outputs(struct parser *ps, struct model_step *step, const cJSON *outpu
 		rc = value_keys(ps, outputs, "outputs", NULL);
 	if (rc < 0)
 		return rc;
-	step->outputs = parse_alloc(ps, (size_t)cJSON_GetArraySize(outputs), sizeof(*step->outputs));
+	step->outputs =
+		parse_alloc(ps, (size_t)cJSON_GetArraySize(outputs), sizeof(*step->outputs));
 	if (!step->outputs)
 		return -ENOMEM;
 	for (const cJSON *v = outputs->child; v; v = v->next) {
@@ -86,9 +91,11 @@ int parse_outputs(struct parser *ps, struct model_step *step, const cJSON *outpu
 			return rc;
 		for (size_t i = 0; i < step->n_outputs; i++)
 			if (!strcmp(step->outputs[i].path, out->path))
-				return parse_fail(ps, v, "outputs '%s' and '%s' have the same path '%.60s'; "
-						  "keep one of them",
-						  step->outputs[i].name, out->name, out->path);
+				return parse_fail(
+					ps, v,
+					"outputs '%s' and '%s' have the same path '%.60s'; "
+					"keep one of them",
+					step->outputs[i].name, out->name, out->path);
 		step->n_outputs++;
 	}
 	return 0;

@@ -52,8 +52,10 @@ static int parse_match(struct parser *ps, const cJSON *v, const char **ret)
 	bool bad = match[0] == '/' || strstr(match, "..") || (slash && strchr(slash + 1, '/')) ||
 		   (slash && !slash[1]);
 	if (bad)
-		return parse_fail(ps, v, "match '%.60s' fits no image of an event; write <pattern> or "
-				  "<folder>/<pattern>", match);
+		return parse_fail(ps, v,
+				  "match '%.60s' fits no image of an event; write <pattern> or "
+				  "<folder>/<pattern>",
+				  match);
 	*ret = match;
 	return 0;
 }
@@ -72,8 +74,10 @@ static int parse_input(struct parser *ps, const cJSON *v, struct adafs_pipeline_
 	if (rc < 0)
 		return rc;
 	if (!adafs_json_get(v, "match"))
-		return parse_fail(ps, v, "input '%s' has no \"match\"; say which files of an event it "
-				  "takes, such as \"pre-event/*\"", v->string);
+		return parse_fail(ps, v,
+				  "input '%s' has no \"match\"; say which files of an event it "
+				  "takes, such as \"pre-event/*\"",
+				  v->string);
 	rc = parse_match(ps, adafs_json_get(v, "match"), &in->match);
 	const cJSON *many = adafs_json_get(v, "many");
 	if (rc == 0 && many)
@@ -97,7 +101,8 @@ static int parse_inputs(struct parser *ps, const cJSON *inputs)
 	if (rc == 0)
 		rc = value_keys(ps, inputs, "inputs", NULL);
 	if (rc == 0 && !n)
-		rc = parse_fail(ps, inputs, "inputs is empty; name a role, or leave inputs out for "
+		rc = parse_fail(ps, inputs,
+				"inputs is empty; name a role, or leave inputs out for "
 				"one {image}");
 	for (const cJSON *v = inputs->child; rc == 0 && v; v = v->next)
 		rc = parse_input(ps, v, &p->inputs[p->n_inputs++]);
@@ -141,14 +146,15 @@ static int parse_container(struct parser *ps, const cJSON *v)
 		return rc;
 	const char *name = cJSON_IsString(user) ? user->valuestring : "";
 	if (strcmp(name, "admin") && strcmp(name, "nonadmin"))
-		return parse_fail(ps, user, "user is neither \"admin\" nor \"nonadmin\"; write one of them");
+		return parse_fail(ps, user,
+				  "user is neither \"admin\" nor \"nonadmin\"; write one of them");
 	p->admin = !strcmp(name, "admin");
 	return 0;
 }
 
 static int parse_shell(struct parser *ps, const cJSON *shell)
 {
-	static const char *const standard[] = { "/bin/sh", "-c" };
+	static const char *const standard[] = {"/bin/sh", "-c"};
 	struct adafs_pipeline *p = ps->p;
 	size_t n = shell ? (size_t)cJSON_GetArraySize(shell) : 0;
 	p->shell = parse_alloc(ps, n + 2, sizeof(*p->shell));
@@ -160,7 +166,8 @@ static int parse_shell(struct parser *ps, const cJSON *shell)
 		return 0;
 	}
 	if (!cJSON_IsArray(shell) || !n)
-		return parse_fail(ps, shell, "shell is no list of words; write [\"/bin/bash\", \"-c\"]");
+		return parse_fail(ps, shell,
+				  "shell is no list of words; write [\"/bin/bash\", \"-c\"]");
 	for (const cJSON *v = shell->child; v; v = v->next) {
 		int rc = value_text(ps, v, "a word of shell", &p->shell[p->n_shell++]);
 		if (rc < 0)
@@ -196,15 +203,18 @@ static int parse_env(struct parser *ps, const cJSON *v, const char **ret_prelude
 		return rc;
 	const cJSON *env = adafs_json_get(ps->p->environments, name);
 	if (!env)
-		return parse_fail(ps, v, "environment '%.60s' is not known; add it to environments", name);
+		return parse_fail(ps, v, "environment '%.60s' is not known; add it to environments",
+				  name);
 	*ret_prelude = env->valuestring;
 	return 0;
 }
 
 int parse_settings(struct parser *ps, const cJSON *object, struct model_settings *s)
 {
-	const cJSON *env = adafs_json_get(object, "env"), *retries = adafs_json_get(object, "retries"),
-		    *limit = adafs_json_get(object, "time_limit"), *slots = adafs_json_get(object, "slots");
+	const cJSON *env = adafs_json_get(object, "env"),
+		    *retries = adafs_json_get(object, "retries"),
+		    *limit = adafs_json_get(object, "time_limit"),
+		    *slots = adafs_json_get(object, "slots");
 	int rc = env ? parse_env(ps, env, &s->prelude) : 0;
 	if (rc == 0 && retries)
 		rc = value_int(ps, retries, "retries", 0, 10, &s->retries);
@@ -215,8 +225,10 @@ int parse_settings(struct parser *ps, const cJSON *object, struct model_settings
 	int64_t ms = 0;
 	const char *text = cJSON_IsString(limit) ? limit->valuestring : "";
 	if (adafs_duration_parse(text, &ms) < 0 || ms < 1000 || ms > INT64_C(30) * 24 * 3600 * 1000)
-		return parse_fail(ps, limit, "time_limit '%.40s' is no duration from PT1S to P30D; write "
-				  "ISO 8601 such as \"PT2H\" or \"PT30M\"", text);
+		return parse_fail(ps, limit,
+				  "time_limit '%.40s' is no duration from PT1S to P30D; write "
+				  "ISO 8601 such as \"PT2H\" or \"PT30M\"",
+				  text);
 	s->time_limit_ms = ms;
 	return 0;
 }
@@ -224,7 +236,8 @@ int parse_settings(struct parser *ps, const cJSON *object, struct model_settings
 static int parse_defaults(struct parser *ps, const cJSON *defaults)
 {
 	/* A step that nobody limited ends after a day: a node that hangs costs money. */
-	ps->p->defaults = (struct model_settings){ .slots = 1, .time_limit_ms = INT64_C(24) * 3600 * 1000 };
+	ps->p->defaults =
+		(struct model_settings){.slots = 1, .time_limit_ms = INT64_C(24) * 3600 * 1000};
 	if (!defaults)
 		return 0;
 	int rc = value_object(ps, defaults, "defaults");
@@ -237,9 +250,10 @@ static int parse_head(struct parser *ps, const cJSON *root)
 {
 	int rc = value_object(ps, root, "the pipeline");
 	if (rc == 0)
-		rc = value_keys(ps, root, "the pipeline",
-				"name, description, inputs, unit, assets, scripts, container, shell, "
-				"environments, pool, defaults, steps, merge");
+		rc = value_keys(
+			ps, root, "the pipeline",
+			"name, description, inputs, unit, assets, scripts, container, shell, "
+			"environments, pool, defaults, steps, merge");
 	if (rc < 0)
 		return rc;
 	const cJSON *name = adafs_json_get(root, "name"), *pool = adafs_json_get(root, "pool");
@@ -255,7 +269,8 @@ static int parse_head(struct parser *ps, const cJSON *root)
 	if (rc == 0)
 		rc = parse_unit(ps, adafs_json_get(root, "unit"));
 	if (rc == 0)
-		rc = parse_assets(ps, adafs_json_get(root, "assets"), adafs_json_get(root, "scripts"));
+		rc = parse_assets(ps, adafs_json_get(root, "assets"),
+				  adafs_json_get(root, "scripts"));
 	if (rc == 0)
 		rc = parse_container(ps, adafs_json_get(root, "container"));
 	if (rc == 0)
@@ -272,9 +287,10 @@ static int parse_tree(struct parser *ps, const cJSON *root)
 		return rc;
 	const cJSON *steps = adafs_json_get(root, "steps");
 	if (!cJSON_IsArray(steps) || !steps->child)
-		return parse_fail(ps, steps ? steps : root,
-				  "the pipeline has no steps; add \"steps\": [ { \"name\": ..., \"command\": "
-				  "... } ]");
+		return parse_fail(
+			ps, steps ? steps : root,
+			"the pipeline has no steps; add \"steps\": [ { \"name\": ..., \"command\": "
+			"... } ]");
 	rc = parse_steps(ps, steps);
 	if (rc == 0)
 		rc = parse_merge(ps, adafs_json_get(root, "merge"));
@@ -289,7 +305,7 @@ static int parse_tree(struct parser *ps, const cJSON *root)
 
 int parse_pipeline(struct adafs_pipeline *p, struct adafs_err *reterr)
 {
-	struct parser ps = { .p = p, .reterr = reterr };
+	struct parser ps = {.p = p, .reterr = reterr};
 	const char *end = p->text;
 	p->json = cJSON_ParseWithLengthOpts(p->text, p->len, &end, 0);
 	const char *rest = end;
@@ -299,10 +315,11 @@ int parse_pipeline(struct adafs_pipeline *p, struct adafs_err *reterr)
 		int line = 1;
 		for (const char *c = p->text; c < rest && c < p->text + p->len; c++)
 			line += *c == '\n';
-		return adafs_err_set(reterr, -EINVAL,
-				     "%s:%d: not valid JSON; look for a missing comma, quote or bracket at "
-				     "or before this line",
-				     p->path, line);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"%s:%d: not valid JSON; look for a missing comma, quote or bracket at "
+			"or before this line",
+			p->path, line);
 	}
 	int rc = lines_build(&ps.lines, p->json, p->text, p->len);
 	if (rc < 0)

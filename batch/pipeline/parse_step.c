@@ -19,7 +19,8 @@ static int parse_stop_on(struct parser *ps, struct model_step *step, const cJSON
 		return 0;
 	if (!cJSON_IsArray(stop_on))
 		return parse_fail(ps, stop_on, "stop_on is no list; write exit codes such as [64]");
-	step->stop_on = parse_alloc(ps, (size_t)cJSON_GetArraySize(stop_on), sizeof(*step->stop_on));
+	step->stop_on =
+		parse_alloc(ps, (size_t)cJSON_GetArraySize(stop_on), sizeof(*step->stop_on));
 	if (!step->stop_on)
 		return -ENOMEM;
 	for (const cJSON *v = stop_on->child; v; v = v->next) {
@@ -37,7 +38,8 @@ static int parse_body(struct parser *ps, struct model_step *step, const cJSON *j
 	step->json = json;
 	step->shards = 1;
 	step->settings = ps->p->defaults;
-	const cJSON *shards = adafs_json_get(json, "shards"), *result = adafs_json_get(json, "result");
+	const cJSON *shards = adafs_json_get(json, "shards"),
+		    *result = adafs_json_get(json, "result");
 	int rc = parse_settings(ps, json, &step->settings);
 	if (rc == 0)
 		rc = parse_stop_on(ps, step, adafs_json_get(json, "stop_on"));
@@ -50,7 +52,8 @@ static int parse_body(struct parser *ps, struct model_step *step, const cJSON *j
 
 int parse_step(struct parser *ps, const cJSON *json, const cJSON *member, size_t group)
 {
-	const cJSON *name = adafs_json_get(json, "name"), *command = adafs_json_get(json, "command");
+	const cJSON *name = adafs_json_get(json, "name"),
+		    *command = adafs_json_get(json, "command");
 	int rc = value_keys(ps, json, "a step",
 			    "name, description, command, env, files, outputs, after, retries, "
 			    "time_limit, slots, shards, stop_on, result");
@@ -82,15 +85,17 @@ int parse_step(struct parser *ps, const cJSON *json, const cJSON *member, size_t
 			return rc;
 	}
 	if (!command)
-		return parse_fail(ps, json, "step '%s' has no \"command\"; add \"command\": \"...\"",
+		return parse_fail(ps, json,
+				  "step '%s' has no \"command\"; add \"command\": \"...\"",
 				  step->local);
 	rc = value_text(ps, command, "command", &step->source);
 	if (rc == 0)
 		rc = parse_body(ps, step, json);
 	if (rc == 0 && member && step->result)
-		rc = parse_fail(ps, adafs_json_get(json, "result"),
-				"a result inside \"each\" would be one a member; give \"result\" to a step "
-				"after the group");
+		rc = parse_fail(
+			ps, adafs_json_get(json, "result"),
+			"a result inside \"each\" would be one a member; give \"result\" to a step "
+			"after the group");
 	return rc;
 }
 
@@ -99,7 +104,8 @@ int parse_steps(struct parser *ps, const cJSON *steps)
 	for (const cJSON *v = steps->child; v; v = v->next) {
 		int rc = value_object(ps, v, "a step");
 		if (rc == 0)
-			rc = adafs_json_get(v, "each") ? parse_each(ps, v) : parse_step(ps, v, NULL, 0);
+			rc = adafs_json_get(v, "each") ? parse_each(ps, v)
+						       : parse_step(ps, v, NULL, 0);
 		if (rc < 0)
 			return rc;
 	}
@@ -121,10 +127,13 @@ static int parse_when_empty(struct parser *ps, struct model_step *merge, const c
 			if (!strcmp(merge->outputs[i].name, v->string))
 				out = &merge->outputs[i];
 		if (!out)
-			return parse_fail_key(ps, v, "'%.60s' is no output of the merge; name one of its "
-					      "outputs", v->string);
+			return parse_fail_key(ps, v,
+					      "'%.60s' is no output of the merge; name one of its "
+					      "outputs",
+					      v->string);
 		if (!cJSON_IsString(v))
-			return parse_fail(ps, v, "the content of '%s' is no text; write it as \"...\"",
+			return parse_fail(ps, v,
+					  "the content of '%s' is no text; write it as \"...\"",
 					  v->string);
 		out->when_empty = v->valuestring;
 	}
@@ -146,21 +155,26 @@ int parse_merge(struct parser *ps, const cJSON *json)
 	}
 	int rc = value_object(ps, json, "merge");
 	if (rc == 0)
-		rc = value_keys(ps, json, "the merge",
-				"command, env, files, outputs, when_empty, retries, time_limit, slots");
+		rc = value_keys(
+			ps, json, "the merge",
+			"command, env, files, outputs, when_empty, retries, time_limit, slots");
 	if (rc < 0)
 		return rc;
 	const cJSON *command = adafs_json_get(json, "command");
 	if (!command)
-		return parse_fail(ps, json, "the merge has no \"command\"; add \"command\": \"...\"");
+		return parse_fail(ps, json,
+				  "the merge has no \"command\"; add \"command\": \"...\"");
 	rc = value_text(ps, command, "command", &merge->source);
 	if (rc == 0)
 		rc = parse_body(ps, merge, json);
 	for (size_t i = 0; rc == 0 && i < merge->n_outputs; i++) {
-		const cJSON *at = adafs_json_get(adafs_json_get(json, "outputs"), merge->outputs[i].name);
+		const cJSON *at =
+			adafs_json_get(adafs_json_get(json, "outputs"), merge->outputs[i].name);
 		if (merge->outputs[i].folder)
-			rc = parse_fail(ps, at, "output '%s' of the merge has a wildcard; name single files",
-					merge->outputs[i].name);
+			rc = parse_fail(
+				ps, at,
+				"output '%s' of the merge has a wildcard; name single files",
+				merge->outputs[i].name);
 	}
 	return rc < 0 ? rc : parse_when_empty(ps, merge, adafs_json_get(json, "when_empty"));
 }

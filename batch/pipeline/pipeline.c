@@ -24,8 +24,8 @@ static void pipeline_free(struct adafs_pipeline *p)
 	free(p);
 }
 
-int adafs_pipeline_parse(const char *path, const char *text, size_t len, struct adafs_pipeline **ret,
-			 struct adafs_err *reterr)
+int adafs_pipeline_parse(const char *path, const char *text, size_t len,
+			 struct adafs_pipeline **ret, struct adafs_err *reterr)
 {
 	struct adafs_pipeline *p = calloc(1, sizeof(*p));
 	if (!p)
@@ -66,10 +66,11 @@ int adafs_pipeline_load(const char *name_or_path, struct adafs_pipeline **ret,
 	if (strchr(name_or_path, '/') || (len > 5 && !strcmp(name_or_path + len - 5, ".json")))
 		return load_file(name_or_path, ret, reterr);
 	const char *own = getenv("ADAFS_PIPELINES");
-	const char *const dirs[] = { own && *own ? own : NULL, ADAFS_DATADIR "/batch/pipelines",
-				     ADAFS_SOURCE_DIR "/batch/pipelines" };
+	const char *const dirs[] = {own && *own ? own : NULL, ADAFS_DATADIR "/batch/pipelines",
+				    ADAFS_SOURCE_DIR "/batch/pipelines"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(dirs); i++) {
-		ADAFS_FREE char *path = dirs[i] ? adafs_fmt("%s/%s.json", dirs[i], name_or_path) : NULL;
+		ADAFS_FREE char *path =
+			dirs[i] ? adafs_fmt("%s/%s.json", dirs[i], name_or_path) : NULL;
 		if (dirs[i] && !path)
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
 		if (path && access(path, F_OK) == 0)
@@ -84,19 +85,22 @@ int adafs_pipeline_load(const char *name_or_path, struct adafs_pipeline **ret,
 int adafs_pipeline_runnable(const struct adafs_pipeline *p, struct adafs_err *reterr)
 {
 	if (p->grid_zoom >= 0)
-		return adafs_err_set(reterr, -EOPNOTSUPP,
-				     "%s: this version runs no pipeline with \"unit\" (one job a grid cell) yet",
-				     p->path);
+		return adafs_err_set(
+			reterr, -EOPNOTSUPP,
+			"%s: this version runs no pipeline with \"unit\" (one job a grid cell) yet",
+			p->path);
 	for (size_t i = 0; i < p->n_inputs; i++)
 		if (p->inputs[i].many)
 			return adafs_err_set(reterr, -EOPNOTSUPP,
-					     "%s: input '%s' has \"many\", and this version pairs images by name, "
+					     "%s: input '%s' has \"many\", and this version pairs "
+					     "images by name, "
 					     "one a role, not by footprint yet",
 					     p->path, p->inputs[i].name);
 	for (size_t i = 0; i < p->n_steps; i++)
 		if (p->steps[i].shards > 1)
 			return adafs_err_set(reterr, -EOPNOTSUPP,
-					     "%s: step '%s' has \"shards\", which this version does not split yet",
+					     "%s: step '%s' has \"shards\", which this version "
+					     "does not split yet",
 					     p->path, p->steps[i].name);
 	return 0;
 }
@@ -172,11 +176,11 @@ int adafs_pipeline_role(const struct adafs_pipeline *p, const char *path_in_even
 	size_t used = 0;
 	for (size_t i = 0; i < p->n_inputs && used < sizeof(list); i++) {
 		const char *match = p->inputs[i].match ? p->inputs[i].match : "*";
-		int n = snprintf(list + used, sizeof(list) - used, "%s%s (%s)", i ? ", " : "", match,
-				 p->inputs[i].name);
+		int n = snprintf(list + used, sizeof(list) - used, "%s%s (%s)", i ? ", " : "",
+				 match, p->inputs[i].name);
 		used += n > 0 ? (size_t)n : 0;
 	}
 	return adafs_err_set(reterr, -ENOENT,
-			     "pipeline '%s' has no role for '%.100s'; inside an event it takes %s", p->name,
-			     path_in_event, list);
+			     "pipeline '%s' has no role for '%.100s'; inside an event it takes %s",
+			     p->name, path_in_event, list);
 }

@@ -31,17 +31,20 @@ static int fill_step(struct build *b, size_t i)
 	if (!out->work_prefix)
 		return build_oom(b);
 	if (req->pool_slots > 0 && out->slots > req->pool_slots)
-		return adafs_err_set(b->reterr, -EINVAL,
-				     "step '%s' takes %d slots and a node of the pool has %d; lower its "
-				     "\"slots\" or make the pool with more task slots",
-				     s->name, out->slots, req->pool_slots);
+		return adafs_err_set(
+			b->reterr, -EINVAL,
+			"step '%s' takes %d slots and a node of the pool has %d; lower its "
+			"\"slots\" or make the pool with more task slots",
+			s->name, out->slots, req->pool_slots);
 	return 0;
 }
 
 static bool plain_id(const char *text)
 {
 	return text && *text && strlen(text) <= MAX_TASK_ID &&
-	       text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")] == 0;
+	       text[strspn(text,
+			   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")] ==
+		       0;
 }
 
 static bool has_control(const char *text)
@@ -60,7 +63,8 @@ static int check_request(const struct adafs_pipeline *p, const struct adafs_plan
 	if (!*req->event || strchr(req->event, '/') || has_control(req->event))
 		return adafs_err_set(reterr, -EINVAL, "'%.80s' is no name of an event", req->event);
 	if (p->grid_zoom >= 0 && !plain_id(req->unit))
-		return adafs_err_set(reterr, -EINVAL, "pipeline '%s' needs the id of a grid cell", p->name);
+		return adafs_err_set(reterr, -EINVAL, "pipeline '%s' needs the id of a grid cell",
+				     p->name);
 	for (size_t i = 0; i < p->n_steps; i++)
 		if (p->steps[i].shards > 1)
 			return adafs_pipeline_runnable(p, reterr);
@@ -90,8 +94,8 @@ static int fill_plan(struct build *b)
 {
 	struct adafs_plan *plan = b->plan;
 	const struct adafs_plan_request *req = b->req;
-	plan->batch_job_id = req->run > 1 ? adafs_fmt("%s-r%u", req->job_id, req->run) :
-					    strdup(req->job_id);
+	plan->batch_job_id =
+		req->run > 1 ? adafs_fmt("%s-r%u", req->job_id, req->run) : strdup(req->job_id);
 	plan->steps = calloc(b->p->n_steps, sizeof(*plan->steps));
 	b->parts = adafs_fmt("parts/%s/%s/", req->event, b->p->name);
 	if (!plan->batch_job_id || !plan->steps || !b->parts)
@@ -106,8 +110,8 @@ static int fill_plan(struct build *b)
 int adafs_plan_make(const struct adafs_pipeline *p, const struct adafs_plan_request *req,
 		    struct adafs_plan **ret, struct adafs_err *reterr)
 {
-	struct adafs_err err = { 0 };
-	struct build b = { .p = p, .req = req, .reterr = &err };
+	struct adafs_err err = {0};
+	struct build b = {.p = p, .req = req, .reterr = &err};
 	int rc = check_request(p, req, reterr);
 	if (rc < 0)
 		return rc;

@@ -59,7 +59,8 @@ static int add_stop_on(struct build *b, const struct model_step *s, cJSON *list)
 	return rc;
 }
 
-/* Who this part belongs to: for the result step, and for the merge, should that step never have run. */
+/* Who this part belongs to: for the result step, and for the merge, should that step never have
+ * run. */
 static int add_part(struct build *b, cJSON *list)
 {
 	char key[ADAFS_SHA256_HEX_LEN];
@@ -83,9 +84,9 @@ static int add_merge(struct build *b, const struct model_step *s, cJSON *list)
 	ADAFS_JSON *event = cJSON_CreateString(b->req->event);
 	ADAFS_FREE char *event_json = event ? adafs_json_print(event) : NULL;
 	ADAFS_FREE char *parts = adafs_fmt(STAGE "%.*s", (int)strlen(b->parts) - 1, b->parts);
-	ADAFS_FREE char *id = b->req->run > 1 ?
-				      adafs_fmt("%sr%u", job + (len > 8 ? len - 8 : 0), b->req->run) :
-				      strdup(job + (len > 8 ? len - 8 : 0));
+	ADAFS_FREE char *id =
+		b->req->run > 1 ? adafs_fmt("%sr%u", job + (len > 8 ? len - 8 : 0), b->req->run)
+				: strdup(job + (len > 8 ? len - 8 : 0));
 	if (!event_json || !parts || !id)
 		return -ENOMEM;
 	add_env(b, list, "ADAFS_PARTS", parts);

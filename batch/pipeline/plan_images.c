@@ -58,7 +58,7 @@ static void digest_images(const struct adafs_plan_image *images, size_t n, bool 
 			  char hex[ADAFS_SHA256_HEX_LEN], const struct adafs_plan_image **ret_first)
 {
 	const struct adafs_plan_image **order = calloc(n ? n : 1, sizeof(*order));
-	uint8_t sum[ADAFS_SHA256_LEN] = { 0 };
+	uint8_t sum[ADAFS_SHA256_LEN] = {0};
 	struct adafs_digest *d = adafs_digest_new(ADAFS_DIGEST_SHA256);
 	hex[0] = 0;
 	*ret_first = n ? &images[0] : NULL;
@@ -69,7 +69,8 @@ static void digest_images(const struct adafs_plan_image *images, size_t n, bool 
 		for (size_t i = 0; i < n; i++) {
 			adafs_digest_update(d, order[i]->blob, strlen(order[i]->blob) + 1);
 			if (content)
-				adafs_digest_update(d, order[i]->sha256, strlen(order[i]->sha256) + 1);
+				adafs_digest_update(d, order[i]->sha256,
+						    strlen(order[i]->sha256) + 1);
 		}
 		adafs_digest_final(d, sum);
 		adafs_hex_encode(sum, sizeof(sum), hex);
@@ -119,11 +120,15 @@ static int check_roles(const struct build *b)
 		for (size_t i = 0; i < b->req->n_images; i++)
 			n += b->req->images[i].role == r;
 		if (!n)
-			return adafs_err_set(b->reterr, -EINVAL, "pipeline '%s' needs an image for '%s', and "
-					     "none is given", b->p->name, in->name);
+			return adafs_err_set(b->reterr, -EINVAL,
+					     "pipeline '%s' needs an image for '%s', and "
+					     "none is given",
+					     b->p->name, in->name);
 		if (n > 1 && !in->many)
-			return adafs_err_set(b->reterr, -EINVAL, "pipeline '%s' takes one image for '%s', and "
-					     "%zu are given", b->p->name, in->name, n);
+			return adafs_err_set(b->reterr, -EINVAL,
+					     "pipeline '%s' takes one image for '%s', and "
+					     "%zu are given",
+					     b->p->name, in->name, n);
 	}
 	return 0;
 }
@@ -140,7 +145,8 @@ int build_names(struct build *b)
 	for (size_t i = 0; i < req->n_images; i++) {
 		size_t role = req->images[i].role, number = 1;
 		if (role >= b->p->n_inputs)
-			return adafs_err_set(b->reterr, -EINVAL, "image '%s' has no role in pipeline '%s'",
+			return adafs_err_set(b->reterr, -EINVAL,
+					     "image '%s' has no role in pipeline '%s'",
 					     req->images[i].blob, b->p->name);
 		for (size_t j = 0; j < i; j++)
 			number += req->images[j].role == role;

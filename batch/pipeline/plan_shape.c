@@ -139,7 +139,8 @@ static int add_input(const struct build *b, struct adafs_buf *to, const struct p
 	ADAFS_FREE char *source = source_path(b, ref);
 	if (!source || !target)
 		return -ENOMEM;
-	const char *producer = ref->kind == PIECE_OUTPUT ? b->plan->steps[ref->index].work_prefix : "-";
+	const char *producer =
+		ref->kind == PIECE_OUTPUT ? b->plan->steps[ref->index].work_prefix : "-";
 	return adafs_buf_addf(to, "%s\t%s\t%s\t%s%s\t%s\n", is_optional(b, ref) ? "may" : "must",
 			      is_folder(b, ref) ? "dir" : "file", source, target,
 			      into && is_folder(b, ref) ? "/" : "", producer);

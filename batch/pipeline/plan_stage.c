@@ -32,7 +32,7 @@ static void note_expiry(struct build *b, const char *url)
 static char *make_url(struct build *b, enum adafs_plan_access access, const char *blob,
 		      const char *snapshot)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	char *url = b->req->url(b->req->url_arg, access, blob, snapshot, &err);
 	if (url) {
 		note_expiry(b, url);
@@ -87,7 +87,8 @@ static int stage_images(struct build *b, cJSON *list, size_t role)
 		const struct adafs_plan_image *image = &b->req->images[i];
 		if (image->role != role)
 			continue;
-		ADAFS_FREE char *path = adafs_fmt(".adafs/in/%s/%s", b->p->inputs[role].name, b->names[i]);
+		ADAFS_FREE char *path =
+			adafs_fmt(".adafs/in/%s/%s", b->p->inputs[role].name, b->names[i]);
 		rc = path ? add_blob(b, list, image->blob, image->snapshot, path) : build_oom(b);
 	}
 	return rc;
@@ -101,7 +102,7 @@ static int stage_asset(struct build *b, cJSON *list, const struct piece *ref)
 		return add_prefix(b, list, a->blob);
 	if (!named->folder) {
 		/* The name on the node does not depend on where `files` puts it. */
-		struct model_step bare = { .n_places = 0 };
+		struct model_step bare = {.n_places = 0};
 		ADAFS_FREE char *seen = build_ref_path(b, &bare, ref);
 		ADAFS_FREE char *path = seen ? adafs_fmt(".adafs/%s", seen) : NULL;
 		return path ? add_blob(b, list, a->blob, NULL, path) : build_oom(b);
@@ -137,7 +138,8 @@ int build_resource_files(struct build *b, const struct model_step *s, cJSON *tas
 	cJSON *list = build_array(b, task, "resourceFiles");
 	const struct adafs_pipeline_asset *wrapper = &b->p->assets[b->p->n_assets - 1];
 	int rc = add_blob(b, list, wrapper->blob, NULL, ".adafs/wrapper.sh");
-	if (rc == 0 && s->merge) /* also when the command names no {parts}: the summary needs them */
+	if (rc == 0 &&
+	    s->merge) /* also when the command names no {parts}: the summary needs them */
 		rc = add_prefix(b, list, b->parts);
 	for (size_t i = 0; rc == 0 && i < s->n_uses; i++) {
 		const struct piece *ref = &s->uses[i];
@@ -185,14 +187,16 @@ static int add_declared(struct build *b, cJSON *list, const struct model_step *s
 	for (size_t i = 0; rc == 0 && i < s->n_outputs; i++) {
 		const struct model_output *o = &s->outputs[i];
 		if (part && o->folder)
-			rc = add_output(b, list, o->path, "tasksuccess", "%s%s/%s", b->parts, job, o->name);
+			rc = add_output(b, list, o->path, "tasksuccess", "%s%s/%s", b->parts, job,
+					o->name);
 		else if (part)
-			rc = add_output(b, list, o->path, "tasksuccess", "%s%s/%s", b->parts, job, o->base);
+			rc = add_output(b, list, o->path, "tasksuccess", "%s%s/%s", b->parts, job,
+					o->base);
 		else if (o->folder)
 			rc = add_output(b, list, o->path, "tasksuccess", "%sout/%s", work, o->name);
 		else
-			rc = add_output(b, list, o->path, "tasksuccess", "%sout/%s/%s", work, o->name,
-					o->base);
+			rc = add_output(b, list, o->path, "tasksuccess", "%sout/%s/%s", work,
+					o->name, o->base);
 	}
 	return rc;
 }
@@ -207,8 +211,8 @@ int build_output_files(struct build *b, const struct model_step *s, cJSON *task)
 	if (rc == 0)
 		rc = add_output(b, list, ".adafs/end.json", "taskcompletion", "%send.json", work);
 	if (rc == 0 && (s->result || s->merge))
-		rc = add_output(b, list, ".adafs/part/part.json", "taskcompletion", "%s%s/part.json",
-				b->parts, b->req->job_id);
+		rc = add_output(b, list, ".adafs/part/part.json", "taskcompletion",
+				"%s%s/part.json", b->parts, b->req->job_id);
 	if (rc == 0 && s->merge)
 		return add_output(b, list, ".adafs/merged/**/*", "tasksuccess", "merged/%.*s",
 				  (int)(strlen(b->parts) - strlen("parts/") - 1),

@@ -95,7 +95,7 @@ static void add_container(struct build *b, cJSON *task)
 /* Whatever happens to a task, its dependents run: the wrapper there sees what is missing. */
 static void add_exit_conditions(struct build *b, cJSON *task)
 {
-	static const char *const names[] = { "default", "preProcessingError", "fileUploadError" };
+	static const char *const names[] = {"default", "preProcessingError", "fileUploadError"};
 	cJSON *conditions = build_object(b, task, "exitConditions");
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++)
 		build_str(b, build_object(b, conditions, names[i]), "dependencyAction", "satisfy");
@@ -124,7 +124,8 @@ static int check_sas_list(struct build *b, const struct model_step *s, const cJS
 	size_t len = strlen(in) + strlen(out);
 	if (len > SAS_LIST_MAX)
 		return adafs_err_set(b->reterr, -EINVAL,
-				     "the files of step '%s' take %zu characters of URLs, and the service allows "
+				     "the files of step '%s' take %zu characters of URLs, and the "
+				     "service allows "
 				     "%d; give the step fewer files, or put them in one folder",
 				     s->name, len, SAS_LIST_MAX);
 	return 0;
@@ -187,8 +188,8 @@ int build_job(struct build *b, cJSON **ret)
 	for (size_t i = 0; i < b->p->n_steps; i++)
 		limit_ms += backstop_ms(&b->p->steps[i]);
 	if (!pool)
-		return adafs_err_set(b->reterr, -EINVAL, "no pool is named for job '%s'; set pool=",
-				     b->req->job_id);
+		return adafs_err_set(b->reterr, -EINVAL,
+				     "no pool is named for job '%s'; set pool=", b->req->job_id);
 	build_str(b, job, "id", b->plan->batch_job_id);
 	build_str(b, build_object(b, job, "poolInfo"), "poolId", pool);
 	b->oom |= !cJSON_AddTrueToObject(job, "usesTaskDependencies");

@@ -66,10 +66,15 @@ static int fail_unknown_step(struct parser *ps, const cJSON *at, const char *tex
 {
 	for (size_t i = 0; i < ps->p->n_steps; i++)
 		if (same(ps->p->steps[i].local, text, len))
-			return parse_fail(ps, at, "step '%.*s' is repeated by \"each\"; write which one, such "
-					  "as '%s'", (int)len, text, ps->p->steps[i].name);
-	return parse_fail(ps, at, "step '%.*s' is not known; correct the name, or write '{ ' for a literal "
-			  "brace", (int)len, text);
+			return parse_fail(
+				ps, at,
+				"step '%.*s' is repeated by \"each\"; write which one, such "
+				"as '%s'",
+				(int)len, text, ps->p->steps[i].name);
+	return parse_fail(ps, at,
+			  "step '%.*s' is not known; correct the name, or write '{ ' for a literal "
+			  "brace",
+			  (int)len, text);
 }
 
 static int resolve_output(struct parser *ps, const struct model_step *step, const cJSON *at,
@@ -77,22 +82,26 @@ static int resolve_output(struct parser *ps, const struct model_step *step, cons
 {
 	struct adafs_pipeline *p = ps->p;
 	if (step->merge)
-		return parse_fail(ps, at, "the merge refers to '{%.*s}'; it reads only {parts} and assets",
+		return parse_fail(ps, at,
+				  "the merge refers to '{%.*s}'; it reads only {parts} and assets",
 				  (int)(name + 1 + output), text);
 	size_t i = find_step(p, step, text, name);
 	if (i == p->n_steps)
 		return fail_unknown_step(ps, at, text, name);
 	const struct model_step *of = &p->steps[i];
 	if (of == step)
-		return parse_fail(ps, at, "step '%s' refers to its own output '%.*s'; write the output's path",
-				  step->local, (int)output, text + name + 1);
+		return parse_fail(
+			ps, at,
+			"step '%s' refers to its own output '%.*s'; write the output's path",
+			step->local, (int)output, text + name + 1);
 	for (size_t o = 0; o < of->n_outputs; o++)
 		if (same(of->outputs[o].name, text + name + 1, output)) {
-			*ret = (struct piece){ .kind = PIECE_OUTPUT, .index = i, .output = o };
+			*ret = (struct piece){.kind = PIECE_OUTPUT, .index = i, .output = o};
 			return 0;
 		}
-	return parse_fail(ps, at, "step '%s' has no output '%.*s'; correct the name or add it to its outputs",
-			  of->name, (int)output, text + name + 1);
+	return parse_fail(
+		ps, at, "step '%s' has no output '%.*s'; correct the name or add it to its outputs",
+		of->name, (int)output, text + name + 1);
 }
 
 /* {name} that is not a member's variable. */
@@ -102,35 +111,42 @@ static int resolve_name(struct parser *ps, const struct model_step *step, const 
 	struct adafs_pipeline *p = ps->p;
 	for (size_t i = 0; i < p->n_named; i++)
 		if (same(p->named[i].name, text, len)) {
-			*ret = (struct piece){ .kind = PIECE_ASSET, .index = i };
+			*ret = (struct piece){.kind = PIECE_ASSET, .index = i};
 			return 0;
 		}
 	for (size_t i = 0; i < p->n_inputs; i++)
 		if (same(p->inputs[i].name, text, len)) {
 			if (step->merge)
-				return parse_fail(ps, at, "the merge refers to '{%.*s}'; it reads only {parts} "
-						  "and assets", (int)len, text);
-			*ret = (struct piece){ .kind = PIECE_INPUT, .index = i };
+				return parse_fail(
+					ps, at,
+					"the merge refers to '{%.*s}'; it reads only {parts} "
+					"and assets",
+					(int)len, text);
+			*ret = (struct piece){.kind = PIECE_INPUT, .index = i};
 			return 0;
 		}
 	if (same("unit", text, len) && p->grid_zoom >= 0 && !step->merge) {
-		*ret = (struct piece){ .kind = PIECE_UNIT };
+		*ret = (struct piece){.kind = PIECE_UNIT};
 		return 0;
 	}
 	if (same("parts", text, len)) {
 		if (!step->merge)
-			return parse_fail(ps, at, "{parts} stands in step '%s'; only the merge has it",
+			return parse_fail(ps, at,
+					  "{parts} stands in step '%s'; only the merge has it",
 					  step->local);
-		*ret = (struct piece){ .kind = PIECE_PARTS };
+		*ret = (struct piece){.kind = PIECE_PARTS};
 		return 0;
 	}
 	size_t i = find_step(p, step, text, len);
 	if (i < p->n_steps)
-		return parse_fail(ps, at, "'{%.*s}' is a step; write which output, such as '{%.*s.%s}'",
+		return parse_fail(ps, at,
+				  "'{%.*s}' is a step; write which output, such as '{%.*s.%s}'",
 				  (int)len, text, (int)len, text,
 				  p->steps[i].n_outputs ? p->steps[i].outputs[0].name : "output");
-	return parse_fail(ps, at, "'{%.*s}' is not known; name an input, an asset or a script, or write "
-			  "'{ ' for a literal brace", (int)len, text);
+	return parse_fail(ps, at,
+			  "'{%.*s}' is not known; name an input, an asset or a script, or write "
+			  "'{ ' for a literal brace",
+			  (int)len, text);
 }
 
 /* Append the pieces of a text. variables: NULL inside a variable's own value. */
@@ -148,12 +164,13 @@ static int add_pieces(struct parser *ps, const struct model_step *step, const cJ
 			}
 		}
 		if (n)
-			to->v[to->n++] = (struct piece){ .kind = PIECE_TEXT, .text = p, .len = n };
+			to->v[to->n++] = (struct piece){.kind = PIECE_TEXT, .text = p, .len = n};
 		p += n;
 		if (!ref)
 			continue;
 		const cJSON *variable = NULL;
-		for (const cJSON *v = variables && !output ? variables->child : NULL; v; v = v->next)
+		for (const cJSON *v = variables && !output ? variables->child : NULL; v;
+		     v = v->next)
 			if (same(v->string, p + 1, name))
 				variable = v;
 		int rc = 0;
@@ -213,16 +230,20 @@ static int resolve_places(struct parser *ps, struct model_step *step, const cJSO
 		place->path = path;
 		rc = value_path(ps, v, place->path, "files", false);
 		const char *text = NULL;
-		struct pieces pieces = { 0 };
+		struct pieces pieces = {0};
 		if (rc == 0)
 			rc = value_text(ps, v, "a value of files", &text);
 		if (rc == 0)
 			rc = parse_pieces(ps, step, v, text, &pieces);
 		if (rc < 0)
 			return rc;
-		if (pieces.n != 1 || pieces.v[0].kind == PIECE_TEXT || pieces.v[0].kind == PIECE_UNIT)
-			return parse_fail(ps, v, "files places '%.60s', which is no single reference; write one "
-					  "such as \"{step.output}\"", text);
+		if (pieces.n != 1 || pieces.v[0].kind == PIECE_TEXT ||
+		    pieces.v[0].kind == PIECE_UNIT)
+			return parse_fail(
+				ps, v,
+				"files places '%.60s', which is no single reference; write one "
+				"such as \"{step.output}\"",
+				text);
 		place->ref = pieces.v[0];
 	}
 	return 0;
@@ -258,7 +279,8 @@ static int resolve_after(struct parser *ps, struct model_step *step, const cJSON
 	if (!after)
 		return 0;
 	if (!cJSON_IsArray(after))
-		return parse_fail(ps, after, "after is no list; write names of steps such as [\"cover\"]");
+		return parse_fail(ps, after,
+				  "after is no list; write names of steps such as [\"cover\"]");
 	for (const cJSON *v = after->child; v; v = v->next) {
 		const char *name = NULL;
 		int rc = value_text(ps, v, "a name of after", &name);
@@ -268,7 +290,8 @@ static int resolve_after(struct parser *ps, struct model_step *step, const cJSON
 		if (i == ps->p->n_steps)
 			return fail_unknown_step(ps, v, name, strlen(name));
 		if (&ps->p->steps[i] == step)
-			return parse_fail(ps, v, "step '%s' comes after itself; remove it from after", name);
+			return parse_fail(
+				ps, v, "step '%s' comes after itself; remove it from after", name);
 		add_dep(step, i);
 	}
 	return 0;

@@ -54,13 +54,14 @@ int value_keys(struct parser *ps, const cJSON *object, const char *what, const c
 {
 	for (const cJSON *v = object->child; v; v = v->next) {
 		if (known && !list_has(known, v->string))
-			return parse_fail_key(ps, v, "%s has an unknown key \"%.40s\"; known are %s",
-					      what, v->string, known);
+			return parse_fail_key(ps, v,
+					      "%s has an unknown key \"%.40s\"; known are %s", what,
+					      v->string, known);
 		for (const cJSON *u = object->child; u != v; u = u->next)
 			if (!strcmp(u->string, v->string))
 				return parse_fail_key(ps, v,
-						      "%s has \"%.40s\" twice; remove one of them", what,
-						      v->string);
+						      "%s has \"%.40s\" twice; remove one of them",
+						      what, v->string);
 	}
 	return 0;
 }
@@ -85,8 +86,8 @@ int value_int(struct parser *ps, const cJSON *v, const char *what, int min, int 
 {
 	double d = cJSON_IsNumber(v) ? v->valuedouble : -1e9;
 	if (d < min || d > max || d != (int)d)
-		return parse_fail(ps, v, "%s is no whole number from %d to %d; correct it", what, min,
-				  max);
+		return parse_fail(ps, v, "%s is no whole number from %d to %d; correct it", what,
+				  min, max);
 	*ret = (int)d;
 	return 0;
 }
@@ -97,10 +98,11 @@ int value_name(struct parser *ps, const cJSON *at, const char *name, const char 
 	bool ok = len && len <= MODEL_MAX_NAME && name[0] >= 'a' && name[0] <= 'z' &&
 		  name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-")] == 0;
 	if (!ok)
-		return parse_fail_key(ps, at,
-				      "'%.60s' is no name for %s; use a-z, 0-9, _ and -, a letter first, "
-				      "at most %d characters",
-				      name, what, MODEL_MAX_NAME);
+		return parse_fail_key(
+			ps, at,
+			"'%.60s' is no name for %s; use a-z, 0-9, _ and -, a letter first, "
+			"at most %d characters",
+			name, what, MODEL_MAX_NAME);
 	return 0;
 }
 
@@ -133,16 +135,20 @@ int value_path(struct parser *ps, const cJSON *at, const char *path, const char 
 	while (wildcards && path[n] && strchr("*?[]!", path[n]))
 		n += 1 + strspn(path + n + 1, plain);
 	if (path[n])
-		return parse_fail(ps, at,
-				  "%s '%.80s' has the character '%.1s'; use letters, digits and ._-+=,@%%/%s",
-				  what, path, path + n, wildcards ? " and the wildcards * ** ? []" : "");
+		return parse_fail(
+			ps, at,
+			"%s '%.80s' has the character '%.1s'; use letters, digits and ._-+=,@%%/%s",
+			what, path, path + n, wildcards ? " and the wildcards * ** ? []" : "");
 	if (!segments_ok(path) || path[0] == '-')
-		return parse_fail(ps, at,
-				  "%s '%.80s' is no path below the working directory; write it without a "
-				  "leading / or -, without . and ..",
-				  what, path);
+		return parse_fail(
+			ps, at,
+			"%s '%.80s' is no path below the working directory; write it without a "
+			"leading / or -, without . and ..",
+			what, path);
 	if (below(path, ".adafs") || below(path, "in"))
-		return parse_fail(ps, at, "%s '%.80s' is in a folder that adafs uses; choose another "
-				  "than in/ and .adafs/", what, path);
+		return parse_fail(ps, at,
+				  "%s '%.80s' is in a folder that adafs uses; choose another "
+				  "than in/ and .adafs/",
+				  what, path);
 	return 0;
 }

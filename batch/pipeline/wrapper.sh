@@ -244,6 +244,21 @@ producer_completed() {
 	field ".adafs/stage/${1}end.json" result && [ "$value" = completed ]
 }
 
+# folder_whole SOURCE PREFIX: whether a folder holds as many files as its producer stored: an upload
+# that failed half way leaves the rest behind. $files is the folder's count.
+folder_whole() {
+	while IFS= read -r line; do
+		case $line in
+		"{\"name\": \"${1##*/}\", "*)
+			line=${line#*'"files": '}
+			line=${line%%,*}
+			! is_number "$line" || [ "$files" -ge "$line" ]
+			return
+			;;
+		esac
+	done <".adafs/stage/${2}end.json"
+}
+
 # A missing input ends the step as skipped. Of several reasons a failure outranks empty.
 check_inputs() {
 	cause=
@@ -256,6 +271,11 @@ check_inputs() {
 		esac
 		if [ -n "$here" ]; then
 			measure "$source"
+			if [ "$kind" = dir ] && [ -f ".adafs/stage/${producer}end.json" ]; then
+				folder_whole "$source" "$producer" || here=
+			fi
+		fi
+		if [ -n "$here" ]; then
 			printf '{"path": "%s", "files": %s, "bytes": %s}\n' "$target" "$files" "$bytes" \
 				>>.adafs/inputs.json
 			continue
@@ -302,11 +322,12 @@ group() {
 	(
 		trap "" TERM INT HUP
 		exec >/dev/null 2>&1
-		read -r _ <.adafs/alive
+		read -r _ <&9
 		group && [ "$stat" != "$ADAFS_GROUP" ] && kill -s KILL 0
 	) &
 )
 unset ADAFS_GROUP
+exec 9<&-
 exec "$@"
 '
 
@@ -322,7 +343,9 @@ own_group() {
 run_command() {
 	rm -f .adafs/alive
 	mkfifo .adafs/alive || return 1
+	# Both ends are open before anything starts: whoever comes late still sees the end.
 	exec 8<>.adafs/alive
+	exec 9<.adafs/alive
 	IFS=$nl
 	set -f
 	# shellcheck disable=SC2086 # one word a line
@@ -331,6 +354,7 @@ run_command() {
 	unset IFS
 	timeout -k "${ADAFS_GRACE:-10}" "$limit" /bin/sh -c "$guard" sh "$@" "$ADAFS_COMMAND" 8>&- &
 	pid=$!
+	exec 9<&-
 	wait "$pid"
 	status=$?
 	pid=

@@ -174,6 +174,20 @@ def test_skipped_without_word(task):
     assert task.end["cause"] == "failed" and "01-a" in task.end["message"]
 
 
+def test_folder_that_arrived_in_part(task):
+    work = "work/j/01-tile/1/"
+    task.put(STAGE + work + "out/images/1.tif")
+    task.put(STAGE + work + "out/images/2.tif")
+    row = [("must", "dir", STAGE + work + "out/images", "in/tile.images", work)]
+    for count, expected in ((2, 0), (3, 97)):
+        task.put(STAGE + work + "end.json",
+                 '{\n"step": "01-tile",\n"result": "completed",\n"cause": "",\n"outputs": [\n'
+                 '{"name": "other", "path": "x", "files": 9, "bytes": 0},\n'
+                 '{"name": "images", "path": "i/*", "files": %d, "bytes": 0}\n]\n}\n' % count)
+        assert task.run("true", row) == expected
+    assert task.end["cause"] == "failed" and "did not arrive" in task.end["message"]
+
+
 def test_failure_outranks_empty(task):
     end_json(task, "work/j/01-a/1/", "empty")
     end_json(task, "work/j/02-b/1/", "failed")
@@ -262,6 +276,25 @@ def test_background_children_do_not_outlive_the_step(task):
     assert task.run("(trap '' TERM HUP; sleep 300) >/dev/null 2>&1 & echo $! >.adafs/child") == 0
     child = int((task.wd / ".adafs/child").read_text())
     wait_for(lambda: not alive(child), "a background child outlived the step")
+
+
+def processes_in(folder):
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.readlink(entry / "cwd").startswith(str(folder)) and alive(entry.name):
+                    found.append(entry.name)
+            except OSError:
+                pass
+    return found
+
+
+def test_short_steps_leave_no_process(task):
+    # The guard must see the end even if it starts after the command has ended.
+    for _ in range(25):
+        assert task.run("exit 0") == 0
+    wait_for(lambda: not processes_in(task.wd), "a process outlived its step")
 
 
 def test_terminated(task):
