@@ -134,6 +134,8 @@ static int emulator_start(struct emulator *e, struct adafs_err *reterr)
 	e->lock_fd = emulator_state_lock(e->options.dir, reterr);
 	if (e->lock_fd < 0)
 		return e->lock_fd;
+	/* Those that a killed predecessor left would send clients here before anything listens. */
+	emulator_settings_remove(e->options.dir);
 	int rc = emulator_state_load(&e->options, reterr);
 	if (rc == 0)
 		rc = open_access_log(e, reterr);

@@ -6,18 +6,37 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
 #include "batch/base/buf.h"
+#include "batch/base/clock.h"
 #include "batch/base/codec.h"
 #include "batch/base/file.h"
 #include "batch/base/random.h"
 
 #define KEY_BYTES 64 /* as the service's keys */
 #define SMALL_FILE 4096
+#define LOCK_PATIENCE_MS 1000
+#define LOCK_PAUSE_MS 20
 
 static int no_memory(struct adafs_err *reterr)
 {
 	return adafs_err_set(reterr, -ENOMEM, "out of memory");
+}
+
+/* Whoever asks if an emulator lives tries the lock for a moment: that is not another emulator. */
+static int take_lock(int fd)
+{
+	uint64_t deadline = adafs_clock_mono_ms() + LOCK_PATIENCE_MS;
+	struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (adafs_clock_mono_ms() > deadline)
+			return -EBUSY;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
 }
 
 int emulator_state_lock(const char *dir, struct adafs_err *reterr)
@@ -32,7 +51,12 @@ int emulator_state_lock(const char *dir, struct adafs_err *reterr)
 	if (fd < 0)
 		return adafs_err_set(reterr, -errno, "cannot open '%s': %s", path, strerror(errno));
 	char pid[32] = "";
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	rc = take_lock(fd);
+	if (rc < 0 && rc != -EBUSY) {
+		close(fd);
+		return adafs_err_set(reterr, rc, "cannot lock '%s': %s", path, strerror(-rc));
+	}
+	if (rc < 0) {
 		ssize_t n = read(fd, pid, sizeof(pid) - 1);
 		pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
 		close(fd);
