@@ -69,8 +69,10 @@ void op_done(struct op *op, int rc)
 static void run_on_worker(void *arg)
 {
 	struct op *op = arg;
+	bool asynchronous = op->kind->asynchronous;
 	int rc = op->kind->run(op);
-	if (rc != -EINPROGRESS || !op->kind->asynchronous)
+	/* Under way: the op may be gone already. */
+	if (rc != -EINPROGRESS || !asynchronous)
 		op_done(op, rc);
 }
 
@@ -93,10 +95,12 @@ static int op_own(struct op *op)
 
 void op_start(struct op *op)
 {
-	if (op->kind->asynchronous)
+	bool asynchronous = op->kind->asynchronous;
+	if (asynchronous)
 		calls_register(op);
 	int rc = op->kind->run(op);
-	if (rc == -EINPROGRESS && op->kind->asynchronous)
+	/* Under way: the op may be gone already. */
+	if (rc == -EINPROGRESS && asynchronous)
 		return;
 	if (rc != -EWOULDBLOCK) {
 		op_done(op, rc);
