@@ -2,8 +2,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "fs/tree/jobs.h"
+
+/* How long a write waits to see what the service has accepted already. */
+#define SEEN_MS 10000
+#define LOOK_MS 20
 
 static bool has_ended(const struct adafs_job_view *job)
 {
@@ -23,6 +28,21 @@ static int ctl_text(struct call *c, struct node *n, struct adafs_buf *ret, time_
 	return has_ended(l.job) ? 0 : adafs_buf_adds(ret, "cancel\n");
 }
 
+/* The next command of a script finds the job ended: wait until the view shows it. */
+static void wait_ended(struct node *n)
+{
+	const struct timespec nap = { .tv_nsec = LOOK_MS * 1000000L };
+	uint64_t deadline_ms = adafs_clock_mono_ms() + SEEN_MS;
+
+	while (adafs_clock_mono_ms() < deadline_ms) {
+		JOB_LOOK l = { 0 };
+		if (job_look(n, &l) < 0 || has_ended(l.job))
+			return;
+		adafs_foreman_nudge(n->fs->foreman);
+		nanosleep(&nap, NULL);
+	}
+}
+
 static int ctl_command(struct call *c, struct node *n, const char *command)
 {
 	struct adafs_err err = { 0 };
@@ -40,6 +60,8 @@ static int ctl_command(struct call *c, struct node *n, const char *command)
 	rc = adafs_foreman_cancel(n->fs->foreman, l.job->id, &err);
 	if (rc < 0)
 		adafs_log(WARN, "fs", "cancel of job '%s' failed: %s", l.job->id, err.msg);
+	else
+		wait_ended(n);
 	return rc;
 }
 

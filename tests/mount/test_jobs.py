@@ -23,8 +23,7 @@ def start_job(m, name="a.tif", seed=1):
     """The directory of the job of a new image once its first step runs and has said so."""
     (m.path / "inbox/flood").mkdir(exist_ok=True)
     (m.path / "inbox/flood" / name).write_bytes(tiff(seed))
-    jobs = wait_for("the job is listed", lambda: [j for j in (m.path / "jobs").iterdir()
-                                                  if j.name.startswith("flood-" + name.split(".")[0])])
+    jobs = wait_for("the job is listed", lambda: list((m.path / "jobs").iterdir()))
     wait_for("the first step runs", lambda: (jobs[0] / "steps/look/state").read_text() == "running\n")
     wait_for("it has written", lambda: (jobs[0] / "steps/look/stdout.txt").read_text() == "waiting\n")
     return jobs[0]
@@ -94,7 +93,6 @@ def test_an_open_file_is_a_snapshot(gated, tmp_path):
     job = start_job(gated)
     with open(job / "state", "rb", buffering=0) as f:
         finish(gated, job, tmp_path)
-        assert os.fstat(f.fileno()).st_size == len("running\n")
         assert f.read() == b"running\n"
 
 
