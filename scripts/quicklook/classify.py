@@ -5,7 +5,7 @@ The light of the post-event image is fitted to that of the pre-event image on th
 buildings, then every roof pixel is compared: a pixel is changed if colour or texture around it
 differ by more than noise and light explain. The share of changed pixels decides:
 
-    no-damage    less than 15%      damaged    up to 74%      destroyed    more
+    no-damage    less than 17%      damaged    up to 69%      destroyed    more
 
 The score (0..1) is the distance from the nearest border between classes: 0.5 on it, towards 1 away
 from it. Where the post-event image holds no data a building is `unassessed`, without a score.
@@ -17,11 +17,11 @@ import numpy as np
 from osgeo import gdal, ogr, osr
 from pair import Pair
 
-SOME, MOST = 0.15, 0.74        # shares of changed roof that part the classes
-COLOUR = (5, 0.05)              # a changed pixel differs by more than this: grey levels, and share of the roof's level
-ROUGH = (2.5, 0.025)             # the same for the deviation around it
+SOME, MOST = 0.17, 0.69        # shares of changed roof that part the classes
+COLOUR = (8, 0.08)              # a changed pixel differs by more than this: grey levels, and share of the roof's level
+ROUGH = (1.8, 0.016)             # the same for the deviation around it
 WINDOW = 5                      # pixels around, over which colour and deviation are taken
-CLOSE = 3                       # gaps of up to twice this many pixels between changed ones count as changed
+CLOSE = 4                       # gaps of up to twice this many pixels between changed ones count as changed
 CELL = 512                      # buildings are read together in cells of this many pixels
 
 
