@@ -71,12 +71,12 @@ class Storage:
 @pytest.fixture
 def storage(b):
     s = Storage(b.emulator.settings)
-    s.container("in")
-    s.container("out")
+    s.container("input")
+    s.container("output")
     return s
 
 
-def out_file(storage, pattern, condition="taskcompletion", path=None, container="out", sp="cw"):
+def out_file(storage, pattern, condition="taskcompletion", path=None, container="output", sp="cw"):
     target = {"containerUrl": storage.sas(container, sp)}
     if path is not None:
         target["path"] = path
@@ -404,7 +404,7 @@ def test_time_limits(b, storage):
     info = b.wait_task("tl", "t")["executionInfo"]
     assert info["failureInfo"]["code"] == "TaskEnded"
     assert "maximum execution time" in info["failureInfo"]["details"][0]["value"]
-    assert storage.read("out", "f") is None  # a kill uploads nothing
+    assert storage.read("output", "f") is None  # a kill uploads nothing
     b.job("jl", constraints={"maxWallClockTime": "PT1S"})
     b.add("jl", sh("t", "sleep 1000"))
     j = b.wait_job("jl")
@@ -571,26 +571,26 @@ def test_files(b, tmp_path):
 
 def test_resource_files(b, storage):
     for name in ("in/a/x.txt", "in/a/deep/y.txt", "in/ab.txt", "other.txt"):
-        storage.put("in", name, name.encode())
-    storage.put("in", "big", b"0123456789" * 300000)
+        storage.put("input", name, name.encode())
+    storage.put("input", "big", b"0123456789" * 300000)
     b.job("rf")
     b.add("rf", sh("t", "find . -type f | sort; wc -c < single/file.bin; stat -c %a single/file.bin run.sh",
                    resourceFiles=[
-                       {"httpUrl": storage.sas("in", "r", "big"), "filePath": "single/file.bin"},
-                       {"httpUrl": storage.sas("in", "r", "other.txt"), "filePath": "run.sh",
+                       {"httpUrl": storage.sas("input", "r", "big"), "filePath": "single/file.bin"},
+                       {"httpUrl": storage.sas("input", "r", "other.txt"), "filePath": "run.sh",
                         "fileMode": "0755"},
-                       {"storageContainerUrl": storage.sas("in", "rl"), "blobPrefix": "in/a/",
+                       {"storageContainerUrl": storage.sas("input", "rl"), "blobPrefix": "in/a/",
                         "filePath": "data"},
-                       {"storageContainerUrl": storage.sas("in", "rl"), "blobPrefix": "none/"}]),
-          sh("gone", "true", resourceFiles=[{"httpUrl": storage.sas("in", "r", "nothing"),
+                       {"storageContainerUrl": storage.sas("input", "rl"), "blobPrefix": "none/"}]),
+          sh("gone", "true", resourceFiles=[{"httpUrl": storage.sas("input", "r", "nothing"),
                                              "filePath": "f"}]),
           sh("denied", "true", constraints={"maxTaskRetryCount": 3}, resourceFiles=[
-              {"httpUrl": storage.endpoint + "/in/big", "filePath": "f"}]),
-          sh("nolist", "true", resourceFiles=[{"storageContainerUrl": storage.sas("in", "r")}]),
+              {"httpUrl": storage.endpoint + "/input/big", "filePath": "f"}]),
+          sh("nolist", "true", resourceFiles=[{"storageContainerUrl": storage.sas("input", "r")}]),
           sh("nocontainer", "true", resourceFiles=[{"storageContainerUrl": storage.sas("none", "rl")}]),
-          sh("expired", "true", resourceFiles=[{"httpUrl": storage.sas("in", "r", "big", hours=-1),
+          sh("expired", "true", resourceFiles=[{"httpUrl": storage.sas("input", "r", "big", hours=-1),
                                                 "filePath": "f"}]),
-          sh("escape", "true", resourceFiles=[{"httpUrl": storage.sas("in", "r", "big"),
+          sh("escape", "true", resourceFiles=[{"httpUrl": storage.sas("input", "r", "big"),
                                                "filePath": "../../f"}]))
     assert b.wait_task("rf", "t")["executionInfo"]["result"] == "success"
     assert b.file("rf", "t", "stdout.txt").split() == [
@@ -619,7 +619,7 @@ def test_output_files(b, storage):
             out_file(storage, "out/a.txt", "taskfailure", "failed")]
     b.add("of", sh("t", make, outputFiles=both))
     b.wait_task("of", "t")
-    names = {n: storage.read("out", n) for n in (
+    names = {n: storage.read("output", n) for n in (
         "r1/a.txt", "r1/sub/b.txt", "r2/out/a.txt", "r2/out/sub/b.txt", "renamed",
         "logs/$AZ_BATCH_TASK_ID/stdout.txt", "logs/$AZ_BATCH_TASK_ID/stderr.txt", "expanded/stdout.txt")}
     assert names == {"r1/a.txt": b"a\n", "r1/sub/b.txt": b"b\n", "r2/out/a.txt": b"a\n",
@@ -627,7 +627,7 @@ def test_output_files(b, storage):
                      "logs/$AZ_BATCH_TASK_ID/stdout.txt": b"said\n",
                      "logs/$AZ_BATCH_TASK_ID/stderr.txt": b"", "expanded/stdout.txt": b"said\n"}
     for n in ("r1/.hid", "failed", "nothing-here", "r3/a.txt", "r3/sub/b.txt"):
-        assert storage.read("out", n) is None, n
+        assert storage.read("output", n) is None, n
     assert "renamed" in b.file("of", "t", "fileuploadout.txt")
     assert b.file("of", "t", "fileuploaderr.txt") == ""
     assert "sig=" not in b.file("of", "t", "fileuploadout.txt")
@@ -641,7 +641,7 @@ def test_output_files(b, storage):
     info = b.wait_task("of", "up")["executionInfo"]
     assert info["exitCode"] == 0 and info["result"] == "failure"
     assert info["failureInfo"]["code"] == "FileUploadContainerNotFound"
-    assert storage.read("out", "still") == b"x\n"  # one failing file does not stop the others
+    assert storage.read("output", "still") == b"x\n"  # one failing file does not stop the others
     assert '"code":"FileUploadContainerNotFound"' in b.file("of", "up", "fileuploaderr.txt")
     assert b.wait_task("of", "up2")["executionInfo"]["failureInfo"]["code"] == "FileUploadAccessDenied"
     b.wait_task("of", "child2")

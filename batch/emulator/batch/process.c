@@ -195,11 +195,20 @@ static bool has_tag(const char *env, size_t len, const char *prefix, bool whole)
 	return false;
 }
 
-static unsigned kill_tagged_once(const char *prefix, bool whole)
+/* In the middle of an exec the environment reads as empty, though a program is there. */
+static bool in_exec(pid_t pid, size_t env_len)
+{
+	char path[64], target[8];
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	return !env_len && readlink(path, target, sizeof(target)) > 0;
+}
+
+static unsigned kill_tagged_once(const char *prefix, bool whole, bool *ret_undecided)
 {
 	DIR *proc = opendir("/proc");
 	unsigned n = 0;
 	const struct dirent *d;
+	*ret_undecided = false;
 	while (proc && (d = readdir(proc)) != NULL) {
 		pid_t pid = (pid_t)strtol(d->d_name, NULL, 10);
 		if (pid <= 1 || pid == getpid())
@@ -208,8 +217,9 @@ static unsigned kill_tagged_once(const char *prefix, bool whole)
 		snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
 		ADAFS_FREE char *env = NULL;
 		size_t len;
-		if (adafs_file_read(path, 4u << 20, &env, &len, NULL) < 0 || !len)
+		if (adafs_file_read(path, 4u << 20, &env, &len, NULL) < 0)
 			continue;
+		*ret_undecided |= in_exec(pid, len);
 		if (has_tag(env, len, prefix, whole) && kill(pid, SIGKILL) == 0)
 			n++;
 	}
@@ -221,12 +231,15 @@ static unsigned kill_tagged_once(const char *prefix, bool whole)
 unsigned batch_process_kill_tagged(const char *prefix, bool whole)
 {
 	/* A process may fork while the list is read: look again until nothing is left. */
-	unsigned total = 0, n;
+	unsigned total = 0;
+	int undecided_rounds = 0;
 	for (int round = 0; round < 100; round++) {
-		n = kill_tagged_once(prefix, whole);
-		if (!n)
-			break;
+		bool undecided;
+		unsigned n = kill_tagged_once(prefix, whole, &undecided);
 		total += n;
+		/* Some programs have no environment at all: do not wait for them for long. */
+		if (!n && (!undecided || ++undecided_rounds > 3))
+			break;
 		usleep(1000);
 	}
 	return total;
