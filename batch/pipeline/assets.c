@@ -97,14 +97,13 @@ static int add_script(struct parser *ps, const cJSON *at, const char *path, cons
 		      bool folder)
 {
 	struct adafs_err err = {0};
-	char *data = NULL;
+	ADAFS_FREE char *data = NULL;
 	size_t len = 0;
 	if (adafs_file_read(path, MAX_SCRIPT_BYTES, &data, &len, &err) < 0)
 		return parse_fail(ps, at,
 				  "script '%s': %.200s; correct the path, which is relative to the "
 				  "pipeline file",
 				  at->string, err.msg);
-	ADAFS_FREE char *owned = data;
 	char *copy = parse_alloc(ps, len + 1, 1);
 	char *digest = parse_alloc(ps, ADAFS_SHA256_HEX_LEN, 1);
 	if (!copy || !digest)

@@ -91,10 +91,9 @@ static char *place_path(const struct build *b, const struct model_place *place)
 
 static char *default_path(const struct build *b, const struct piece *ref)
 {
-	char *folder = own_folder(b, ref);
+	ADAFS_FREE char *folder = own_folder(b, ref);
 	if (is_folder(b, ref))
-		return folder;
-	ADAFS_FREE char *owned = folder;
+		return ADAFS_STEAL(folder);
 	ADAFS_FREE char *name = file_name(b, ref);
 	return join(folder, name);
 }

@@ -315,6 +315,22 @@ static void test_load_with_scripts(void **state)
 	adafs_remove_tree(dir);
 }
 
+static void test_shipped(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "quicklook", "damage" };
+	unsetenv("ADAFS_PIPELINES");
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
+		ADAFS_FREE char *path = adafs_fmt("%s/batch/pipelines/%s.json", ADAFS_SOURCE_DIR, names[i]);
+		struct adafs_pipeline *p = NULL;
+		struct adafs_err err = { 0 };
+		if (adafs_pipeline_load(path, &p, &err) < 0 || adafs_pipeline_runnable(p, &err) < 0)
+			fail_msg("%s", err.msg);
+		assert_string_equal(adafs_pipeline_name(p), names[i]);
+		adafs_pipeline_unref(p);
+	}
+}
+
 /* No text crashes the parser: every cut of a good one, and damage by one byte. */
 static void test_rubbish(void **state)
 {
@@ -346,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_errors),	     cmocka_unit_test(test_good),
 		cmocka_unit_test(test_single_image), cmocka_unit_test(test_not_runnable),
 		cmocka_unit_test(test_load_with_scripts), cmocka_unit_test(test_rubbish),
+		cmocka_unit_test(test_shipped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
