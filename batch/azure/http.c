@@ -21,10 +21,9 @@
 #include <strings.h>
 
 #include <curl/curl.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 
 #include "batch/azure/http_host.h"
+#include "batch/azure/http_socket.h"
 #include "batch/azure/retry.h"
 #include "batch/azure/status.h"
 #include "batch/base/clock.h"
@@ -42,6 +41,7 @@
 #define MAX_IDLE_HANDLES 64
 #define TRANSFER_BUFFER (256L * 1024)
 #define CLOCK_SKEW_SECONDS 300
+#define MAX_LOOK_INTERVAL_MS 500
 
 struct transfer {
 	struct transfer *prev, *next;
@@ -58,7 +58,8 @@ struct transfer {
 	struct curl_slist *header_list;
 	struct adafs_http_response response;
 	size_t uploaded;  /* body bytes given to curl */
-	int unsent;       /* bytes in the socket's buffer when last looked */
+	int fd;           /* of the connection that the request went out on; -1: none yet */
+	uint64_t moved;   /* bytes on that connection when last looked */
 	unsigned sends;   /* times that the request went out; curl repeats it on a stale connection */
 	int callback_rc;  /* why a callback stopped the transfer */
 	char curl_text[CURL_ERROR_SIZE];
@@ -90,6 +91,7 @@ struct adafs_http {
 
 	/* the loop's own */
 	struct transfer_list waiting, active, sleeping;
+	struct http_sockets sockets;
 	CURL *idle[MAX_IDLE_HANDLES];
 	size_t n_idle;
 
@@ -239,10 +241,25 @@ static int on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, 
 	struct transfer *t = arg;
 	(void)remote_ip;
 	(void)local_ip;
-	(void)remote_port;
-	(void)local_port;
+	t->fd = http_socket_find(&t->http->sockets, local_port, remote_port);
+	t->moved = t->fd < 0 ? 0 : http_socket_moved(t->fd);
 	t->sends++;
 	return CURL_PREREQFUNC_OK;
+}
+
+static curl_socket_t on_socket_open(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct adafs_http *h = arg;
+	(void)purpose;
+	int fd = http_socket_open(&h->sockets, a->family, a->socktype, a->protocol);
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static int on_socket_close(void *arg, curl_socket_t fd)
+{
+	struct adafs_http *h = arg;
+	http_socket_close(&h->sockets, fd);
+	return 0;
 }
 
 /* --- one attempt -------------------------------------------------------------------------- */
@@ -348,6 +365,10 @@ static int set_options(struct transfer *t)
 	SET(CURLOPT_WRITEDATA, t);
 	SET(CURLOPT_PREREQFUNCTION, on_send);
 	SET(CURLOPT_PREREQDATA, t);
+	SET(CURLOPT_OPENSOCKETFUNCTION, on_socket_open);
+	SET(CURLOPT_OPENSOCKETDATA, t->http);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, on_socket_close);
+	SET(CURLOPT_CLOSESOCKETDATA, t->http);
 	return set_method(t);
 }
 
@@ -359,7 +380,8 @@ static int attempt_prepare(struct transfer *t)
 	adafs_buf_init(&t->response.body, rq->max_body ? rq->max_body : DEFAULT_MAX_BODY);
 	rq->sink_len = 0;
 	t->uploaded = 0;
-	t->unsent = 0;
+	t->fd = -1;
+	t->moved = 0;
 	t->sends = 0;
 	t->callback_rc = 0;
 	t->curl_text[0] = 0;
@@ -458,7 +480,8 @@ static void host_set_down(struct adafs_http *h, struct http_host *host, bool dow
 	adafs_mutex_lock(&h->lock);
 	host->down = down;
 	adafs_mutex_unlock(&h->lock);
-	host->next_probe_ms = adafs_clock_mono_ms() + HTTP_PROBE_INTERVAL_MS;
+	/* The first probe goes out at once: one request that hangs may not mean the whole host. */
+	host->next_probe_ms = adafs_clock_mono_ms();
 }
 
 /* --- what a finished attempt means ---------------------------------------------------------- */
@@ -700,17 +723,19 @@ static void reap(struct adafs_http *h)
 	}
 }
 
-/* Bytes that leave the socket's own buffer are progress too: it holds seconds of a slow line. */
-static bool upload_moves(struct transfer *t)
+/* Whether bytes moved that curl did not tell of. */
+static bool bytes_moved(struct transfer *t)
 {
-	curl_socket_t fd = CURL_SOCKET_BAD;
-	int unsent = 0;
-	if (t->rq->body_len == 0 || curl_easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK ||
-	    fd == CURL_SOCKET_BAD || ioctl(fd, SIOCOUTQ, &unsent) < 0)
-		return false;
-	bool moved = unsent < t->unsent;
-	t->unsent = unsent;
-	return moved;
+	uint64_t moved = t->fd < 0 ? 0 : http_socket_moved(t->fd);
+	bool more = moved > t->moved;
+	t->moved = moved;
+	return more;
+}
+
+/* How often to look: what is found late extends the deadline by as much. */
+static uint64_t look_interval_ms(const struct transfer *t)
+{
+	return t->io_timeout_ms / 8 < MAX_LOOK_INTERVAL_MS ? t->io_timeout_ms / 8 : MAX_LOOK_INTERVAL_MS;
 }
 
 static void expire(struct adafs_http *h, uint64_t now)
@@ -718,9 +743,10 @@ static void expire(struct adafs_http *h, uint64_t now)
 	struct transfer *next;
 	for (struct transfer *t = h->active.first; t; t = next) {
 		next = t->next;
-		if (upload_moves(t))
+		uint64_t idle = now - t->retry.last_progress_ms;
+		if (idle >= look_interval_ms(t) && bytes_moved(t))
 			progress(t);
-		if (now >= t->retry.last_progress_ms + t->io_timeout_ms)
+		else if (idle >= t->io_timeout_ms)
 			transfer_timed_out(t);
 	}
 }
@@ -770,9 +796,9 @@ static int next_due(struct adafs_http *h)
 {
 	uint64_t wait = 10000, now = adafs_clock_mono_ms();
 	for (struct transfer *t = h->active.first; t; t = t->next) {
-		earlier(&wait, t->retry.last_progress_ms + t->io_timeout_ms, now);
-		if (t->rq->body_len) /* look at the socket's buffer */
-			earlier(&wait, now + 500, now);
+		uint64_t limit = t->retry.last_progress_ms + t->io_timeout_ms;
+		uint64_t look = now + look_interval_ms(t);
+		earlier(&wait, look < limit ? look : limit, now);
 	}
 	for (struct transfer *t = h->sleeping.first; t; t = t->next)
 		earlier(&wait, t->wake_ms, now);
@@ -896,6 +922,7 @@ void adafs_http_free(struct adafs_http *h)
 		curl_easy_cleanup(h->idle[i]);
 	if (h->multi)
 		curl_multi_cleanup(h->multi);
+	http_sockets_clear(&h->sockets);
 	http_host_free_all(h->hosts);
 	adafs_mutex_clear(&h->lock);
 	free(h);

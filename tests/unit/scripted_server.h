@@ -52,6 +52,7 @@ struct server {
 	struct seen seen[SERVER_MAX];
 	size_t n_seen;
 	unsigned connections, active, max_active;
+	bool slow_reader;  /* takes bodies in small pieces through a small buffer */
 	bool heads_apart; /* HEAD / is a probe: answered at once or not at all, without a step */
 	bool probes_answered;
 	unsigned n_probes;
@@ -120,7 +121,10 @@ static bool server_read(struct server *s, int fd, struct seen *r)
 	memcpy(r->body, buf + head, got);
 	free(buf);
 	while (got < r->body_len) {
-		ssize_t n = server_readable(s, fd) ? recv(fd, r->body + got, r->body_len - got, 0) : 0;
+		size_t want = r->body_len - got;
+		if (s->slow_reader && server_pause(s, 20) && want > 4096)
+			want = 4096;
+		ssize_t n = server_readable(s, fd) ? recv(fd, r->body + got, want, 0) : 0;
 		if (n <= 0) {
 			free(r->head);
 			free(r->body);

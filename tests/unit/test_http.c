@@ -381,6 +381,26 @@ static void test_slow_is_not_late(void **state)
 	end(&f);
 }
 
+/* The tail of an upload sits in the socket's buffer, where only its shrinking shows progress. */
+static void test_slow_upload_is_not_late(void **state)
+{
+	(void)state;
+	static const struct step steps[] = { { REPLY, CREATED } };
+	struct fixture f;
+	begin_with(&f, steps, 1, 600, 0);
+	f.server.slow_reader = true;
+	assert_int_equal(setsockopt(f.server.listener, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int)), 0);
+	size_t len = 512 * 1024;
+	char *data = calloc(1, len);
+	const struct adafs_blob_source src = { .data = data, .len = len };
+	uint64_t start = adafs_clock_mono_ms();
+	assert_int_equal(adafs_blob_put(f.blob, "c", "n", &src, NULL, NULL, NULL), 0);
+	assert_true(adafs_clock_mono_ms() - start > 1200); /* 128 pieces, 20 ms each */
+	assert_int_equal(f.server.n_seen, 1);
+	free(data);
+	end(&f);
+}
+
 static void test_hang_amid_body(void **state)
 {
 	(void)state;
@@ -809,6 +829,7 @@ int main(void)
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_hang_and_recovery),
 		cmocka_unit_test(test_slow_is_not_late),
+		cmocka_unit_test(test_slow_upload_is_not_late),
 		cmocka_unit_test(test_hang_amid_body),
 		cmocka_unit_test(test_stop_cancels),
 		cmocka_unit_test(test_bounded_concurrency),
