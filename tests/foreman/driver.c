@@ -121,10 +121,25 @@ static void do_view(void)
 	adafs_view_unref(v);
 }
 
+/* The blob that was put last: views that do not show it yet are too old to judge by. */
+static char last_put[1024];
+
+static bool shows(const struct adafs_view *v, const char *name)
+{
+	for (size_t i = 0; i < v->n_inbox; i++)
+		if (strcmp(v->inbox[i].blob, name) == 0)
+			return true;
+	for (size_t i = 0; i < v->n_jobs; i++)
+		for (size_t k = 0; k < v->jobs[i].n_images; k++)
+			if (strcmp(v->jobs[i].images[k], name) == 0)
+				return true;
+	return false;
+}
+
 static bool settled(void)
 {
 	struct adafs_view *v = adafs_foreman_view(foreman);
-	bool all = v->loaded;
+	bool all = v->loaded && (!*last_put || shows(v, last_put));
 	for (size_t i = 0; i < v->n_jobs; i++)
 		all = all && v->jobs[i].state != ADAFS_STATE_QUEUED && v->jobs[i].state != ADAFS_STATE_RUNNING &&
 		      v->jobs[i].n_steps;
@@ -180,6 +195,7 @@ static void do_put(const char *path, const char *name)
 	struct adafs_foreman_image image = { .blob = name, .etag = etag, .sha256 = sha256,
 					     .size = (int64_t)len };
 	adafs_foreman_submit(foreman, &image);
+	snprintf(last_put, sizeof(last_put), "%s", name);
 }
 
 static void do_results(const char *event)
