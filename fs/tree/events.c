@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/blobs.h"
 #include "fs/tree/synth.h"
 
 /* The data of R, which stays for the life of the mount: policies are borrowed for as long. */
@@ -21,6 +22,28 @@ static const struct node_ops events_ops;
 char *events_blob(const struct events_view *v, const char *path)
 {
 	return adafs_fmt("%s%s", v->prefix, path);
+}
+
+void events_made(const struct events_view *v)
+{
+	ADAFS_FREE char *prefix = strdup(v->prefix);
+
+	/* "images/default/": then "default" is in "images/", and "images" in "". */
+	for (char *slash; prefix && (slash = strrchr(prefix, '/'));) {
+		*slash = '\0';
+		char *parent = strrchr(prefix, '/');
+		ADAFS_FREE char *name = strdup(parent ? parent + 1 : prefix);
+		ADAFS_FREE char *dir = strndup(prefix, parent ? (size_t)(parent - prefix) + 1 : 0);
+		bool known = false;
+		if (!name || !dir)
+			return;
+		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e =
+			blobs_peek(v->fs->blobs, v->fs->container, dir, name, &known);
+		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *made =
+			known && !e ? blob_entry_new(name, NULL) : NULL;
+		if (made)
+			blobs_put(v->fs->blobs, v->fs->container, dir, name, made);
+	}
 }
 
 static void node_unrefp(struct node **n)

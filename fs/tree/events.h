@@ -17,6 +17,9 @@ struct events_view {
 /* The whole blob name of a path; free() it. NULL: out of memory. */
 char *events_blob(const struct events_view *v, const char *path);
 
+/* A blob of the view was made: so are the directories that lead to the view, which others may show. */
+void events_made(const struct events_view *v);
+
 /*
  * The directory `name` over container fs->container. prefix and default_prefix are static texts; policy is copied, and its arg
  * is set to the view that is meant. A reference for the caller; NULL: out of memory.

@@ -111,6 +111,7 @@ static void inbox_committed(void *arg, const struct blobdir_commit *commit, cons
 {
 	struct events_view *v = arg;
 
+	events_made(v);
 	if (is_image_name(commit->blob))
 		submit(v->fs, commit->blob, etag, commit->size, meta);
 }
@@ -172,6 +173,7 @@ static void inbox_renamed(void *arg, const char *old_blob, const char *new_blob,
 {
 	struct events_view *v = arg;
 
+	events_made(v);
 	if (is_image_name(old_blob))
 		adafs_foreman_forget(v->fs->foreman, old_blob);
 	if (is_image_name(new_blob))
