@@ -588,6 +588,9 @@ def test_copy(c, emulator, box):
     assert c.send("PUT", "/%s/x" % box, headers={"x-ms-copy-source": source + "no"}).code == "BlobNotFound"
     assert c.send("PUT", "/%s/x" % box, headers={"x-ms-copy-source": "http://example.org/a/b"}
                   ).code == "CannotVerifyCopySource"
+    other = source.replace(emulator.host, "example.org")
+    assert c.send("PUT", "/%s/x" % box, headers={"x-ms-copy-source": other}
+                  ).code == "CannotVerifyCopySource"
     c.send("DELETE", "/%s/src" % box)
     assert c.get("/%s/dst" % box).body == b"abcdef"
     assert c.send("PUT", "/%s/dst" % box, headers={  # onto itself

@@ -220,8 +220,12 @@ static int check_shared_key(struct blob_call *c, const char *authorization)
 	if (!call_header(c, "x-ms-version"))
 		return call_bad_header(c, BE_MISSING_REQUIRED_HEADER, "x-ms-version");
 	size_t len = (size_t)(colon - account);
-	if (len != strlen(c->service->account) || strncmp(account, c->service->account, len) != 0)
+	if (len != strlen(c->service->account) || strncmp(account, c->service->account, len) != 0) {
+		call_detail(c, "AuthenticationErrorDetail",
+			    "This service has the account '%s' only, not the one that signed.",
+			    c->service->account);
 		return BE_AUTHENTICATION_FAILED;
+	}
 	int rc = check_date(c);
 	return rc == 0 ? check_signature(c, colon + 1) : rc;
 }

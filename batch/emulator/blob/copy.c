@@ -44,10 +44,21 @@ static char *without_sas(const char *url)
 			 snapshot ? snapshot : "");
 }
 
-/*
- * The path of a source is what counts: clients write the service's name, our own address or a
- * loopback one for the same account.
- */
+/* Whether host (of a URL, with port) is this machine, as clients may write it. */
+static bool is_own_host(const struct blob_call *c, const char *host)
+{
+	static const char *const own[] = { "127.", "localhost:", "localhost/", "[::1]" };
+	const char *asked = http_req_header(c->req, "Host");
+	size_t len = strcspn(host, "/");
+	if (asked && strlen(asked) == len && strncasecmp(asked, host, len) == 0)
+		return true;
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(own); i++)
+		if (strncasecmp(host, own[i], strlen(own[i])) == 0)
+			return true;
+	return false;
+}
+
+/* Clients name the service ("account.blob...", whatever the endpoint is) or this machine. */
 static int source_path(struct blob_call *c, struct source *s, const char *url)
 {
 	const char *host = strstr(url, "://");
@@ -64,7 +75,7 @@ static int source_path(struct blob_call *c, struct source *s, const char *url)
 				       : -ENOMEM;
 	const char *rest = decoded + 1;
 	if (!in_host) {
-		if (strncmp(rest, account, n) != 0 || rest[n] != '/')
+		if (!is_own_host(c, host) || strncmp(rest, account, n) != 0 || rest[n] != '/')
 			return BE_CANNOT_VERIFY_COPY_SOURCE; /* other accounts cannot be reached from here */
 		rest += n + 1;
 	}
