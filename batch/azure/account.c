@@ -27,7 +27,7 @@ void adafs_storage_account_clear(struct adafs_storage_account *a)
 	free(a->endpoint);
 	wipe_free(a->key, a->key_len);
 	wipe_free(a->sas, a->sas ? strlen(a->sas) : 0);
-	*a = (struct adafs_storage_account){ 0 };
+	*a = (struct adafs_storage_account){0};
 }
 
 void adafs_batch_account_clear(struct adafs_batch_account *a)
@@ -35,7 +35,7 @@ void adafs_batch_account_clear(struct adafs_batch_account *a)
 	free(a->name);
 	free(a->endpoint);
 	wipe_free(a->key, a->key_len);
-	*a = (struct adafs_batch_account){ 0 };
+	*a = (struct adafs_batch_account){0};
 }
 
 static int decode_key(const char *base64, uint8_t **ret_key, size_t *ret_len, const char *what,
@@ -92,7 +92,8 @@ static char *name_from_endpoint(const char *endpoint)
 }
 
 /* Settle a's endpoint; a->name may be missing and is taken from it then. */
-static int set_endpoint(struct adafs_storage_account *a, const char *endpoint, struct adafs_err *reterr)
+static int set_endpoint(struct adafs_storage_account *a, const char *endpoint,
+			struct adafs_err *reterr)
 {
 	ADAFS_FREE char *url = strdup(endpoint);
 	if (!url)
@@ -141,14 +142,14 @@ static char **setting_slot(struct settings *s, const char *key, size_t len)
 		const char *key;
 		char **slot;
 	} known[] = {
-		{ "DefaultEndpointsProtocol", &s->protocol },
-		{ "AccountName", &s->name },
-		{ "AccountKey", &s->key },
-		{ "EndpointSuffix", &s->suffix },
-		{ "BlobEndpoint", &s->endpoint },
-		{ "SharedAccessSignature", &s->sas },
-		{ "UseDevelopmentStorage", &s->development },
-		{ "DevelopmentStorageProxyUri", &s->proxy },
+		{"DefaultEndpointsProtocol", &s->protocol},
+		{"AccountName", &s->name},
+		{"AccountKey", &s->key},
+		{"EndpointSuffix", &s->suffix},
+		{"BlobEndpoint", &s->endpoint},
+		{"SharedAccessSignature", &s->sas},
+		{"UseDevelopmentStorage", &s->development},
+		{"DevelopmentStorageProxyUri", &s->proxy},
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(known); i++)
 		if (strlen(known[i].key) == len && strncasecmp(known[i].key, key, len) == 0)
@@ -180,7 +181,8 @@ static int split(const char *string, struct settings *s, struct adafs_err *reter
 			return adafs_err_set(reterr, -EINVAL,
 					     "part %d of the connection string has no '='", part);
 		const char *value = equals + 1;
-		size_t key_len = (size_t)(equals - key), value_len = (size_t)(key + pair_len - value);
+		size_t key_len = (size_t)(equals - key),
+		       value_len = (size_t)(key + pair_len - value);
 		if (key + pair_len < value)
 			value_len = 0;
 		trim(&key, &key_len);
@@ -196,7 +198,8 @@ static int split(const char *string, struct settings *s, struct adafs_err *reter
 	return 0;
 }
 
-static int set_development(struct adafs_storage_account *a, const char *proxy, struct adafs_err *reterr)
+static int set_development(struct adafs_storage_account *a, const char *proxy,
+			   struct adafs_err *reterr)
 {
 	ADAFS_FREE char *host = strdup(proxy ? proxy : "http://127.0.0.1");
 	if (!host)
@@ -205,21 +208,23 @@ static int set_development(struct adafs_storage_account *a, const char *proxy, s
 	ADAFS_FREE char *endpoint = adafs_fmt("%s:10000/" DEVELOPMENT_ACCOUNT, host);
 	if (!endpoint)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	return adafs_storage_account_set(a, DEVELOPMENT_ACCOUNT, endpoint, DEVELOPMENT_KEY, NULL, reterr);
+	return adafs_storage_account_set(a, DEVELOPMENT_ACCOUNT, endpoint, DEVELOPMENT_KEY, NULL,
+					 reterr);
 }
 
 int adafs_storage_account_parse(struct adafs_storage_account *a, const char *connection_string,
 				struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(settings_clear) struct settings s = { 0 };
+	ADAFS_CLEANUP(settings_clear) struct settings s = {0};
 	int rc = split(connection_string, &s, reterr);
 	if (rc < 0)
 		return rc;
 	if (s.development && strcasecmp(s.development, "true") == 0)
 		return set_development(a, s.proxy, reterr);
 	if (!s.endpoint && !s.name)
-		return adafs_err_set(reterr, -EINVAL,
-				     "the connection string has neither AccountName nor BlobEndpoint");
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"the connection string has neither AccountName nor BlobEndpoint");
 	if (!s.endpoint) {
 		s.endpoint = adafs_fmt("%s://%s.blob.%s", s.protocol ? s.protocol : "https", s.name,
 				       s.suffix ? s.suffix : "core.windows.net");
@@ -234,18 +239,22 @@ int adafs_storage_account_parse(struct adafs_storage_account *a, const char *con
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	}
 	if (!s.key && !s.sas)
-		return adafs_err_set(reterr, -EINVAL,
-				     "the connection string has neither AccountKey nor SharedAccessSignature");
-	return adafs_storage_account_set(a, s.name, s.endpoint, s.key, s.key ? NULL : s.sas, reterr);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"the connection string has neither AccountKey nor SharedAccessSignature");
+	return adafs_storage_account_set(a, s.name, s.endpoint, s.key, s.key ? NULL : s.sas,
+					 reterr);
 }
 
-int adafs_storage_account_set(struct adafs_storage_account *a, const char *name, const char *endpoint,
-			      const char *key_base64, const char *sas, struct adafs_err *reterr)
+int adafs_storage_account_set(struct adafs_storage_account *a, const char *name,
+			      const char *endpoint, const char *key_base64, const char *sas,
+			      struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_storage_account_clear) struct adafs_storage_account new = { 0 };
+	ADAFS_CLEANUP(adafs_storage_account_clear) struct adafs_storage_account new = {0};
 	if (!key_base64 == !sas)
-		return adafs_err_set(reterr, -EINVAL,
-				     "give either the storage account's key or a SAS, and not both");
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"give either the storage account's key or a SAS, and not both");
 	if (name && !account_name_ok(name))
 		return adafs_err_set(reterr, -EINVAL,
 				     "the storage account's name is not 3 to 24 of a-z and 0-9");
@@ -253,14 +262,16 @@ int adafs_storage_account_set(struct adafs_storage_account *a, const char *name,
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	if (!endpoint && !name)
 		return adafs_err_set(reterr, -EINVAL, "the storage account's name is missing");
-	ADAFS_FREE char *standard = endpoint ? NULL : adafs_fmt("https://%s.blob.core.windows.net", name);
+	ADAFS_FREE char *standard =
+		endpoint ? NULL : adafs_fmt("https://%s.blob.core.windows.net", name);
 	if (!endpoint && !standard)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	int rc = set_endpoint(&new, endpoint ? endpoint : standard, reterr);
 	if (rc < 0)
 		return rc;
 	if (key_base64) {
-		rc = decode_key(key_base64, &new.key, &new.key_len, "storage account's key", reterr);
+		rc = decode_key(key_base64, &new.key, &new.key_len, "storage account's key",
+				reterr);
 		if (rc < 0)
 			return rc;
 	} else {
@@ -271,14 +282,14 @@ int adafs_storage_account_set(struct adafs_storage_account *a, const char *name,
 			return adafs_err_set(reterr, -EINVAL, "the SAS has no signature (sig=)");
 	}
 	*a = new;
-	new = (struct adafs_storage_account){ 0 };
+	new = (struct adafs_storage_account){0};
 	return 0;
 }
 
 int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, const char *endpoint,
 			    const char *key_base64, struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_batch_account_clear) struct adafs_batch_account new = { 0 };
+	ADAFS_CLEANUP(adafs_batch_account_clear) struct adafs_batch_account new = {0};
 	if (!name || !*name || !account_name_ok(name))
 		return adafs_err_set(reterr, -EINVAL,
 				     "the Batch account's name is not 3 to 24 of a-z and 0-9");
@@ -287,17 +298,19 @@ int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, con
 	if (!key_base64)
 		return adafs_err_set(reterr, -EINVAL, "the Batch account's key is missing");
 	new.name = strdup(name);
-	new.endpoint = strstr(endpoint, "://") ? strdup(endpoint) : adafs_fmt("https://%s", endpoint);
+	new.endpoint =
+		strstr(endpoint, "://") ? strdup(endpoint) : adafs_fmt("https://%s", endpoint);
 	if (!new.name || !new.endpoint)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	strip_slashes(new.endpoint);
 	const char *host = after_scheme(new.endpoint);
 	if (!host || !*host || strpbrk(host, " \t\r\n@?#"))
-		return adafs_err_set(reterr, -EINVAL, "the Batch endpoint is no http:// or https:// URL of a host");
+		return adafs_err_set(reterr, -EINVAL,
+				     "the Batch endpoint is no http:// or https:// URL of a host");
 	int rc = decode_key(key_base64, &new.key, &new.key_len, "Batch account's key", reterr);
 	if (rc < 0)
 		return rc;
 	*a = new;
-	new = (struct adafs_batch_account){ 0 };
+	new = (struct adafs_batch_account){0};
 	return 0;
 }

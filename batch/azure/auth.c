@@ -16,13 +16,13 @@
 
 /* How the two services differ. */
 struct dialect {
-	const char *prefix;      /* of the headers that are signed */
+	const char *prefix; /* of the headers that are signed */
 	const char *date_header;
 	bool lower_query_names;
 	bool zero_length_is_empty; /* Content-Length: 0 is signed as an empty line */
 };
-static const struct dialect blob_dialect = { "x-ms-", "x-ms-date", true, true };
-static const struct dialect batch_dialect = { "ocp-", "ocp-date", false, false };
+static const struct dialect blob_dialect = {"x-ms-", "x-ms-date", true, true};
+static const struct dialect batch_dialect = {"ocp-", "ocp-date", false, false};
 
 /* A name and a value, to be sorted. */
 struct pair {
@@ -53,7 +53,7 @@ static int pairs_add(struct pairs *p, char *name, char *value)
 		return -ENOMEM;
 	}
 	p->item = item;
-	p->item[p->n++] = (struct pair){ name, value };
+	p->item[p->n++] = (struct pair){name, value};
 	return 0;
 }
 
@@ -94,9 +94,10 @@ static char *fold(const char *value)
 	return out;
 }
 
-static int add_headers(struct adafs_buf *b, const struct adafs_http_headers *h, const struct dialect *d)
+static int add_headers(struct adafs_buf *b, const struct adafs_http_headers *h,
+		       const struct dialect *d)
 {
-	ADAFS_CLEANUP(pairs_clear) struct pairs pairs = { 0 };
+	ADAFS_CLEANUP(pairs_clear) struct pairs pairs = {0};
 	for (size_t i = 0; i < h->n; i++) {
 		if (strncasecmp(h->item[i].name, d->prefix, strlen(d->prefix)) != 0)
 			continue;
@@ -125,8 +126,9 @@ static int parse_query(struct pairs *pairs, const char *query, const struct dial
 			char *name = adafs_url_decode(query, name_len, false);
 			if (d->lower_query_names)
 				lower(name);
-			int rc = pairs_add(pairs, name,
-					   adafs_url_decode(query + value_at, len - value_at, false));
+			int rc = pairs_add(
+				pairs, name,
+				adafs_url_decode(query + value_at, len - value_at, false));
 			if (rc < 0)
 				return rc;
 		}
@@ -138,12 +140,14 @@ static int parse_query(struct pairs *pairs, const char *query, const struct dial
 	return 0;
 }
 
-static int add_resource(struct adafs_buf *b, const char *url, const char *account, const struct dialect *d)
+static int add_resource(struct adafs_buf *b, const char *url, const char *account,
+			const struct dialect *d)
 {
 	const char *path = url + http_host_root_len(url);
 	size_t path_len = strcspn(path, "?#");
-	int rc = adafs_buf_addf(b, "/%s%.*s", account, path_len ? (int)path_len : 1, path_len ? path : "/");
-	ADAFS_CLEANUP(pairs_clear) struct pairs pairs = { 0 };
+	int rc = adafs_buf_addf(b, "/%s%.*s", account, path_len ? (int)path_len : 1,
+				path_len ? path : "/");
+	ADAFS_CLEANUP(pairs_clear) struct pairs pairs = {0};
 	if (rc == 0 && path[path_len] == '?')
 		rc = parse_query(&pairs, path + path_len + 1, d);
 	pairs_sort(&pairs);
@@ -163,7 +167,8 @@ static const char *header_or_empty(const struct adafs_http_request *rq, const ch
 	return value ? value : "";
 }
 
-static void content_length(const struct adafs_http_request *rq, const struct dialect *d, char out[24])
+static void content_length(const struct adafs_http_request *rq, const struct dialect *d,
+			   char out[24])
 {
 	const char *given = adafs_http_headers_get(&rq->headers, "Content-Length");
 	bool has_body = strcmp(rq->method, "PUT") == 0 || strcmp(rq->method, "POST") == 0 ||
@@ -177,22 +182,23 @@ static void content_length(const struct adafs_http_request *rq, const struct dia
 		out[0] = 0;
 }
 
-static char *string_to_sign(const struct adafs_http_request *rq, const char *account, const struct dialect *d)
+static char *string_to_sign(const struct adafs_http_request *rq, const char *account,
+			    const struct dialect *d)
 {
-	static const char *const after_type[] = { "If-Modified-Since", "If-Match", "If-None-Match",
-						  "If-Unmodified-Since", "Range" };
+	static const char *const after_type[] = {"If-Modified-Since", "If-Match", "If-None-Match",
+						 "If-Unmodified-Since", "Range"};
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_STRING);
 	char length[24];
 	content_length(rq, d, length);
-	int rc = adafs_buf_addf(&b, "%s\n%s\n%s\n%s\n%s\n%s\n", rq->method,
-				header_or_empty(rq, "Content-Encoding"),
-				header_or_empty(rq, "Content-Language"), length,
-				header_or_empty(rq, "Content-MD5"), header_or_empty(rq, "Content-Type"));
+	int rc = adafs_buf_addf(
+		&b, "%s\n%s\n%s\n%s\n%s\n%s\n", rq->method, header_or_empty(rq, "Content-Encoding"),
+		header_or_empty(rq, "Content-Language"), length, header_or_empty(rq, "Content-MD5"),
+		header_or_empty(rq, "Content-Type"));
 	/* Date is empty where the service's own date header is sent. */
 	if (rc == 0)
-		rc = adafs_buf_addf(&b, "%s\n", *header_or_empty(rq, d->date_header)
-							? ""
-							: header_or_empty(rq, "Date"));
+		rc = adafs_buf_addf(
+			&b, "%s\n",
+			*header_or_empty(rq, d->date_header) ? "" : header_or_empty(rq, "Date"));
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(after_type) && rc == 0; i++)
 		rc = adafs_buf_addf(&b, "%s\n", header_or_empty(rq, after_type[i]));
 	if (rc == 0)
@@ -228,7 +234,8 @@ static int sign(struct adafs_http_request *rq, const struct dialect *d, const ch
 	int rc = adafs_http_headers_set(&rq->headers, d->date_header, date);
 	ADAFS_FREE char *string = rc == 0 ? string_to_sign(rq, account, d) : NULL;
 	ADAFS_FREE char *signature = string ? adafs_auth_signature(key, key_len, string) : NULL;
-	ADAFS_FREE char *value = signature ? adafs_fmt("SharedKey %s:%s", account, signature) : NULL;
+	ADAFS_FREE char *value =
+		signature ? adafs_fmt("SharedKey %s:%s", account, signature) : NULL;
 	if (!value || adafs_http_headers_set(&rq->headers, "Authorization", value) < 0)
 		return adafs_err_set(reterr, -EINVAL, "the request cannot be signed");
 	return 0;

@@ -21,8 +21,8 @@ char *adafs_auth_batch_string(const struct adafs_http_request *rq, const char *a
 char *adafs_auth_signature(const uint8_t *key, size_t key_len, const char *string);
 
 /*
- * Put the date header (x-ms-date, ocp-date) of wall time now and Authorization on a request, in place of
- * older ones. 0, -ENOMEM, -EINVAL.
+ * Put the date header (x-ms-date, ocp-date) of wall time now and Authorization on a request, in
+ * place of older ones. 0, -ENOMEM, -EINVAL.
  */
 int adafs_auth_sign_blob(struct adafs_http_request *rq, const char *account, const uint8_t *key,
 			 size_t key_len, time_t now, struct adafs_err *reterr) ADAFS_MUST_CHECK;

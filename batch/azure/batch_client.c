@@ -139,24 +139,24 @@ int batch_call_text(struct adafs_batch_client *c, const char *method, const char
 	}
 	rq->body = body;
 	rq->body_len = body ? strlen(body) : 0;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
 	rc = adafs_http_perform(c->http, rq, &response, reterr);
 	if (rc < 0 || !ret_reply)
 		return rc;
 	cJSON *reply = NULL;
 	if (response.body.len) {
-		struct adafs_err why = { 0 };
+		struct adafs_err why = {0};
 		reply = adafs_json_parse(response.body.data, response.body.len, &why);
 		if (!reply)
-			return adafs_err_set(reterr, -EPROTO, "%s: the reply is no JSON: %.200s", operation,
-					     why.msg);
+			return adafs_err_set(reterr, -EPROTO, "%s: the reply is no JSON: %.200s",
+					     operation, why.msg);
 	}
 	*ret_reply = reply;
 	return 0;
 }
 
-int batch_call(struct adafs_batch_client *c, const char *method, const char *operation, const char *url,
-	       const cJSON *body, cJSON **ret_reply, struct adafs_err *reterr)
+int batch_call(struct adafs_batch_client *c, const char *method, const char *operation,
+	       const char *url, const cJSON *body, cJSON **ret_reply, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *text = body ? adafs_json_print(body) : NULL;
 	if (body && !text)
@@ -183,7 +183,8 @@ static bool link_ok(const struct adafs_batch_client *c, const char *link)
 {
 	if (strncasecmp(link, "https://", 8) == 0)
 		return true;
-	return strncasecmp(link, "http://", 7) == 0 && strncasecmp(c->account.endpoint, "http://", 7) == 0;
+	return strncasecmp(link, "http://", 7) == 0 &&
+	       strncasecmp(c->account.endpoint, "http://", 7) == 0;
 }
 
 int batch_list(struct adafs_batch_client *c, const char *operation, const char *url,
@@ -202,7 +203,8 @@ int batch_list(struct adafs_batch_client *c, const char *operation, const char *
 			return adafs_err_set(reterr, rc, "%s: stopped by its reader", operation);
 		const char *link = adafs_json_str(reply, "odata.nextLink", NULL);
 		if (link && (!link_ok(c, link) || strcmp(link, next) == 0))
-			return adafs_err_set(reterr, -EPROTO, "%s: the link to the next page is wrong", operation);
+			return adafs_err_set(reterr, -EPROTO,
+					     "%s: the link to the next page is wrong", operation);
 		free(next);
 		next = link ? strdup(link) : NULL;
 		if (link && !next)

@@ -14,8 +14,8 @@
 #define MAX_URL (64 * 1024)
 
 static struct adafs_http_request *file_request(struct adafs_batch_client *c, const char *method,
-					       const char *operation, const char *job, const char *task,
-					       const char *path)
+					       const char *operation, const char *job,
+					       const char *task, const char *path)
 {
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf url = ADAFS_BUF_INIT(MAX_URL);
 	ADAFS_FREE char *encoded = adafs_url_encode(path, strlen(path), "");
@@ -25,14 +25,17 @@ static struct adafs_http_request *file_request(struct adafs_batch_client *c, con
 }
 
 int adafs_batch_file_head(struct adafs_batch_client *c, const char *job, const char *task,
-			  const char *path, int64_t *ret_size, time_t *ret_mtime, struct adafs_err *reterr)
+			  const char *path, int64_t *ret_size, time_t *ret_mtime,
+			  struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
-	struct adafs_err err = { 0 };
-	int rc = adafs_http_perform(c->http, file_request(c, "HEAD", "get file properties", job, task, path),
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	struct adafs_err err = {0};
+	int rc = adafs_http_perform(c->http,
+				    file_request(c, "HEAD", "get file properties", job, task, path),
 				    &response, &err);
 	if (rc < 0) {
-		/* A HEAD has no body and Batch no header for the code: this conflict is the only one here. */
+		/* A HEAD has no body and Batch no header for the code: this conflict is the only
+		 * one here. */
 		if (err.http_status == 409)
 			err.rc = -EAGAIN;
 		return adafs_err_copy(reterr, &err);
@@ -40,7 +43,8 @@ int adafs_batch_file_head(struct adafs_batch_client *c, const char *job, const c
 	const char *length = adafs_http_headers_get(&response.headers, "Content-Length");
 	const char *modified = adafs_http_headers_get(&response.headers, "Last-Modified");
 	if (!length || !isdigit((unsigned char)*length))
-		return adafs_err_set(reterr, -EPROTO, "get file properties: a reply without a length");
+		return adafs_err_set(reterr, -EPROTO,
+				     "get file properties: a reply without a length");
 	time_t mtime;
 	if (!modified || adafs_clock_parse_rfc1123(modified, &mtime) < 0)
 		mtime = 0;
@@ -61,7 +65,7 @@ struct file_get {
 static void on_file(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
 {
 	struct file_get *g = arg;
-	static const struct adafs_err success = { 0 };
+	static const struct adafs_err success = {0};
 	(void)response;
 	if (err->rc == 0)
 		g->done(g->arg, g->rq->sink_len, &success);
@@ -102,7 +106,7 @@ void adafs_batch_file_get_start(struct adafs_batch_client *c, const char *job, c
 		if (off < 0 || !len)
 			rq->sign = refuse;
 	}
-	*g = (struct file_get){ .rq = rq, .done = done, .arg = arg };
+	*g = (struct file_get){.rq = rq, .done = done, .arg = arg};
 	adafs_http_send(c->http, rq, on_file, g);
 }
 
@@ -129,7 +133,7 @@ int adafs_batch_file_get(struct adafs_batch_client *c, const char *job, const ch
 			 const char *path, int64_t off, size_t len, void *buf, size_t *ret_len,
 			 struct adafs_err *reterr)
 {
-	struct file_waiter w = { 0 };
+	struct file_waiter w = {0};
 	adafs_mutex_init(&w.lock, ADAFS_RANK_LEAF);
 	adafs_cond_init(&w.ended);
 	adafs_batch_file_get_start(c, job, task, path, off, len, buf, on_waited, &w);
@@ -149,7 +153,8 @@ static int name_filter(const char *starts_with, struct adafs_buf *b)
 {
 	int rc = adafs_buf_adds(b, "startswith(name,'");
 	for (; *starts_with && rc == 0; starts_with++)
-		rc = *starts_with == '\'' ? adafs_buf_adds(b, "''") : adafs_buf_add(b, starts_with, 1);
+		rc = *starts_with == '\'' ? adafs_buf_adds(b, "''")
+					  : adafs_buf_add(b, starts_with, 1);
 	return rc < 0 ? rc : adafs_buf_adds(b, "')");
 }
 

@@ -13,23 +13,24 @@ struct adafs_batch_client {
 };
 
 /*
- * Start a URL: the path by format (its texts encoded already) and api-version. Parameters are added by
- * batch_url_param. 0 or negative errno.
+ * Start a URL: the path by format (its texts encoded already) and api-version. Parameters are added
+ * by batch_url_param. 0 or negative errno.
  */
 int batch_url(struct adafs_buf *b, const struct adafs_batch_client *c, const char *path_fmt, ...)
 	ADAFS_PRINTF(3, 4);
 /* Append "&name=value" encoded; value NULL: nothing. */
 int batch_url_param(struct adafs_buf *b, const char *name, const char *value);
 
-/* A request with the protocol's headers, signed at each attempt. url is copied. NULL: out of memory. */
+/* A request with the protocol's headers, signed at each attempt. url is copied. NULL: out of
+ * memory. */
 struct adafs_http_request *batch_request(struct adafs_batch_client *c, const char *method,
 					 const char *operation, const char *url);
 /*
  * Send body (NULL: none) and parse the reply into *ret_reply (NULL: not wanted; a reply without a
  * body gives NULL).
  */
-int batch_call(struct adafs_batch_client *c, const char *method, const char *operation, const char *url,
-	       const cJSON *body, cJSON **ret_reply, struct adafs_err *reterr);
+int batch_call(struct adafs_batch_client *c, const char *method, const char *operation,
+	       const char *url, const cJSON *body, cJSON **ret_reply, struct adafs_err *reterr);
 /* The same with a body that is text already. */
 int batch_call_text(struct adafs_batch_client *c, const char *method, const char *operation,
 		    const char *url, const char *body, cJSON **ret_reply, struct adafs_err *reterr);

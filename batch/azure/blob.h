@@ -129,7 +129,10 @@ int adafs_blob_get(struct adafs_blob_client *c, const char *container, const cha
 		   size_t *ret_len, struct adafs_err *reterr);
 /* On the loop thread; len bytes are in the buffer that was given. err->rc 0: success. */
 typedef void adafs_blob_get_done(void *arg, size_t len, const struct adafs_err *err);
-/* The same without waiting; buf is borrowed until done, which is called exactly once. */
+/*
+ * The same without waiting; buf is borrowed until done, which is called exactly once (by adafs_blob_get_start
+ * itself only where adafs_http_send would). len 0 is -EINVAL here.
+ */
 void adafs_blob_get_start(struct adafs_blob_client *c, const char *container, const char *name,
 			  const char *snapshot, int64_t off, size_t len, const char *etag, void *buf,
 			  adafs_blob_get_done *done, void *arg);
@@ -184,7 +187,8 @@ int adafs_blob_snapshot(struct adafs_blob_client *c, const char *container, cons
 			struct adafs_err *reterr);
 /*
  * Copy Blob inside the account, waiting for the end of a pending copy (bounded by io_timeout without
- * progress). meta NULL keeps the source's metadata. cond holds for the destination, src_etag (may be NULL) for the source.
+ * progress). meta NULL or empty keeps the source's metadata. cond holds for the destination, src_etag (may be NULL)
+ * for the source; either failing is -ESTALE, also If-None-Match "*" on a destination that exists.
  */
 int adafs_blob_copy(struct adafs_blob_client *c, const char *src_container, const char *src_name,
 		    const char *src_etag, const char *dst_container, const char *dst_name,

@@ -29,7 +29,9 @@ static int account_copy(struct adafs_storage_account *dst, const struct adafs_st
 	}
 	if (src->sas)
 		dst->sas = strdup(src->sas);
-	return dst->name && dst->endpoint && !dst->key == !src->key && !dst->sas == !src->sas ? 0 : -ENOMEM;
+	return dst->name && dst->endpoint && !dst->key == !src->key && !dst->sas == !src->sas
+		       ? 0
+		       : -ENOMEM;
 }
 
 struct adafs_blob_client *adafs_blob_client_new(struct adafs_http *http,
@@ -109,7 +111,7 @@ static void parse_error(const struct adafs_http_response *response, struct adafs
 		data += 3;
 		len -= 3;
 	}
-	const struct adafs_xml_handler handler = { .end = on_error_element, .arg = err };
+	const struct adafs_xml_handler handler = {.end = on_error_element, .arg = err};
 	/* A body that is no XML comes from something in between; the status says enough then. */
 	int rc = adafs_xml_parse(data, len, &handler, NULL);
 	(void)rc;
@@ -144,7 +146,7 @@ static char *reader_sas_locked(struct adafs_blob_client *c, const char *containe
 		return strdup(s->query);
 	char expiry[ADAFS_ISO8601_LEN];
 	adafs_clock_iso8601_seconds(((int64_t)now + READER_SAS_SECONDS) * 1000000, expiry);
-	const struct adafs_sas sas = { .resource = "c", .permissions = "rl", .expiry = expiry };
+	const struct adafs_sas sas = {.resource = "c", .permissions = "rl", .expiry = expiry};
 	char *query;
 	if (adafs_sas_sign(&c->account, container, NULL, &sas, &query, NULL) < 0)
 		return NULL;
@@ -165,14 +167,16 @@ static char *reader_sas_locked(struct adafs_blob_client *c, const char *containe
 
 /* --- requests ----------------------------------------------------------------------------- */
 
-struct blob_target blob_target_of(struct adafs_blob_client *c, const char *container, const char *name)
+struct blob_target blob_target_of(struct adafs_blob_client *c, const char *container,
+				  const char *name)
 {
-	return (struct blob_target){ .http = c->http, .client = c, .container = container, .name = name };
+	return (struct blob_target){
+		.http = c->http, .client = c, .container = container, .name = name};
 }
 
 struct blob_target blob_target_url(struct adafs_http *http, const char *url)
 {
-	return (struct blob_target){ .http = http, .url = url };
+	return (struct blob_target){.http = http, .url = url};
 }
 
 /* Whether a client signs with its key, rather than by a SAS in the URL. */
@@ -203,7 +207,7 @@ static char *target_url(const struct blob_target *t, const char *query)
 	}
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_URL);
 	int rc = base ? adafs_buf_adds(&b, base) : -ENOMEM;
-	const char *const parts[] = { query, sas };
+	const char *const parts[] = {query, sas};
 	bool has_query = base && strchr(base, '?');
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(parts) && rc == 0; i++) {
 		if (!parts[i] || !*parts[i])
@@ -234,7 +238,8 @@ struct adafs_http_request *blob_request(const struct blob_target *t, const char 
 struct adafs_http_request *blob_container_request(const struct blob_target *t, const char *method,
 						  const char *operation, const char *query)
 {
-	ADAFS_FREE char *whole = adafs_fmt("restype=container%s%s", query ? "&" : "", query ? query : "");
+	ADAFS_FREE char *whole =
+		adafs_fmt("restype=container%s%s", query ? "&" : "", query ? query : "");
 	return whole ? blob_request(t, method, operation, whole) : NULL;
 }
 

@@ -7,18 +7,21 @@
 #include "batch/base/clock.h"
 #include "batch/base/xml.h"
 
-int adafs_blob_container_create(struct adafs_blob_client *c, const char *container, struct adafs_err *reterr)
+int adafs_blob_container_create(struct adafs_blob_client *c, const char *container,
+				struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, NULL);
-	return adafs_http_perform(c->http, blob_container_request(&t, "PUT", "Create Container", NULL), NULL,
-				  reterr);
+	return adafs_http_perform(
+		c->http, blob_container_request(&t, "PUT", "Create Container", NULL), NULL, reterr);
 }
 
-int adafs_blob_container_delete(struct adafs_blob_client *c, const char *container, struct adafs_err *reterr)
+int adafs_blob_container_delete(struct adafs_blob_client *c, const char *container,
+				struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, NULL);
-	struct adafs_err err = { 0 };
-	int rc = adafs_http_perform(c->http, blob_container_request(&t, "DELETE", "Delete Container", NULL),
+	struct adafs_err err = {0};
+	int rc = adafs_http_perform(c->http,
+				    blob_container_request(&t, "DELETE", "Delete Container", NULL),
 				    NULL, &err);
 	if (rc == -ENOENT && err.outcome_unknown) /* an earlier attempt did it */
 		return 0;
@@ -78,20 +81,20 @@ static int container_list_page(struct adafs_blob_client *c, struct container_pag
 	struct adafs_http_request *rq = blob_request(&t, "GET", "List Containers", query.data);
 	if (rq)
 		rq->max_body = BLOB_MAX_PAGE;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
 	rc = adafs_http_perform(c->http, rq, &response, reterr);
 	if (rc < 0)
 		return rc;
 	free(page->marker);
 	page->marker = NULL;
-	const struct adafs_xml_handler handler = { .end = on_container_element, .arg = page };
+	const struct adafs_xml_handler handler = {.end = on_container_element, .arg = page};
 	return adafs_xml_parse(response.body.data, response.body.len, &handler, reterr);
 }
 
 int adafs_blob_container_list(struct adafs_blob_client *c, adafs_blob_container_fn *fn, void *arg,
 			      struct adafs_err *reterr)
 {
-	struct container_page page = { .fn = fn, .arg = arg };
+	struct container_page page = {.fn = fn, .arg = arg};
 	int rc;
 	do {
 		rc = container_list_page(c, &page, reterr);
@@ -123,10 +126,10 @@ static int on_acl_element(void *arg, const char *path, const char *text, size_t 
 		char *out;
 		size_t size;
 	} fields[] = {
-		{ "/Id", p->id, sizeof(p->id) },
-		{ "/AccessPolicy/Start", p->start, sizeof(p->start) },
-		{ "/AccessPolicy/Expiry", p->expiry, sizeof(p->expiry) },
-		{ "/AccessPolicy/Permission", p->permissions, sizeof(p->permissions) },
+		{"/Id", p->id, sizeof(p->id)},
+		{"/AccessPolicy/Start", p->start, sizeof(p->start)},
+		{"/AccessPolicy/Expiry", p->expiry, sizeof(p->expiry)},
+		{"/AccessPolicy/Permission", p->permissions, sizeof(p->permissions)},
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(fields); i++) {
 		if (strcmp(path, fields[i].path) != 0)
@@ -140,19 +143,19 @@ static int on_acl_element(void *arg, const char *path, const char *text, size_t 
 }
 
 int adafs_blob_container_get_acl(struct adafs_blob_client *c, const char *container,
-				 struct adafs_blob_policy ret[ADAFS_BLOB_MAX_POLICIES], size_t *ret_n,
-				 struct adafs_err *reterr)
+				 struct adafs_blob_policy ret[ADAFS_BLOB_MAX_POLICIES],
+				 size_t *ret_n, struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, NULL);
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
-	int rc = adafs_http_perform(c->http,
-				    blob_container_request(&t, "GET", "Get Container ACL", "comp=acl"),
-				    &response, reterr);
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	int rc = adafs_http_perform(
+		c->http, blob_container_request(&t, "GET", "Get Container ACL", "comp=acl"),
+		&response, reterr);
 	if (rc < 0)
 		return rc;
-	struct adafs_blob_policy policies[ADAFS_BLOB_MAX_POLICIES] = { 0 };
-	struct acl acl = { .policies = policies };
-	const struct adafs_xml_handler handler = { .end = on_acl_element, .arg = &acl };
+	struct adafs_blob_policy policies[ADAFS_BLOB_MAX_POLICIES] = {0};
+	struct acl acl = {.policies = policies};
+	const struct adafs_xml_handler handler = {.end = on_acl_element, .arg = &acl};
 	const char *body = adafs_buf_str(&response.body);
 	size_t bom = strncmp(body, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 	if (response.body.len > bom) /* an empty body is an empty list */
@@ -169,9 +172,8 @@ static int acl_write(struct adafs_buf *b, const struct adafs_blob_policy *polici
 	int rc = adafs_buf_adds(b, "<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers>");
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		const struct adafs_blob_policy *p = &policies[i];
-		const char *const fields[][2] = { { "Start", p->start },
-						  { "Expiry", p->expiry },
-						  { "Permission", p->permissions } };
+		const char *const fields[][2] = {
+			{"Start", p->start}, {"Expiry", p->expiry}, {"Permission", p->permissions}};
 		rc = adafs_buf_adds(b, "<SignedIdentifier>");
 		if (rc == 0)
 			rc = adafs_xml_element(b, "Id", p->id);
@@ -187,14 +189,17 @@ static int acl_write(struct adafs_buf *b, const struct adafs_blob_policy *polici
 }
 
 int adafs_blob_container_set_acl(struct adafs_blob_client *c, const char *container,
-				 const struct adafs_blob_policy *policies, size_t n, struct adafs_err *reterr)
+				 const struct adafs_blob_policy *policies, size_t n,
+				 struct adafs_err *reterr)
 {
 	if (n > ADAFS_BLOB_MAX_POLICIES)
-		return adafs_err_set(reterr, -EINVAL, "a container has at most %d stored access policies",
+		return adafs_err_set(reterr, -EINVAL,
+				     "a container has at most %d stored access policies",
 				     ADAFS_BLOB_MAX_POLICIES);
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf body = ADAFS_BUF_INIT(16 * 1024);
 	const struct blob_target t = blob_target_of(c, container, NULL);
-	struct adafs_http_request *rq = blob_container_request(&t, "PUT", "Set Container ACL", "comp=acl");
+	struct adafs_http_request *rq =
+		blob_container_request(&t, "PUT", "Set Container ACL", "comp=acl");
 	int rc = acl_write(&body, policies, n);
 	if (rc == 0)
 		rc = blob_header(rq, "Content-Type", "application/xml");

@@ -9,14 +9,15 @@
 #define POLL_FIRST_MS 100
 #define POLL_MAX_MS 1000
 
-static int copy_request(struct adafs_blob_client *c, const struct blob_target *dst, const char *src_container,
-			const char *src_name, const char *src_etag, const struct adafs_blob_meta *meta,
-			const struct adafs_blob_cond *cond, struct adafs_http_request **ret_rq,
-			struct adafs_err *reterr)
+static int copy_request(struct adafs_blob_client *c, const struct blob_target *dst,
+			const char *src_container, const char *src_name, const char *src_etag,
+			const struct adafs_blob_meta *meta, const struct adafs_blob_cond *cond,
+			struct adafs_http_request **ret_rq, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *url = adafs_blob_url(c, src_container, src_name);
 	/* The key signs for the source too; a SAS must be there itself. */
-	ADAFS_FREE char *source = url && c->account.sas ? adafs_fmt("%s?%s", url, c->account.sas) : NULL;
+	ADAFS_FREE char *source =
+		url && c->account.sas ? adafs_fmt("%s?%s", url, c->account.sas) : NULL;
 	struct adafs_http_request *rq = blob_request(dst, "PUT", "Copy Blob", NULL);
 	int rc = url && (source || !c->account.sas) ? 0 : -ENOMEM;
 	if (rc == 0)
@@ -35,7 +36,7 @@ static int copy_request(struct adafs_blob_client *c, const struct blob_target *d
 
 static void pause_ms(unsigned ms)
 {
-	const struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+	const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 	nanosleep(&ts, NULL);
 }
 
@@ -51,7 +52,8 @@ static int copy_wait(struct adafs_blob_client *c, const struct blob_target *dst,
 		if (!status || strcmp(status, "success") == 0)
 			return 0;
 		if (strcmp(status, "pending") != 0)
-			return adafs_err_set(reterr, -EIO, "Copy Blob: the service reports '%s'", status);
+			return adafs_err_set(reterr, -EIO, "Copy Blob: the service reports '%s'",
+					     status);
 		const char *now = adafs_http_headers_get(&response->headers, "x-ms-copy-progress");
 		if (now && strcmp(now, progress) != 0) {
 			snprintf(progress, sizeof(progress), "%s", now);
@@ -63,7 +65,8 @@ static int copy_wait(struct adafs_blob_client *c, const struct blob_target *dst,
 		pause_ms(wait_ms);
 		wait_ms = wait_ms * 2 < POLL_MAX_MS ? wait_ms * 2 : POLL_MAX_MS;
 		adafs_http_response_clear(response);
-		int rc = adafs_http_perform(c->http, blob_request(dst, "HEAD", "Get Blob Properties", NULL),
+		int rc = adafs_http_perform(c->http,
+					    blob_request(dst, "HEAD", "Get Blob Properties", NULL),
 					    response, reterr);
 		if (rc < 0)
 			return rc;
@@ -80,7 +83,7 @@ int adafs_blob_copy(struct adafs_blob_client *c, const char *src_container, cons
 	int rc = copy_request(c, &dst, src_container, src_name, src_etag, meta, cond, &rq, reterr);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
 	rc = adafs_http_perform(c->http, rq, &response, reterr);
 	if (rc == 0)
 		rc = copy_wait(c, &dst, &response, reterr);

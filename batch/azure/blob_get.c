@@ -11,7 +11,8 @@
 
 static char *snapshot_query(const char *snapshot, struct adafs_buf *b)
 {
-	return snapshot && *snapshot && blob_query_add(b, "snapshot", snapshot) == 0 ? b->data : NULL;
+	return snapshot && *snapshot && blob_query_add(b, "snapshot", snapshot) == 0 ? b->data
+										     : NULL;
 }
 
 static struct adafs_http_request *read_request(const struct blob_target *t, const char *method,
@@ -26,13 +27,15 @@ int adafs_blob_head(struct adafs_blob_client *c, const char *container, const ch
 		    const char *snapshot, struct adafs_blob_props *ret, struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
-	int rc = adafs_http_perform(c->http, read_request(&t, "HEAD", "Get Blob Properties", snapshot),
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	int rc = adafs_http_perform(c->http,
+				    read_request(&t, "HEAD", "Get Blob Properties", snapshot),
 				    &response, reterr);
 	if (rc < 0)
 		return rc;
 	rc = blob_props_from_headers(&response.headers, ret);
-	return rc < 0 ? adafs_err_set(reterr, rc, "Get Blob Properties: a reply without a length") : 0;
+	return rc < 0 ? adafs_err_set(reterr, rc, "Get Blob Properties: a reply without a length")
+		      : 0;
 }
 
 /* --- ranges ------------------------------------------------------------------------------- */
@@ -45,7 +48,7 @@ struct get {
 	size_t len; /* 0: the whole blob */
 	void *buf;
 	size_t size;
-	bool repeated; /* a damaged reply was asked for again */
+	bool repeated;			     /* a damaged reply was asked for again */
 	const struct adafs_http_request *rq; /* valid until its completion returns */
 	adafs_blob_get_done *done;
 	void *arg;
@@ -86,7 +89,8 @@ static bool range_fits(const struct get *g, const struct adafs_http_response *r,
 		return g->off == 0;
 	const char *text = adafs_http_headers_get(&r->headers, "Content-Range");
 	int64_t first, last, total;
-	if (!text || sscanf(text, "bytes %" SCNd64 "-%" SCNd64 "/%" SCNd64, &first, &last, &total) != 3)
+	if (!text ||
+	    sscanf(text, "bytes %" SCNd64 "-%" SCNd64 "/%" SCNd64, &first, &last, &total) != 3)
 		return false;
 	return first == g->off && last - first + 1 == (int64_t)got &&
 	       (got == g->len || last + 1 == total);
@@ -122,7 +126,7 @@ static void get_fail(struct get *g, int rc, const char *why)
 static void on_get(void *arg, struct adafs_http_response *r, const struct adafs_err *err)
 {
 	struct get *g = arg;
-	static const struct adafs_err success = { 0 };
+	static const struct adafs_err success = {0};
 	size_t got = g->rq ? g->rq->sink_len : 0;
 	if (err->rc == 0 && !checksum_fits(g, r, got)) {
 		if (g->repeated) {
@@ -150,7 +154,8 @@ static int get_headers(struct get *g, struct adafs_http_request *rq)
 	if (rc < 0 || !g->len)
 		return rc;
 	char range[64];
-	snprintf(range, sizeof(range), "bytes=%" PRId64 "-%" PRId64, g->off, g->off + (int64_t)g->len - 1);
+	snprintf(range, sizeof(range), "bytes=%" PRId64 "-%" PRId64, g->off,
+		 g->off + (int64_t)g->len - 1);
 	rc = blob_header(rq, "x-ms-range", range);
 	if (rc == 0 && g->len <= BLOB_MAX_CHECKED_RANGE)
 		rc = blob_header(rq, "x-ms-range-get-content-crc64", "true");
@@ -181,8 +186,8 @@ static int refuse(void *arg, struct adafs_http_request *rq, struct adafs_err *re
 }
 
 void adafs_blob_get_start(struct adafs_blob_client *c, const char *container, const char *name,
-			  const char *snapshot, int64_t off, size_t len, const char *etag, void *buf,
-			  adafs_blob_get_done *done, void *arg)
+			  const char *snapshot, int64_t off, size_t len, const char *etag,
+			  void *buf, adafs_blob_get_done *done, void *arg)
 {
 	struct get *g = get_new(c, container, name, snapshot, etag);
 	if (!g) {
@@ -228,15 +233,15 @@ static void on_waited(void *arg, size_t len, const struct adafs_err *err)
 }
 
 int adafs_blob_get(struct adafs_blob_client *c, const char *container, const char *name,
-		   const char *snapshot, int64_t off, size_t len, const char *etag, void *buf, size_t size,
-		   size_t *ret_len, struct adafs_err *reterr)
+		   const char *snapshot, int64_t off, size_t len, const char *etag, void *buf,
+		   size_t size, size_t *ret_len, struct adafs_err *reterr)
 {
 	if (len > size || off < 0 || (!len && off))
 		return adafs_err_set(reterr, -EINVAL, "Get Blob: not a range");
 	struct get *g = get_new(c, container, name, snapshot, etag);
 	if (!g)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct get_waiter w = { 0 };
+	struct get_waiter w = {0};
 	adafs_mutex_init(&w.lock, ADAFS_RANK_LEAF);
 	adafs_cond_init(&w.ended);
 	g->off = off;
@@ -259,8 +264,8 @@ int adafs_blob_get(struct adafs_blob_client *c, const char *container, const cha
 
 /* --- whole blobs -------------------------------------------------------------------------- */
 
-static int get_whole(struct adafs_blob_client *c, const char *container, const char *name, size_t max,
-		     struct adafs_http_response *ret, struct adafs_err *reterr)
+static int get_whole(struct adafs_blob_client *c, const char *container, const char *name,
+		     size_t max, struct adafs_http_response *ret, struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
 	for (int attempt = 0;; attempt++) {
@@ -268,23 +273,25 @@ static int get_whole(struct adafs_blob_client *c, const char *container, const c
 		if (rq)
 			rq->max_body = max ? max : 1;
 		int rc = adafs_http_perform(c->http, rq, ret, reterr);
-		if (rc < 0 || blob_md5_fits(&ret->headers, adafs_buf_str(&ret->body), ret->body.len))
+		if (rc < 0 ||
+		    blob_md5_fits(&ret->headers, adafs_buf_str(&ret->body), ret->body.len))
 			return rc;
 		adafs_http_response_clear(ret);
 		if (attempt)
-			return adafs_err_set(reterr, -EIO, "Get Blob: the bytes do not fit their MD5, twice");
+			return adafs_err_set(reterr, -EIO,
+					     "Get Blob: the bytes do not fit their MD5, twice");
 	}
 }
 
-int adafs_blob_get_text(struct adafs_blob_client *c, const char *container, const char *name, size_t max,
-			char **ret_text, size_t *ret_len, struct adafs_blob_props *ret_props,
-			struct adafs_err *reterr)
+int adafs_blob_get_text(struct adafs_blob_client *c, const char *container, const char *name,
+			size_t max, char **ret_text, size_t *ret_len,
+			struct adafs_blob_props *ret_props, struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
 	int rc = get_whole(c, container, name, max, &response, reterr);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = { 0 };
+	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = {0};
 	rc = blob_props_from_headers(&response.headers, &props);
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "Get Blob: a reply without a length");
@@ -297,7 +304,7 @@ int adafs_blob_get_text(struct adafs_blob_client *c, const char *container, cons
 		*ret_len = len;
 	if (ret_props) {
 		*ret_props = props;
-		props = (struct adafs_blob_props){ 0 };
+		props = (struct adafs_blob_props){0};
 	}
 	return 0;
 }
@@ -327,7 +334,7 @@ int adafs_blob_download_url(struct adafs_http *http, const char *url_with_sas, i
 			    struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_url(http, url_with_sas);
-	struct download d = { .fd = fd };
+	struct download d = {.fd = fd};
 	struct adafs_http_request *rq = blob_request(&t, "GET", "Get Blob", NULL);
 	if (rq) {
 		rq->write = download_write;

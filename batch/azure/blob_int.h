@@ -31,14 +31,15 @@ struct adafs_blob_client {
 struct blob_target {
 	struct adafs_http *http;
 	struct adafs_blob_client *client; /* NULL: url */
-	const char *container, *name;     /* name NULL: the container; both NULL: the account */
+	const char *container, *name;	  /* name NULL: the container; both NULL: the account */
 	const char *url;
 };
 
 /* Append "name=value" encoded, with '&' before it unless b is empty. 0 or negative errno. */
 int blob_query_add(struct adafs_buf *b, const char *name, const char *value);
 
-struct blob_target blob_target_of(struct adafs_blob_client *c, const char *container, const char *name);
+struct blob_target blob_target_of(struct adafs_blob_client *c, const char *container,
+				  const char *name);
 struct blob_target blob_target_url(struct adafs_http *http, const char *url);
 /*
  * A request with the protocol's headers and its signature. query is encoded, without '?'; NULL:
@@ -63,7 +64,8 @@ int blob_request_drop(struct adafs_http_request *rq, int rc, struct adafs_err *r
 
 /* Copy an ETag without its quotes, "" for NULL. */
 void blob_etag_copy(char out[ADAFS_ETAG_LEN], const char *etag);
-/* What the headers of a reply to GET or HEAD say. 0, -ENOMEM, -EPROTO; ret is only set on success. */
+/* What the headers of a reply to GET or HEAD say. 0, -ENOMEM, -EPROTO; ret is only set on success.
+ */
 int blob_props_from_headers(const struct adafs_http_headers *h, struct adafs_blob_props *ret);
 enum adafs_blob_type blob_type_parse(const char *text);
 /* Decode a base64 MD5 into props; anything else than 16 bytes is taken as absent. */
@@ -74,7 +76,8 @@ bool blob_md5_fits(const struct adafs_http_headers *h, const void *data, size_t 
 
 /* Put Blob, Put Block and Put Block List on a target. */
 int blob_put_to(const struct blob_target *t, const struct adafs_blob_source *src,
-		const struct adafs_blob_put *put, char ret_etag[ADAFS_ETAG_LEN], struct adafs_err *reterr);
+		const struct adafs_blob_put *put, char ret_etag[ADAFS_ETAG_LEN],
+		struct adafs_err *reterr);
 int blob_put_block_to(const struct blob_target *t, const char *block_id,
 		      const struct adafs_blob_source *src, struct adafs_err *reterr);
 int blob_put_block_list_to(const struct blob_target *t, const char *const *block_ids, size_t n,

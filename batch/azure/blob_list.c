@@ -124,7 +124,8 @@ static int on_blob_element(struct listing *l, const char *path, const char *text
 	if (strcmp(path, "/Snapshot") == 0)
 		snprintf(l->props.snapshot, sizeof(l->props.snapshot), "%s", text);
 	if (strncmp(path, "/Metadata/", 10) == 0)
-		return adafs_blob_meta_set(&l->props.meta, path + 10, text) == -ENOMEM ? -ENOMEM : 0;
+		return adafs_blob_meta_set(&l->props.meta, path + 10, text) == -ENOMEM ? -ENOMEM
+										       : 0;
 	return *path ? 0 : emit(l, false);
 }
 
@@ -150,9 +151,9 @@ static int build_query(const struct listing *l, const char *marker, struct adafs
 	char max[16];
 	const char *include = (l->flags & ADAFS_LIST_META) && (l->flags & ADAFS_LIST_SNAPSHOTS)
 				      ? "metadata,snapshots"
-				      : l->flags & ADAFS_LIST_META	   ? "metadata"
-				      : l->flags & ADAFS_LIST_SNAPSHOTS ? "snapshots"
-									   : NULL;
+			      : l->flags & ADAFS_LIST_META	? "metadata"
+			      : l->flags & ADAFS_LIST_SNAPSHOTS ? "snapshots"
+								: NULL;
 	snprintf(max, sizeof(max), "%u", l->max ? l->max : 5000);
 	int rc = blob_query_add(q, "comp", "list");
 	if (rc == 0)
@@ -175,14 +176,15 @@ static int list_page(struct listing *l, char **marker, struct adafs_err *reterr)
 	int rc = build_query(l, *marker, &query);
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "List Blobs: %s", strerror(-rc));
-	struct adafs_http_request *rq = blob_container_request(&l->target, "GET", "List Blobs", query.data);
+	struct adafs_http_request *rq =
+		blob_container_request(&l->target, "GET", "List Blobs", query.data);
 	if (rq)
 		rq->max_body = BLOB_MAX_PAGE;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
 	rc = adafs_http_perform(l->target.http, rq, &response, reterr);
 	if (rc < 0)
 		return rc;
-	const struct adafs_xml_handler handler = { .start = on_start, .end = on_end, .arg = l };
+	const struct adafs_xml_handler handler = {.start = on_start, .end = on_end, .arg = l};
 	rc = adafs_xml_parse(adafs_buf_str(&response.body), response.body.len, &handler, reterr);
 	if (rc < 0)
 		return rc;
@@ -205,11 +207,16 @@ static int list_all(struct listing *l, struct adafs_err *reterr)
 }
 
 int adafs_blob_list_some(struct adafs_blob_client *c, const char *container, const char *prefix,
-			 const char *delimiter, unsigned flags, unsigned max, adafs_blob_list_fn *fn,
-			 void *arg, struct adafs_err *reterr)
+			 const char *delimiter, unsigned flags, unsigned max,
+			 adafs_blob_list_fn *fn, void *arg, struct adafs_err *reterr)
 {
-	struct listing l = { .target = blob_target_of(c, container, NULL), .prefix = prefix,
-			     .delimiter = delimiter, .flags = flags, .max = max, .fn = fn, .arg = arg };
+	struct listing l = {.target = blob_target_of(c, container, NULL),
+			    .prefix = prefix,
+			    .delimiter = delimiter,
+			    .flags = flags,
+			    .max = max,
+			    .fn = fn,
+			    .arg = arg};
 	return list_all(&l, reterr);
 }
 
@@ -220,12 +227,14 @@ int adafs_blob_list(struct adafs_blob_client *c, const char *container, const ch
 	return adafs_blob_list_some(c, container, prefix, delimiter, flags, 0, fn, arg, reterr);
 }
 
-int adafs_blob_list_url(struct adafs_http *http, const char *container_url_with_sas, const char *prefix,
-			adafs_blob_list_fn *fn, void *arg, struct adafs_err *reterr)
+int adafs_blob_list_url(struct adafs_http *http, const char *container_url_with_sas,
+			const char *prefix, adafs_blob_list_fn *fn, void *arg,
+			struct adafs_err *reterr)
 {
 	ADAFS_FREE char *url = adafs_blob_url_in_container(container_url_with_sas, NULL);
 	if (!url)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct listing l = { .target = blob_target_url(http, url), .prefix = prefix, .fn = fn, .arg = arg };
+	struct listing l = {
+		.target = blob_target_url(http, url), .prefix = prefix, .fn = fn, .arg = arg};
 	return list_all(&l, reterr);
 }

@@ -60,7 +60,7 @@ static int set_body(struct adafs_http_request *rq, const struct adafs_blob_sourc
 
 static int set_put_headers(struct adafs_http_request *rq, const struct adafs_blob_put *put)
 {
-	static const struct adafs_blob_put plain = { 0 };
+	static const struct adafs_blob_put plain = {0};
 	if (!put)
 		put = &plain;
 	int rc = blob_header(rq, "x-ms-blob-content-type",
@@ -78,7 +78,7 @@ static int set_put_headers(struct adafs_http_request *rq, const struct adafs_blo
 static int perform_for_etag(const struct blob_target *t, struct adafs_http_request *rq,
 			    char ret_etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
 	int rc = adafs_http_perform(t->http, rq, &response, reterr);
 	if (rc == 0 && ret_etag)
 		blob_etag_copy(ret_etag, adafs_http_headers_get(&response.headers, "ETag"));
@@ -86,7 +86,8 @@ static int perform_for_etag(const struct blob_target *t, struct adafs_http_reque
 }
 
 int blob_put_to(const struct blob_target *t, const struct adafs_blob_source *src,
-		const struct adafs_blob_put *put, char ret_etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
+		const struct adafs_blob_put *put, char ret_etag[ADAFS_ETAG_LEN],
+		struct adafs_err *reterr)
 {
 	struct adafs_http_request *rq = blob_request(t, "PUT", "Put Blob", NULL);
 	int rc = blob_header(rq, "x-ms-blob-type", "BlockBlob");
@@ -94,7 +95,8 @@ int blob_put_to(const struct blob_target *t, const struct adafs_blob_source *src
 		rc = set_put_headers(rq, put);
 	if (rc == 0)
 		rc = set_body(rq, src);
-	return rc < 0 ? blob_request_drop(rq, rc, reterr) : perform_for_etag(t, rq, ret_etag, reterr);
+	return rc < 0 ? blob_request_drop(rq, rc, reterr)
+		      : perform_for_etag(t, rq, ret_etag, reterr);
 }
 
 int adafs_blob_put(struct adafs_blob_client *c, const char *container, const char *name,
@@ -113,10 +115,12 @@ int blob_put_block_to(const struct blob_target *t, const char *block_id,
 	int rc = id ? blob_query_add(&query, "comp", "block") : -ENOMEM;
 	if (rc == 0)
 		rc = blob_query_add(&query, "blockid", id);
-	struct adafs_http_request *rq = rc == 0 ? blob_request(t, "PUT", "Put Block", query.data) : NULL;
+	struct adafs_http_request *rq =
+		rc == 0 ? blob_request(t, "PUT", "Put Block", query.data) : NULL;
 	if (rc == 0)
 		rc = rq ? set_body(rq, src) : -ENOMEM;
-	return rc < 0 ? blob_request_drop(rq, rc, reterr) : adafs_http_perform(t->http, rq, NULL, reterr);
+	return rc < 0 ? blob_request_drop(rq, rc, reterr)
+		      : adafs_http_perform(t->http, rq, NULL, reterr);
 }
 
 int adafs_blob_put_block(struct adafs_blob_client *c, const char *container, const char *name,
@@ -156,8 +160,9 @@ int blob_put_block_list_to(const struct blob_target *t, const char *const *block
 }
 
 int adafs_blob_put_block_list(struct adafs_blob_client *c, const char *container, const char *name,
-			      const char *const *block_ids, size_t n, const struct adafs_blob_put *put,
-			      char ret_etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
+			      const char *const *block_ids, size_t n,
+			      const struct adafs_blob_put *put, char ret_etag[ADAFS_ETAG_LEN],
+			      struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
 	return blob_put_block_list_to(&t, block_ids, n, put, ret_etag, reterr);
@@ -168,15 +173,18 @@ int adafs_blob_set_meta(struct adafs_blob_client *c, const char *container, cons
 			char ret_etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
-	struct adafs_http_request *rq = blob_request(&t, "PUT", "Set Blob Metadata", "comp=metadata");
+	struct adafs_http_request *rq =
+		blob_request(&t, "PUT", "Set Blob Metadata", "comp=metadata");
 	int rc = blob_header_meta(rq, meta);
 	if (rc == 0)
 		rc = blob_header_cond(rq, cond);
-	return rc < 0 ? blob_request_drop(rq, rc, reterr) : perform_for_etag(&t, rq, ret_etag, reterr);
+	return rc < 0 ? blob_request_drop(rq, rc, reterr)
+		      : perform_for_etag(&t, rq, ret_etag, reterr);
 }
 
 int adafs_blob_delete(struct adafs_blob_client *c, const char *container, const char *name,
-		      bool with_snapshots, const struct adafs_blob_cond *cond, struct adafs_err *reterr)
+		      bool with_snapshots, const struct adafs_blob_cond *cond,
+		      struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
 	struct adafs_http_request *rq = blob_request(&t, "DELETE", "Delete Blob", NULL);
@@ -185,7 +193,7 @@ int adafs_blob_delete(struct adafs_blob_client *c, const char *container, const 
 		rc = blob_header_cond(rq, cond);
 	if (rc < 0)
 		return blob_request_drop(rq, rc, reterr);
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	rc = adafs_http_perform(c->http, rq, NULL, &err);
 	if (rc == -ENOENT && err.outcome_unknown) /* an earlier attempt did it */
 		return 0;
@@ -193,20 +201,22 @@ int adafs_blob_delete(struct adafs_blob_client *c, const char *container, const 
 }
 
 int adafs_blob_snapshot(struct adafs_blob_client *c, const char *container, const char *name,
-			const char *if_match, char ret_snapshot[ADAFS_SNAPSHOT_LEN], struct adafs_err *reterr)
+			const char *if_match, char ret_snapshot[ADAFS_SNAPSHOT_LEN],
+			struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
 	struct adafs_http_request *rq = blob_request(&t, "PUT", "Snapshot Blob", "comp=snapshot");
 	int rc = rq ? blob_header_etag(rq, "If-Match", if_match) : -ENOMEM;
 	if (rc < 0)
 		return blob_request_drop(rq, rc, reterr);
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
 	rc = adafs_http_perform(c->http, rq, &response, reterr);
 	if (rc < 0)
 		return rc;
 	const char *snapshot = adafs_http_headers_get(&response.headers, "x-ms-snapshot");
 	if (!snapshot || strlen(snapshot) >= ADAFS_SNAPSHOT_LEN)
-		return adafs_err_set(reterr, -EPROTO, "Snapshot Blob: a reply without x-ms-snapshot");
+		return adafs_err_set(reterr, -EPROTO,
+				     "Snapshot Blob: a reply without x-ms-snapshot");
 	memcpy(ret_snapshot, snapshot, strlen(snapshot) + 1);
 	return 0;
 }
@@ -215,7 +225,8 @@ int adafs_blob_snapshot(struct adafs_blob_client *c, const char *container, cons
 
 #define BLOCK_ID_LEN 32
 
-static int upload_blocks(const struct blob_target *t, int fd, int64_t size, struct adafs_err *reterr)
+static int upload_blocks(const struct blob_target *t, int fd, int64_t size,
+			 struct adafs_err *reterr)
 {
 	int64_t block = UPLOAD_BLOCK;
 	while ((size + block - 1) / block > MAX_BLOCKS)
@@ -229,8 +240,10 @@ static int upload_blocks(const struct blob_target *t, int fd, int64_t size, stru
 	adafs_random_hex(8, upload);
 	for (size_t i = 0; i < n; i++) {
 		int64_t off = (int64_t)i * block;
-		struct adafs_blob_source src = { .fd = fd, .off = off,
-						 .len = (size_t)(size - off < block ? size - off : block) };
+		struct adafs_blob_source src = {
+			.fd = fd,
+			.off = off,
+			.len = (size_t)(size - off < block ? size - off : block)};
 		snprintf(ids[i], BLOCK_ID_LEN, "%s%08u", upload, (unsigned)i);
 		list[i] = ids[i];
 		int rc = blob_put_block_to(t, ids[i], &src, reterr);
@@ -246,6 +259,6 @@ int adafs_blob_upload_url(struct adafs_http *http, const char *url_with_sas, int
 	const struct blob_target t = blob_target_url(http, url_with_sas);
 	if (size > UPLOAD_SINGLE_MAX)
 		return upload_blocks(&t, fd, size, reterr);
-	const struct adafs_blob_source src = { .fd = fd, .len = (size_t)size };
+	const struct adafs_blob_source src = {.fd = fd, .len = (size_t)size};
 	return blob_put_to(&t, &src, NULL, NULL, reterr);
 }

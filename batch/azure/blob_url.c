@@ -1,4 +1,5 @@
-/* URLs of containers and blobs. The encoded form is what is signed and sent: it is made once, here. */
+/* URLs of containers and blobs. The encoded form is what is signed and sent: it is made once, here.
+ */
 #include "batch/azure/blob_int.h"
 
 #include <errno.h>
@@ -23,7 +24,8 @@ char *adafs_blob_url(const struct adafs_blob_client *c, const char *container, c
 	ADAFS_FREE char *what = name ? adafs_url_encode(name, strlen(name), "/") : NULL;
 	if (!where || (name && !what))
 		return NULL;
-	return adafs_fmt("%s/%s%s%s", c->account.endpoint, where, name ? "/" : "", name ? what : "");
+	return adafs_fmt("%s/%s%s%s", c->account.endpoint, where, name ? "/" : "",
+			 name ? what : "");
 }
 
 char *adafs_blob_url_in_container(const char *container_url_with_sas, const char *name)
@@ -41,7 +43,8 @@ char *adafs_blob_url_in_container(const char *container_url_with_sas, const char
 	char separator = '?';
 	while (*query && *query != '#' && rc == 0) {
 		size_t len = strcspn(query, "&#");
-		bool foreign = strncasecmp(query, "restype=", 8) == 0 || strncasecmp(query, "comp=", 5) == 0;
+		bool foreign = strncasecmp(query, "restype=", 8) == 0 ||
+			       strncasecmp(query, "comp=", 5) == 0;
 		if (len && !foreign) {
 			rc = adafs_buf_addf(&b, "%c%.*s", separator, (int)len, query);
 			separator = '&';

@@ -7,29 +7,22 @@
  *            -> sleeping (back-off) -> waiting -> active ... -> done
  *
  * Deadlines: last_progress_ms of a transfer moves with every byte in either direction. It starts
- * with the first attempt, not in the queue: what waits behind slow but healthy transfers is not late,
- * and what waits behind hung ones ends when those mark the host as down.
+ * with the first attempt, not in the queue: what waits behind slow but healthy transfers is not
+ * late, and what waits behind hung ones ends when those mark the host as down.
  */
 #include "batch/azure/http.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include <curl/curl.h>
 
-#include "batch/azure/http_host.h"
-#include "batch/azure/http_socket.h"
-#include "batch/azure/retry.h"
-#include "batch/azure/status.h"
+#include "batch/azure/http_int.h"
 #include "batch/base/clock.h"
 #include "batch/base/file.h"
 #include "batch/base/log.h"
-#include "batch/base/mutex.h"
 #include "batch/base/random.h"
 
 #define DEFAULT_IO_TIMEOUT_MS 30000
@@ -38,106 +31,15 @@
 #define DEFAULT_MAX_BODY (32u * 1024 * 1024)
 #define MAX_ERROR_BODY (64u * 1024)
 #define MAX_HEADERS 256
-#define MAX_IDLE_HANDLES 64
 #define TRANSFER_BUFFER (256L * 1024)
-#define CLOCK_SKEW_SECONDS 300
 #define MAX_LOOK_INTERVAL_MS 500
-
-struct transfer {
-	struct transfer *prev, *next;
-	struct transfer_list *list;
-	struct adafs_http *http;
-	struct adafs_http_request *rq;
-	adafs_http_done *done;
-	void *arg;
-	struct http_host *host; /* loop's table */
-	bool probe;             /* asks whether the host answers again */
-
-	/* this attempt */
-	CURL *easy;
-	struct curl_slist *header_list;
-	struct adafs_http_response response;
-	size_t uploaded;  /* body bytes given to curl */
-	int fd;           /* of the connection that the request went out on; -1: none yet */
-	uint64_t moved;   /* bytes on that connection when last looked */
-	unsigned sends;   /* times that the request went out; curl repeats it on a stale connection */
-	int callback_rc;  /* why a callback stopped the transfer */
-	char curl_text[CURL_ERROR_SIZE];
-
-	/* all attempts */
-	struct adafs_retry retry;
-	uint64_t wake_ms;
-	uint32_t io_timeout_ms;
-	bool wrote;           /* rq->write was given bytes */
-	bool maybe_acted;     /* an attempt went out and its outcome was not told */
-	bool clock_corrected; /* a refused signature was retried once already */
-	struct adafs_err err;
-};
-
-struct transfer_list {
-	struct transfer *first, *last;
-	size_t n;
-};
-
-struct adafs_http {
-	struct adafs_http_config config;
-	CURLM *multi;
-	pthread_t thread;
-
-	struct adafs_mutex lock;       /* rank ADAFS_RANK_QUEUE; also http_host.down */
-	struct transfer_list incoming ADAFS_GUARDED_BY(&lock);
-	bool running ADAFS_GUARDED_BY(&lock);
-	struct http_host *hosts;       /* changed by the loop under the lock */
-
-	/* the loop's own */
-	struct transfer_list waiting, active, sleeping;
-	struct http_sockets sockets;
-	CURL *idle[MAX_IDLE_HANDLES];
-	size_t n_idle;
-
-	atomic_llong clock_offset; /* seconds to add to the local clock */
-	atomic_ullong requests, retries, timeouts, bytes_in, bytes_out;
-};
-
-/* --- lists -------------------------------------------------------------------------------- */
-
-static void list_add(struct transfer_list *l, struct transfer *t)
-{
-	t->list = l;
-	t->next = NULL;
-	t->prev = l->last;
-	*(l->last ? &l->last->next : &l->first) = t;
-	l->last = t;
-	l->n++;
-}
-
-static void list_remove(struct transfer *t)
-{
-	struct transfer_list *l = t->list;
-	if (!l)
-		return;
-	*(t->prev ? &t->prev->next : &l->first) = t->next;
-	*(t->next ? &t->next->prev : &l->last) = t->prev;
-	l->n--;
-	t->list = NULL;
-}
-
-static void list_move(struct transfer_list *l, struct transfer *t)
-{
-	list_remove(t);
-	list_add(l, t);
-}
+_Static_assert(HTTP_CURL_TEXT == CURL_ERROR_SIZE, "the buffer of curl's error texts");
 
 /* --- callbacks of curl, on the loop thread -------------------------------------------------- */
 
 static void progress(struct transfer *t)
 {
 	t->retry.last_progress_ms = adafs_clock_mono_ms();
-}
-
-static bool has_status_2xx(const struct transfer *t)
-{
-	return t->response.status >= 200 && t->response.status < 300;
 }
 
 static size_t on_header(char *data, size_t size, size_t n, void *arg)
@@ -150,7 +52,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
 		const char *space = memchr(data, ' ', len);
 		adafs_http_headers_clear(&r->headers); /* those of a 100 Continue */
 		r->status = space ? atoi(space + 1) : 0;
-		if (!has_status_2xx(t) && r->body.cap < MAX_ERROR_BODY)
+		if (!http_has_status_2xx(t) && r->body.cap < MAX_ERROR_BODY)
 			r->body.cap = MAX_ERROR_BODY; /* the cap was for what was asked for */
 		return len;
 	}
@@ -164,7 +66,8 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
 		value++;
 	ADAFS_FREE char *name_text = strndup(data, (size_t)(colon - data));
 	ADAFS_FREE char *value_text = strndup(value, (size_t)(end - value));
-	if (!name_text || !value_text || adafs_http_headers_set(&r->headers, name_text, value_text) == -ENOMEM) {
+	if (!name_text || !value_text ||
+	    adafs_http_headers_set(&r->headers, name_text, value_text) == -ENOMEM) {
 		t->callback_rc = -ENOMEM;
 		return 0;
 	}
@@ -184,8 +87,9 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	size_t len = size * n;
 	progress(t);
 	atomic_fetch_add(&t->http->bytes_in, len);
-	if (!has_status_2xx(t)) {
-		/* Of an error only the start matters, and an endless one must not fill the memory. */
+	if (!http_has_status_2xx(t)) {
+		/* Of an error only the start matters, and an endless one must not fill the memory.
+		 */
 		struct adafs_buf *b = &t->response.body;
 		size_t room = b->len < MAX_ERROR_BODY ? MAX_ERROR_BODY - b->len : 0;
 		return keep_body(t, data, len < room ? len : room) || room == 0 ? len : 0;
@@ -217,7 +121,8 @@ static size_t on_upload(char *buffer, size_t size, size_t n, void *arg)
 	if (rq->body) {
 		memcpy(buffer, (const char *)rq->body + t->uploaded, len);
 	} else {
-		t->callback_rc = adafs_pread_all(rq->body_fd, buffer, len, rq->body_off + (off_t)t->uploaded);
+		t->callback_rc = adafs_pread_all(rq->body_fd, buffer, len,
+						 rq->body_off + (off_t)t->uploaded);
 		if (t->callback_rc < 0)
 			return CURL_READFUNC_ABORT;
 	}
@@ -275,7 +180,7 @@ static CURL *handle_take(struct adafs_http *h)
 
 static void handle_put(struct adafs_http *h, CURL *easy)
 {
-	if (h->n_idle < MAX_IDLE_HANDLES)
+	if (h->n_idle < HTTP_MAX_IDLE_HANDLES)
 		h->idle[h->n_idle++] = easy;
 	else
 		curl_easy_cleanup(easy);
@@ -283,7 +188,8 @@ static void handle_put(struct adafs_http *h, CURL *easy)
 
 static bool sends_body(const char *method)
 {
-	return strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0 || strcmp(method, "PATCH") == 0;
+	return strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0 ||
+	       strcmp(method, "PATCH") == 0;
 }
 
 static int header_list_build(struct transfer *t)
@@ -295,8 +201,9 @@ static int header_list_build(struct transfer *t)
 	for (size_t i = 0; i < t->rq->headers.n; i++) {
 		const struct adafs_http_header *header = &t->rq->headers.item[i];
 		/* The semicolon is curl's way to send a header without a value. */
-		ADAFS_FREE char *line = *header->value ? adafs_fmt("%s: %s", header->name, header->value)
-						       : adafs_fmt("%s;", header->name);
+		ADAFS_FREE char *line = *header->value
+						? adafs_fmt("%s: %s", header->name, header->value)
+						: adafs_fmt("%s;", header->name);
 		struct curl_slist *list = line ? curl_slist_append(t->header_list, line) : NULL;
 		if (!list)
 			return -ENOMEM;
@@ -305,13 +212,13 @@ static int header_list_build(struct transfer *t)
 	return 0;
 }
 
-#define SET(option, value)                                                         \
-	do {                                                                       \
-		CURLcode set_code_ = curl_easy_setopt(t->easy, option, value);     \
-		if (set_code_ != CURLE_OK)                                         \
-			return adafs_err_set(&t->err,                              \
+#define SET(option, value)                                                                         \
+	do {                                                                                       \
+		CURLcode set_code_ = curl_easy_setopt(t->easy, option, value);                     \
+		if (set_code_ != CURLE_OK)                                                         \
+			return adafs_err_set(&t->err,                                              \
 					     set_code_ == CURLE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL, \
-					     #option ": %s", curl_easy_strerror(set_code_)); \
+					     #option ": %s", curl_easy_strerror(set_code_));       \
 	} while (0)
 
 static int set_method(struct transfer *t)
@@ -338,7 +245,8 @@ static int set_method(struct transfer *t)
 
 static int set_options(struct transfer *t)
 {
-	uint32_t connect_ms = t->io_timeout_ms < CONNECT_TIMEOUT_MS ? t->io_timeout_ms : CONNECT_TIMEOUT_MS;
+	uint32_t connect_ms =
+		t->io_timeout_ms < CONNECT_TIMEOUT_MS ? t->io_timeout_ms : CONNECT_TIMEOUT_MS;
 	SET(CURLOPT_URL, t->rq->url);
 	SET(CURLOPT_PRIVATE, t);
 	SET(CURLOPT_ERRORBUFFER, t->curl_text);
@@ -419,7 +327,7 @@ static int attempt_begin(struct transfer *t)
 		progress(t);
 	t->host->active++;
 	atomic_fetch_add(&h->requests, 1);
-	list_move(&h->active, t);
+	http_list_move(&h->active, t);
 	return 0;
 }
 
@@ -431,45 +339,12 @@ static void attempt_end(struct transfer *t)
 		curl_multi_remove_handle(h->multi, t->easy);
 		t->host->active--;
 	}
-	list_remove(t);
+	http_list_remove(t);
 	if (t->easy)
 		handle_put(h, t->easy);
 	t->easy = NULL;
 	curl_slist_free_all(t->header_list);
 	t->header_list = NULL;
-}
-
-/* --- the end of a transfer ------------------------------------------------------------------ */
-
-static void transfer_free(struct transfer *t)
-{
-	adafs_http_response_clear(&t->response);
-	adafs_http_request_free(t->rq);
-	free(t);
-}
-
-static bool is_write(const struct adafs_http_request *rq)
-{
-	return strcmp(rq->method, "GET") != 0 && strcmp(rq->method, "HEAD") != 0;
-}
-
-/* Tell the caller; the transfer is in no list. Uses t->err, whose rc 0 is success. */
-static void transfer_finish(struct transfer *t)
-{
-	if (t->err.rc < 0) {
-		t->err.outcome_unknown = t->maybe_acted && is_write(t->rq);
-		adafs_redact(t->err.msg);
-		adafs_log(DEBUG, "azure", "%s %s after %u attempts: %s", t->rq->method,
-			  t->rq->operation ? t->rq->operation : "", t->retry.attempts, t->err.msg);
-	}
-	t->done(t->arg, &t->response, &t->err);
-	transfer_free(t);
-}
-
-static void transfer_fail(struct transfer *t, int rc, const char *why)
-{
-	adafs_err_set(&t->err, rc, "%s: %s", t->rq->operation ? t->rq->operation : t->rq->method, why);
-	transfer_finish(t);
 }
 
 static void host_set_down(struct adafs_http *h, struct http_host *host, bool down)
@@ -492,20 +367,21 @@ static const struct {
 	int rc;
 	bool retryable;
 } curl_codes[] = {
-	{ CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, true },
-	{ CURLE_COULDNT_RESOLVE_PROXY, -EHOSTUNREACH, true },
-	{ CURLE_COULDNT_CONNECT, -EHOSTUNREACH, true },
-	{ CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT, true }, /* of the connection: the rest is timed here */
-	{ CURLE_SEND_ERROR, -EIO, true },
-	{ CURLE_RECV_ERROR, -EIO, true },
-	{ CURLE_GOT_NOTHING, -EIO, true },
-	{ CURLE_PARTIAL_FILE, -EIO, true },
-	{ CURLE_SSL_CONNECT_ERROR, -EIO, true },
-	{ CURLE_PEER_FAILED_VERIFICATION, -EACCES, false },
-	{ CURLE_URL_MALFORMAT, -EINVAL, false },
-	{ CURLE_UNSUPPORTED_PROTOCOL, -EINVAL, false },
-	{ CURLE_WEIRD_SERVER_REPLY, -EPROTO, false },
-	{ CURLE_OUT_OF_MEMORY, -ENOMEM, false },
+	{CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, true},
+	{CURLE_COULDNT_RESOLVE_PROXY, -EHOSTUNREACH, true},
+	{CURLE_COULDNT_CONNECT, -EHOSTUNREACH, true},
+	{CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT,
+	 true}, /* of the connection: the rest is timed here */
+	{CURLE_SEND_ERROR, -EIO, true},
+	{CURLE_RECV_ERROR, -EIO, true},
+	{CURLE_GOT_NOTHING, -EIO, true},
+	{CURLE_PARTIAL_FILE, -EIO, true},
+	{CURLE_SSL_CONNECT_ERROR, -EIO, true},
+	{CURLE_PEER_FAILED_VERIFICATION, -EACCES, false},
+	{CURLE_URL_MALFORMAT, -EINVAL, false},
+	{CURLE_UNSUPPORTED_PROTOCOL, -EINVAL, false},
+	{CURLE_WEIRD_SERVER_REPLY, -EPROTO, false},
+	{CURLE_OUT_OF_MEMORY, -ENOMEM, false},
 };
 
 static void classify_transport(struct transfer *t, CURLcode code)
@@ -530,65 +406,11 @@ static void classify_transport(struct transfer *t, CURLcode code)
 	t->err.retryable = retryable;
 }
 
-static void copy_text(char *dst, size_t size, const char *src)
-{
-	if (src)
-		snprintf(dst, size, "%s", src);
-}
-
-static void classify_status(struct transfer *t)
-{
-	const struct adafs_http_response *r = &t->response;
-	struct adafs_err parsed = { 0 };
-	copy_text(parsed.service_code, sizeof(parsed.service_code),
-		  adafs_http_headers_get(&r->headers, "x-ms-error-code"));
-	if (t->rq->parse_error && r->body.len)
-		t->rq->parse_error(r, &parsed);
-	bool retryable;
-	int rc = adafs_status_errno(r->status, parsed.service_code, &retryable);
-	adafs_err_set(&t->err, rc, "%s: %d %s%s%.380s", t->rq->operation ? t->rq->operation : t->rq->method,
-		      r->status, parsed.service_code, *parsed.msg ? ": " : "", parsed.msg);
-	t->err.http_status = r->status;
-	t->err.retryable = retryable;
-	t->err.retry_after_ms = adafs_retry_after(&r->headers, adafs_http_now(t->http));
-	memcpy(t->err.service_code, parsed.service_code, sizeof(t->err.service_code));
-	const char *id = adafs_http_headers_get(&r->headers, "x-ms-request-id");
-	copy_text(t->err.request_id, sizeof(t->err.request_id),
-		  id ? id : adafs_http_headers_get(&r->headers, "request-id"));
-}
-
-static bool not_modified_wanted(const struct transfer *t)
-{
-	const struct adafs_http_headers *h = &t->rq->headers;
-	return t->response.status == 304 && (adafs_http_headers_get(h, "If-None-Match") ||
-					     adafs_http_headers_get(h, "If-Modified-Since"));
-}
-
-/* Whether a signature was refused because the local clock is wrong, which is put right then. */
-static bool clock_correct(struct transfer *t)
-{
-	const char *date = adafs_http_headers_get(&t->response.headers, "Date");
-	time_t theirs;
-	if (t->clock_corrected || !t->rq->sign || t->err.http_status != 403 || !date ||
-	    strcmp(t->err.service_code, "AuthenticationFailed") != 0 ||
-	    adafs_clock_parse_rfc1123(date, &theirs) < 0)
-		return false;
-	int64_t off = (int64_t)theirs - (int64_t)adafs_http_now(t->http);
-	if (llabs(off) <= CLOCK_SKEW_SECONDS)
-		return false;
-	t->clock_corrected = true;
-	atomic_store(&t->http->clock_offset,
-		     (long long)((int64_t)theirs - adafs_clock_wall_us() / 1000000));
-	adafs_log(WARN, "azure", "the local clock is %lld s off the service's: corrected for signatures",
-		  (long long)off);
-	return true;
-}
-
 static void transfer_again(struct transfer *t, uint64_t delay_ms)
 {
 	atomic_fetch_add(&t->http->retries, 1);
 	t->wake_ms = adafs_clock_mono_ms() + delay_ms;
-	list_add(&t->http->sleeping, t);
+	http_list_add(&t->http->sleeping, t);
 }
 
 static bool may_repeat(const struct transfer *t)
@@ -601,7 +423,7 @@ static void attempt_failed(struct transfer *t, bool answered)
 {
 	struct adafs_http *h = t->http;
 	if (may_repeat(t)) {
-		if (answered && clock_correct(t)) {
+		if (answered && http_clock_correct(t)) {
 			transfer_again(t, 0);
 			return;
 		}
@@ -616,7 +438,7 @@ static void attempt_failed(struct transfer *t, bool answered)
 		if (t->err.rc == -EHOSTUNREACH || (t->err.rc == -ETIMEDOUT && !answered))
 			host_set_down(h, t->host, true);
 	}
-	transfer_finish(t);
+	http_transfer_finish(t);
 }
 
 /* curl has ended an attempt. */
@@ -632,10 +454,10 @@ static void attempt_done(struct transfer *t, CURLcode code)
 		t->maybe_acted = true;
 	if (code != CURLE_OK)
 		classify_transport(t, code);
-	else if (!has_status_2xx(t) && !not_modified_wanted(t))
-		classify_status(t);
+	else if (!http_has_status_2xx(t) && !http_not_modified_wanted(t))
+		http_classify_status(t);
 	if (t->err.rc == 0)
-		transfer_finish(t);
+		http_transfer_finish(t);
 	else
 		attempt_failed(t, answered);
 }
@@ -653,7 +475,7 @@ static void transfer_timed_out(struct transfer *t)
 	adafs_err_set(&t->err, -ETIMEDOUT, "%s: no byte moved for %u ms",
 		      t->rq->operation ? t->rq->operation : t->rq->method, t->io_timeout_ms);
 	t->err.retryable = true;
-	transfer_finish(t);
+	http_transfer_finish(t);
 }
 
 /* --- the loop ----------------------------------------------------------------------------- */
@@ -666,7 +488,7 @@ static bool take_incoming(struct adafs_http *h)
 	while (h->incoming.first) {
 		struct transfer *t = h->incoming.first;
 		t->host = http_host_get(&h->hosts, t->rq->url);
-		list_move(&h->waiting, t);
+		http_list_move(&h->waiting, t);
 	}
 	adafs_mutex_unlock(&h->lock);
 	return running;
@@ -676,14 +498,15 @@ static bool take_incoming(struct adafs_http *h)
 static void transfer_start(struct transfer *t)
 {
 	if (t->host->down && !t->probe) {
-		list_remove(t);
-		adafs_err_set(&t->err, -EHOSTDOWN, "%s: %s did not answer before and is being probed",
+		http_list_remove(t);
+		adafs_err_set(&t->err, -EHOSTDOWN,
+			      "%s: %s did not answer before and is being probed",
 			      t->rq->operation ? t->rq->operation : t->rq->method, t->host->root);
 		t->err.retryable = true;
-		transfer_finish(t);
+		http_transfer_finish(t);
 	} else if (attempt_begin(t) < 0) {
 		attempt_end(t);
-		transfer_finish(t);
+		http_transfer_finish(t);
 	}
 }
 
@@ -693,8 +516,8 @@ static void start_waiting(struct adafs_http *h)
 	for (struct transfer *t = h->waiting.first; t; t = next) {
 		next = t->next;
 		if (!t->host) {
-			list_remove(t);
-			transfer_fail(t, -EINVAL, "not an absolute http or https URL");
+			http_list_remove(t);
+			http_transfer_fail(t, -EINVAL, "not an absolute http or https URL");
 		} else if (t->host->down || t->host->active < h->config.max_connections_per_host) {
 			transfer_start(t);
 		}
@@ -707,7 +530,7 @@ static void wake_sleeping(struct adafs_http *h, uint64_t now)
 	for (struct transfer *t = h->sleeping.first; t; t = next) {
 		next = t->next;
 		if (t->wake_ms <= now)
-			list_move(&h->waiting, t);
+			http_list_move(&h->waiting, t);
 	}
 }
 
@@ -735,7 +558,8 @@ static bool bytes_moved(struct transfer *t)
 /* How often to look: what is found late extends the deadline by as much. */
 static uint64_t look_interval_ms(const struct transfer *t)
 {
-	return t->io_timeout_ms / 8 < MAX_LOOK_INTERVAL_MS ? t->io_timeout_ms / 8 : MAX_LOOK_INTERVAL_MS;
+	return t->io_timeout_ms / 8 < MAX_LOOK_INTERVAL_MS ? t->io_timeout_ms / 8
+							   : MAX_LOOK_INTERVAL_MS;
 }
 
 static void expire(struct adafs_http *h, uint64_t now)
@@ -763,16 +587,19 @@ static void probe_start(struct adafs_http *h, struct http_host *host, uint64_t n
 {
 	host->next_probe_ms = now + HTTP_PROBE_INTERVAL_MS;
 	struct transfer *t = calloc(1, sizeof(*t));
-	struct adafs_http_request *rq = adafs_http_request_new("HEAD", adafs_fmt("%s/", host->root));
+	struct adafs_http_request *rq =
+		adafs_http_request_new("HEAD", adafs_fmt("%s/", host->root));
 	if (!t || !rq) {
 		free(t);
 		adafs_http_request_free(rq);
 		return; /* the next one may find memory */
 	}
 	rq->operation = "probe";
-	*t = (struct transfer){ .http = h, .rq = rq, .done = probe_done, .arg = host, .host = host, .probe = true };
-	t->io_timeout_ms = h->config.io_timeout_ms < HTTP_PROBE_INTERVAL_MS ? h->config.io_timeout_ms
-									   : HTTP_PROBE_INTERVAL_MS;
+	*t = (struct transfer){
+		.http = h, .rq = rq, .done = probe_done, .arg = host, .host = host, .probe = true};
+	t->io_timeout_ms = h->config.io_timeout_ms < HTTP_PROBE_INTERVAL_MS
+				   ? h->config.io_timeout_ms
+				   : HTTP_PROBE_INTERVAL_MS;
 	host->probing = true;
 	transfer_start(t);
 }
@@ -815,7 +642,7 @@ static void cancel_list(struct transfer_list *l)
 		if (t->sends)
 			t->maybe_acted = true;
 		attempt_end(t);
-		transfer_fail(t, -ECANCELED, "cancelled");
+		http_transfer_fail(t, -ECANCELED, "cancelled");
 	}
 }
 
@@ -865,7 +692,8 @@ struct adafs_http *adafs_http_new(const struct adafs_http_config *config, struct
 	if (!h->config.max_connections_per_host)
 		h->config.max_connections_per_host = DEFAULT_CONNECTIONS;
 	h->multi = curl_multi_init();
-	if (!h->multi || curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING) != CURLM_OK ||
+	if (!h->multi ||
+	    curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING) != CURLM_OK ||
 	    curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
 			      (long)h->config.max_connections_per_host * 2) != CURLM_OK) {
 		adafs_err_set(reterr, -ENOMEM, "the HTTP loop cannot be made");
@@ -893,7 +721,8 @@ int adafs_http_start(struct adafs_http *h, struct adafs_err *reterr)
 		adafs_mutex_lock(&h->lock);
 		h->running = false;
 		adafs_mutex_unlock(&h->lock);
-		return adafs_err_set(reterr, -rc, "the HTTP thread cannot be started: %s", strerror(rc));
+		return adafs_err_set(reterr, -rc, "the HTTP thread cannot be started: %s",
+				     strerror(rc));
 	}
 	pthread_setname_np(h->thread, "adafs-http");
 	return 0;
@@ -928,10 +757,11 @@ void adafs_http_free(struct adafs_http *h)
 	free(h);
 }
 
-void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_http_done *done, void *arg)
+void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_http_done *done,
+		     void *arg)
 {
 	struct transfer *t = rq ? calloc(1, sizeof(*t)) : NULL;
-	struct adafs_http_response none = { 0 };
+	struct adafs_http_response none = {0};
 	struct adafs_err err;
 	if (!t) {
 		adafs_err_set(&err, -ENOMEM, "out of memory for a request");
@@ -939,45 +769,15 @@ void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_
 		done(arg, &none, &err);
 		return;
 	}
-	*t = (struct transfer){ .http = h, .rq = rq, .done = done, .arg = arg };
+	*t = (struct transfer){.http = h, .rq = rq, .done = done, .arg = arg};
 	t->io_timeout_ms = rq->io_timeout_ms ? rq->io_timeout_ms : h->config.io_timeout_ms;
 	adafs_mutex_lock(&h->lock);
 	bool running = h->running;
 	if (running)
-		list_add(&h->incoming, t);
+		http_list_add(&h->incoming, t);
 	adafs_mutex_unlock(&h->lock);
 	if (running)
 		curl_multi_wakeup(h->multi);
 	else
-		transfer_fail(t, -ECANCELED, "the HTTP loop does not run");
-}
-
-time_t adafs_http_now(struct adafs_http *h)
-{
-	return (time_t)(adafs_clock_wall_us() / 1000000 + atomic_load(&h->clock_offset));
-}
-
-uint32_t adafs_http_io_timeout_ms(const struct adafs_http *h)
-{
-	return h->config.io_timeout_ms;
-}
-
-bool adafs_http_is_down(struct adafs_http *h, const char *url)
-{
-	adafs_mutex_lock(&h->lock);
-	const struct http_host *host = http_host_find(h->hosts, url);
-	bool down = host && host->down;
-	adafs_mutex_unlock(&h->lock);
-	return down;
-}
-
-void adafs_http_get_stats(struct adafs_http *h, struct adafs_http_stats *ret)
-{
-	*ret = (struct adafs_http_stats){
-		.requests = atomic_load(&h->requests),
-		.retries = atomic_load(&h->retries),
-		.timeouts = atomic_load(&h->timeouts),
-		.bytes_in = atomic_load(&h->bytes_in),
-		.bytes_out = atomic_load(&h->bytes_out),
-	};
+		http_transfer_fail(t, -ECANCELED, "the HTTP loop does not run");
 }

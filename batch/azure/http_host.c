@@ -6,7 +6,9 @@
 
 size_t http_host_root_len(const char *url)
 {
-	size_t scheme = strncasecmp(url, "http://", 7) == 0 ? 7 : strncasecmp(url, "https://", 8) == 0 ? 8 : 0;
+	size_t scheme = strncasecmp(url, "http://", 7) == 0    ? 7
+			: strncasecmp(url, "https://", 8) == 0 ? 8
+							       : 0;
 	size_t authority = scheme ? strcspn(url + scheme, "/?#") : 0;
 	return authority ? scheme + authority : 0;
 }

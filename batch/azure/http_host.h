@@ -1,4 +1,5 @@
-/* azure/http_host.h - the hosts that the HTTP loop talks to, and whether they answer. Loop only, but for `down`. */
+/* azure/http_host.h - the hosts that the HTTP loop talks to, and whether they answer. Loop only,
+ * but for `down`. */
 #ifndef ADAFS_AZURE_HTTP_HOST_H
 #define ADAFS_AZURE_HTTP_HOST_H
 
@@ -10,11 +11,11 @@
 
 struct http_host {
 	struct http_host *next;
-	char *root;             /* "http://127.0.0.1:10000" */
-	bool loopback;          /* never through a proxy */
-	unsigned active;        /* transfers under way */
-	bool down;              /* written under the loop's lock, read by any thread under it */
-	bool probing;           /* a probe is under way */
+	char *root;		/* "http://127.0.0.1:10000" */
+	bool loopback;		/* never through a proxy */
+	unsigned active;	/* transfers under way */
+	bool down;		/* written under the loop's lock, read by any thread under it */
+	bool probing;		/* a probe is under way */
 	uint64_t next_probe_ms; /* while down: when the next probe starts */
 };
 

@@ -1,6 +1,6 @@
 /*
- * azure/http_socket.h - the loop's open sockets, to ask the kernel what moved on the connection of a
- * transfer: curl tells only of whole header lines and of what it handed to the socket's buffer,
+ * azure/http_socket.h - the loop's open sockets, to ask the kernel what moved on the connection of
+ * a transfer: curl tells only of whole header lines and of what it handed to the socket's buffer,
  * which holds seconds of a slow line.
  */
 #ifndef ADAFS_AZURE_HTTP_SOCKET_H
@@ -14,7 +14,7 @@ struct http_sockets {
 	struct http_socket {
 		int fd;
 		uint16_t local_port, remote_port; /* 0: not asked for yet */
-	} *item;
+	} * item;
 	size_t n;
 };
 

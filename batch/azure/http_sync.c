@@ -16,7 +16,7 @@ static void wake(void *arg, struct adafs_http_response *response, const struct a
 	struct waiter *w = arg;
 	adafs_mutex_lock(&w->lock);
 	w->response = *response; /* stolen */
-	*response = (struct adafs_http_response){ 0 };
+	*response = (struct adafs_http_response){0};
 	adafs_err_copy(&w->err, err);
 	w->done = true;
 	adafs_cond_signal(&w->ended);
@@ -26,7 +26,7 @@ static void wake(void *arg, struct adafs_http_response *response, const struct a
 int adafs_http_perform(struct adafs_http *h, struct adafs_http_request *rq,
 		       struct adafs_http_response *ret_response, struct adafs_err *reterr)
 {
-	struct waiter w = { 0 };
+	struct waiter w = {0};
 	adafs_mutex_init(&w.lock, ADAFS_RANK_LEAF);
 	adafs_cond_init(&w.ended);
 	adafs_http_send(h, rq, wake, &w);

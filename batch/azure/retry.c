@@ -12,8 +12,8 @@ static bool checksum_refused(const struct adafs_err *err)
 					   strcmp(err->service_code, "Md5Mismatch") == 0);
 }
 
-int64_t adafs_retry_delay(struct adafs_retry *r, const struct adafs_err *err, uint32_t io_timeout_ms,
-			  uint64_t now_ms, uint32_t random)
+int64_t adafs_retry_delay(struct adafs_retry *r, const struct adafs_err *err,
+			  uint32_t io_timeout_ms, uint64_t now_ms, uint32_t random)
 {
 	if (checksum_refused(err))
 		return r->checksum_failures++ == 0 ? 0 : -1;

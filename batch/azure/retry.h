@@ -1,4 +1,5 @@
-/* azure/retry.h - whether and when a failed attempt is sent again: pure decisions, no clock of their own. */
+/* azure/retry.h - whether and when a failed attempt is sent again: pure decisions, no clock of
+ * their own. */
 #ifndef ADAFS_AZURE_RETRY_H
 #define ADAFS_AZURE_RETRY_H
 
@@ -14,9 +15,10 @@
 
 /* What is remembered of a request across its attempts. */
 struct adafs_retry {
-	unsigned attempts;          /* sent so far */
+	unsigned attempts;	    /* sent so far */
 	unsigned checksum_failures; /* replies that said that our bytes arrived damaged */
-	uint64_t last_progress_ms;  /* monotonic time of the last byte moved, at first of the start */
+	uint64_t
+		last_progress_ms; /* monotonic time of the last byte moved, at first of the start */
 };
 
 /*
@@ -25,8 +27,8 @@ struct adafs_retry {
  * after ADAFS_RETRY_MAX_ATTEMPTS, or when the next attempt would start later than io_timeout_ms
  * after the last progress. Damaged bytes are sent once more, without a delay.
  */
-int64_t adafs_retry_delay(struct adafs_retry *r, const struct adafs_err *err, uint32_t io_timeout_ms,
-			  uint64_t now_ms, uint32_t random);
+int64_t adafs_retry_delay(struct adafs_retry *r, const struct adafs_err *err,
+			  uint32_t io_timeout_ms, uint64_t now_ms, uint32_t random);
 
 /*
  * What a reply asks for in Retry-After (seconds or an HTTP date), retry-after-ms and

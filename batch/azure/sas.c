@@ -25,12 +25,13 @@ char *adafs_sas_string_to_sign(const char *account, const char *container, const
 {
 	const char *version = sas_version(sas);
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_SAS);
-	/* Dates compare as texts. Until 2015-02-20 the service's name was not part of the resource. */
-	int rc = adafs_buf_addf(&b, "%s\n%s\n%s\n%s/%s/%s%s%s\n%s\n%s\n%s\n%s\n", text(sas->permissions),
-				text(sas->start), text(sas->expiry),
-				strcmp(version, "2015-02-21") >= 0 ? "/blob" : "", account, container,
-				blob ? "/" : "", text(blob), text(sas->policy), text(sas->ip),
-				text(sas->protocol), version);
+	/* Dates compare as texts. Until 2015-02-20 the service's name was not part of the resource.
+	 */
+	int rc = adafs_buf_addf(&b, "%s\n%s\n%s\n%s/%s/%s%s%s\n%s\n%s\n%s\n%s\n",
+				text(sas->permissions), text(sas->start), text(sas->expiry),
+				strcmp(version, "2015-02-21") >= 0 ? "/blob" : "", account,
+				container, blob ? "/" : "", text(blob), text(sas->policy),
+				text(sas->ip), text(sas->protocol), version);
 	if (rc == 0 && strcmp(version, "2018-11-09") >= 0)
 		rc = adafs_buf_addf(&b, "%s\n%s\n", text(sas->resource), text(sas->snapshot));
 	if (rc == 0 && strcmp(version, "2020-12-06") >= 0)
@@ -46,27 +47,29 @@ int adafs_sas_sign(const struct adafs_storage_account *a, const char *container,
 		   const struct adafs_sas *sas, char **ret_query, struct adafs_err *reterr)
 {
 	if (!a->key)
-		return adafs_err_set(reterr, -EACCES, "a SAS needs the account key, which is not configured");
+		return adafs_err_set(reterr, -EACCES,
+				     "a SAS needs the account key, which is not configured");
 	ADAFS_FREE char *string = adafs_sas_string_to_sign(a->name, container, blob, sas);
-	ADAFS_FREE char *signature = string ? adafs_auth_signature(a->key, a->key_len, string) : NULL;
+	ADAFS_FREE char *signature =
+		string ? adafs_auth_signature(a->key, a->key_len, string) : NULL;
 	const struct {
 		const char *name, *value;
 	} fields[] = {
-		{ "sv", sas_version(sas) },
-		{ "spr", sas->protocol },
-		{ "st", sas->start },
-		{ "se", sas->expiry },
-		{ "sip", sas->ip },
-		{ "si", sas->policy },
-		{ "ses", sas->encryption_scope },
-		{ "sr", sas->resource },
-		{ "sp", sas->permissions },
-		{ "rscc", sas->cache_control },
-		{ "rscd", sas->content_disposition },
-		{ "rsce", sas->content_encoding },
-		{ "rscl", sas->content_language },
-		{ "rsct", sas->content_type },
-		{ "sig", signature },
+		{"sv", sas_version(sas)},
+		{"spr", sas->protocol},
+		{"st", sas->start},
+		{"se", sas->expiry},
+		{"sip", sas->ip},
+		{"si", sas->policy},
+		{"ses", sas->encryption_scope},
+		{"sr", sas->resource},
+		{"sp", sas->permissions},
+		{"rscc", sas->cache_control},
+		{"rscd", sas->content_disposition},
+		{"rsce", sas->content_encoding},
+		{"rscl", sas->content_language},
+		{"rsct", sas->content_type},
+		{"sig", signature},
 	};
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_SAS);
 	int rc = signature ? 0 : -ENOMEM;

@@ -26,8 +26,9 @@
 static void test_base64(void **state)
 {
 	(void)state;
-	static const char *const pairs[][2] = { { "", "" },	    { "f", "Zg==" },	 { "fo", "Zm8=" },
-						{ "foo", "Zm9v" }, { "foob", "Zm9vYg==" }, { "\xfb\xff", "+/8=" } };
+	static const char *const pairs[][2] = {
+		{"", ""},	 {"f", "Zg=="},	       {"fo", "Zm8="},
+		{"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xfb\xff", "+/8="}};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(pairs); i++) {
 		ADAFS_FREE char *text = adafs_base64_encode(pairs[i][0], strlen(pairs[i][0]));
 		ADAFS_FREE uint8_t *data = NULL;
@@ -37,7 +38,8 @@ static void test_base64(void **state)
 		assert_int_equal(len, strlen(pairs[i][0]));
 		assert_string_equal((char *)data, pairs[i][0]);
 	}
-	static const char *const bad[] = { "Zg=", "Zg", "Z===", "====", "Zm9v\n", "Zm 9", "Zm-_", "=Zg=" };
+	static const char *const bad[] = {
+		"Zg=", "Zg", "Z===", "====", "Zm9v\n", "Zm 9", "Zm-_", "=Zg="};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
 		uint8_t *data = NULL;
 		size_t len;
@@ -54,10 +56,11 @@ static void test_url(void **state)
 	assert_string_equal(path, "a%20b%2Bc%25d/%C3%A9~-._%3F%23%26%3D");
 	ADAFS_FREE char *back = adafs_url_decode(path, strlen(path), false);
 	assert_string_equal(back, text);
-	ADAFS_FREE char *plus = adafs_url_decode("a+b%2b", 6, false), *space = adafs_url_decode("a+b%2b", 6, true);
+	ADAFS_FREE char *plus = adafs_url_decode("a+b%2b", 6, false),
+			*space = adafs_url_decode("a+b%2b", 6, true);
 	assert_string_equal(plus, "a+b+");
 	assert_string_equal(space, "a b+");
-	static const char *const bad[] = { "%", "%2", "%zz", "a%0", "%00", "a%4" };
+	static const char *const bad[] = {"%", "%2", "%zz", "a%0", "%00", "a%4"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++)
 		assert_null(adafs_url_decode(bad[i], strlen(bad[i]), false));
 	/* The length counts, not what stands behind it. */
@@ -69,9 +72,18 @@ static void test_url(void **state)
 static void test_utf8(void **state)
 {
 	(void)state;
-	static const char *const good[] = { "", "abc", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbf" };
-	static const char *const bad[] = { "\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-					   "\xf8\x88\x80\x80\x80", "a\xff", "\xe2\x82", "\xf0\x82\x82\xac" };
+	static const char *const good[] = {
+		"", "abc", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbf"};
+	static const char *const bad[] = {"\x80",
+					  "\xc3",
+					  "\xc0\xaf",
+					  "\xe0\x80\xaf",
+					  "\xed\xa0\x80",
+					  "\xf4\x90\x80\x80",
+					  "\xf8\x88\x80\x80\x80",
+					  "a\xff",
+					  "\xe2\x82",
+					  "\xf0\x82\x82\xac"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(good); i++)
 		assert_true(adafs_utf8_valid(good[i], strlen(good[i])));
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++)
@@ -106,8 +118,12 @@ static void test_rfc1123(void **state)
 	assert_string_equal(text, "Thu, 01 Jan 2026 00:00:00 GMT");
 	assert_int_equal(adafs_clock_parse_rfc1123(text, &t), 0);
 	assert_int_equal(t, 1767225600);
-	static const char *const bad[] = { "", "Thu", "Thu, 32 Jan 2026 00:00:00 GMT", "Thu, 01 Foo 2026 00:00:00 GMT",
-					   "2026-01-01T00:00:00Z", "Thu, 01 Jan 2026 25:00:00 GMT" };
+	static const char *const bad[] = {"",
+					  "Thu",
+					  "Thu, 32 Jan 2026 00:00:00 GMT",
+					  "Thu, 01 Foo 2026 00:00:00 GMT",
+					  "2026-01-01T00:00:00Z",
+					  "Thu, 01 Jan 2026 25:00:00 GMT"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++)
 		if (adafs_clock_parse_rfc1123(bad[i], &t) != -EINVAL)
 			fail_msg("'%s' was taken", bad[i]);
@@ -126,21 +142,31 @@ static void test_iso8601(void **state)
 		const char *text;
 		int64_t us;
 	} good[] = {
-		{ "2026-01-01", INT64_C(1767225600000000) },
-		{ "2026-01-01T00:01Z", INT64_C(1767225660000000) },
-		{ "2026-01-01T00:00:01Z", INT64_C(1767225601000000) },
-		{ "2026-01-01T00:00:00.5Z", INT64_C(1767225600500000) },
-		{ "2026-01-01T00:00:00.1234567Z", INT64_C(1767225600123456) },
-		{ "2026-01-01T01:00:00+01:00", INT64_C(1767225600000000) },
-		{ "2025-12-31T23:30:00-00:30", INT64_C(1767225600000000) },
+		{"2026-01-01", INT64_C(1767225600000000)},
+		{"2026-01-01T00:01Z", INT64_C(1767225660000000)},
+		{"2026-01-01T00:00:01Z", INT64_C(1767225601000000)},
+		{"2026-01-01T00:00:00.5Z", INT64_C(1767225600500000)},
+		{"2026-01-01T00:00:00.1234567Z", INT64_C(1767225600123456)},
+		{"2026-01-01T01:00:00+01:00", INT64_C(1767225600000000)},
+		{"2025-12-31T23:30:00-00:30", INT64_C(1767225600000000)},
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(good); i++) {
 		if (adafs_clock_parse_iso8601(good[i].text, &us) != 0 || us != good[i].us)
 			fail_msg("'%s' is read wrong", good[i].text);
 	}
-	static const char *const bad[] = { "", "2026", "2026-13-01", "2026-01-32", "2026-01-01T00:00", "2026-01-01T24:00Z",
-					   "2026-01-01T-1:00Z", "2026-01-01T00:-1Z", "2026-01-01T00:00:00",
-					   "2026-01-01T00:00:00Zx", "26-01-01", "2026-1-1", "2026-01-01T00:00:00+1" };
+	static const char *const bad[] = {"",
+					  "2026",
+					  "2026-13-01",
+					  "2026-01-32",
+					  "2026-01-01T00:00",
+					  "2026-01-01T24:00Z",
+					  "2026-01-01T-1:00Z",
+					  "2026-01-01T00:-1Z",
+					  "2026-01-01T00:00:00",
+					  "2026-01-01T00:00:00Zx",
+					  "26-01-01",
+					  "2026-1-1",
+					  "2026-01-01T00:00:00+1"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++)
 		if (adafs_clock_parse_iso8601(bad[i], &us) != -EINVAL)
 			fail_msg("'%s' was taken", bad[i]);
@@ -154,15 +180,15 @@ static void test_duration(void **state)
 		int64_t ms;
 		const char *normal;
 	} good[] = {
-		{ "PT5M", 300000, "PT5M" },
-		{ "PT0S", 0, "PT0S" },
-		{ "P1DT2H", 93600000, "P1DT2H" },
-		{ "PT90S", 90000, "PT1M30S" },
-		{ "PT1.5S", 1500, "PT1.500S" },
-		{ "P1W", 604800000, "P7D" },
-		{ "P3Y6M4DT12H30M5S", INT64_C(110550605000), "P1279DT12H30M5S" },
-		{ "P10675199DT2H48M5.4775807S", ADAFS_DURATION_NONE, "P10675199DT2H48M5.4775807S" },
-		{ "P99999999999D", ADAFS_DURATION_NONE, "P10675199DT2H48M5.4775807S" },
+		{"PT5M", 300000, "PT5M"},
+		{"PT0S", 0, "PT0S"},
+		{"P1DT2H", 93600000, "P1DT2H"},
+		{"PT90S", 90000, "PT1M30S"},
+		{"PT1.5S", 1500, "PT1.500S"},
+		{"P1W", 604800000, "P7D"},
+		{"P3Y6M4DT12H30M5S", INT64_C(110550605000), "P1279DT12H30M5S"},
+		{"P10675199DT2H48M5.4775807S", ADAFS_DURATION_NONE, "P10675199DT2H48M5.4775807S"},
+		{"P99999999999D", ADAFS_DURATION_NONE, "P10675199DT2H48M5.4775807S"},
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(good); i++) {
 		int64_t ms = -1;
@@ -172,8 +198,17 @@ static void test_duration(void **state)
 		adafs_duration_format(ms, text);
 		assert_string_equal(text, good[i].normal);
 	}
-	static const char *const bad[] = { "", "P", "PT", "5M", "PT5", "P5S", "PT5D", "P-1D", "P1.5D", "PT5M ",
-					   "P9999999999999999999Y" };
+	static const char *const bad[] = {"",
+					  "P",
+					  "PT",
+					  "5M",
+					  "PT5",
+					  "P5S",
+					  "PT5D",
+					  "P-1D",
+					  "P1.5D",
+					  "PT5M ",
+					  "P9999999999999999999Y"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
 		int64_t ms;
 		if (adafs_duration_parse(bad[i], &ms) != -EINVAL)
@@ -194,9 +229,8 @@ static void test_crc64(void **state)
 {
 	(void)state;
 	char text[16];
-	static const char *const vectors[][2] = { { "123456789", "iJh5CoYUi64=" },
-						  { "hello", "V0JSBnCFdzM=" },
-						  { "", "AAAAAAAAAAA=" } };
+	static const char *const vectors[][2] = {
+		{"123456789", "iJh5CoYUi64="}, {"hello", "V0JSBnCFdzM="}, {"", "AAAAAAAAAAA="}};
 	assert_true(adafs_crc64(0, "123456789", 9) == UINT64_C(0xAE8B14860A799888));
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(vectors); i++) {
 		adafs_crc64_text(adafs_crc64(0, vectors[i][0], strlen(vectors[i][0])), text);
@@ -208,7 +242,8 @@ static void test_crc64(void **state)
 		data[i] = (char)(i * 73);
 	uint64_t whole = adafs_crc64(0, data, sizeof(data));
 	for (size_t cut = 0; cut <= sizeof(data); cut++)
-		assert_true(adafs_crc64(adafs_crc64(0, data, cut), data + cut, sizeof(data) - cut) == whole);
+		assert_true(adafs_crc64(adafs_crc64(0, data, cut), data + cut,
+					sizeof(data) - cut) == whole);
 }
 
 static void test_digests(void **state)
@@ -223,7 +258,8 @@ static void test_digests(void **state)
 	ADAFS_FREE char *empty = adafs_base64_encode(md5, sizeof(md5));
 	assert_string_equal(empty, "1B2M2Y8AsgTpgAmY7PhCfg==");
 	adafs_sha256_hex("abc", 3, hex);
-	assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	assert_string_equal(hex,
+			    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 	struct adafs_digest *d = adafs_digest_new(ADAFS_DIGEST_MD5);
 	adafs_digest_update(d, "hel", 3);
 	adafs_digest_update(d, "lo", 2);
@@ -237,7 +273,8 @@ static void test_digests(void **state)
 	char mac_hex[ADAFS_SHA256_HEX_LEN];
 	assert_int_equal(adafs_hmac_sha256("Jefe", 4, "what do ya want for nothing?", 28, mac), 0);
 	adafs_hex_encode(mac, sizeof(mac), mac_hex);
-	assert_string_equal(mac_hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+	assert_string_equal(mac_hex,
+			    "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 	assert_true(adafs_equal_secret("ab", 2, "ab", 2));
 	assert_false(adafs_equal_secret("ab", 2, "ac", 2));
 	assert_false(adafs_equal_secret("ab", 2, "abc", 3));
@@ -249,14 +286,19 @@ static void test_redact(void **state)
 {
 	(void)state;
 	static const char *const rows[][2] = {
-		{ "https://h/c?sv=1&sig=abcdefghij%2B%3D&se=2", "https://h/c?sv=1&sig=REDACTED&se=2" },
-		{ "AccountName=a;AccountKey=c2VjcmV0c2VjcmV0==;X=1", "AccountName=a;AccountKey=REDACTED;X=1" },
-		{ "Authorization: SharedKey acct:c2VjcmV0c2VjcmV0=\r\nX: y", "Authorization: SharedKey REDACTED\r\nX: y" },
-		{ "Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.x.y", "Authorization: Bearer REDACTED" },
-		{ "{\"access_token\":\"eyJhbGciOi\",\"x\":1}", "{\"access_token\":\"REDACTED\",\"x\":1}" },
-		{ "two sig=aaaaaaaaaaaa and SIG=bbbbbbbbbbbb.", "two sig=REDACTED and SIG=REDACTED" },
-		{ "nothing here", "nothing here" },
-		{ "sig=", "sig=" },
+		{"https://h/c?sv=1&sig=abcdefghij%2B%3D&se=2",
+		 "https://h/c?sv=1&sig=REDACTED&se=2"},
+		{"AccountName=a;AccountKey=c2VjcmV0c2VjcmV0==;X=1",
+		 "AccountName=a;AccountKey=REDACTED;X=1"},
+		{"Authorization: SharedKey acct:c2VjcmV0c2VjcmV0=\r\nX: y",
+		 "Authorization: SharedKey REDACTED\r\nX: y"},
+		{"Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.x.y",
+		 "Authorization: Bearer REDACTED"},
+		{"{\"access_token\":\"eyJhbGciOi\",\"x\":1}",
+		 "{\"access_token\":\"REDACTED\",\"x\":1}"},
+		{"two sig=aaaaaaaaaaaa and SIG=bbbbbbbbbbbb.", "two sig=REDACTED and SIG=REDACTED"},
+		{"nothing here", "nothing here"},
+		{"sig=", "sig="},
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
 		char text[128];
@@ -318,7 +360,7 @@ static int on_end(void *arg, const char *path, const char *text, size_t len)
 
 static int parse_into(const char *xml, struct adafs_buf *b)
 {
-	const struct adafs_xml_handler h = { .end = on_end, .arg = b };
+	const struct adafs_xml_handler h = {.end = on_end, .arg = b};
 	adafs_buf_reset(b);
 	return adafs_xml_parse(xml, strlen(xml), &h, NULL);
 }
@@ -327,10 +369,15 @@ static void test_xml(void **state)
 {
 	(void)state;
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(4096);
-	assert_int_equal(parse_into("\xef\xbb\xbf<a x='1'><b>1 &lt;&amp;&#xD;</b><c/><b>2</b></a>", &b), 0);
+	assert_int_equal(
+		parse_into("\xef\xbb\xbf<a x='1'><b>1 &lt;&amp;&#xD;</b><c/><b>2</b></a>", &b), 0);
 	assert_string_equal(b.data, "a/b=1 <&\r;a/c=;a/b=2;a=;");
 	static const char *const bad[] = {
-		"", "<a>", "<a></b>", "<a/><b/>", "x",
+		"",
+		"<a>",
+		"<a></b>",
+		"<a/><b/>",
+		"x",
 		/* entities: a billion laughs, and a file of ours */
 		"<!DOCTYPE a [<!ENTITY x \"y\"><!ENTITY z \"&x;&x;\">]><a>&z;</a>",
 		"<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>&x;</a>",
@@ -356,7 +403,7 @@ static void test_xml_in_parts(void **state)
 	static const char doc[] = "<?xml version=\"1.0\"?><a><b>one two</b><c>\xc3\xa9</c></a>";
 	for (size_t cut = 0; cut < sizeof(doc) - 1; cut++) {
 		ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(4096);
-		const struct adafs_xml_handler h = { .end = on_end, .arg = &b };
+		const struct adafs_xml_handler h = {.end = on_end, .arg = &b};
 		struct adafs_xml_parser *p = adafs_xml_parser_new(&h);
 		assert_int_equal(adafs_xml_feed(p, doc, cut, 0, NULL), 0);
 		assert_int_equal(adafs_xml_feed(p, doc + cut, sizeof(doc) - 1 - cut, 1, NULL), 0);
@@ -388,9 +435,9 @@ static void test_json(void **state)
 	assert_true(adafs_json_bool(j, "t", false));
 	assert_string_equal(adafs_json_str(j, "t", "fallback"), "fallback");
 	assert_string_equal(adafs_json_str(NULL, "t", "fallback"), "fallback");
-	static const char *const bad[] = { "", "{", "{} x", "[1,]", "nul", "{\"a\":1}}" };
+	static const char *const bad[] = {"", "{", "{} x", "[1,]", "nul", "{\"a\":1}}"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
-		struct adafs_err err = { 0 };
+		struct adafs_err err = {0};
 		if (adafs_json_parse(bad[i], strlen(bad[i]), &err))
 			fail_msg("'%s' was taken", bad[i]);
 		assert_int_equal(err.rc, -EINVAL);
@@ -405,22 +452,14 @@ static void test_json(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_base64),
-		cmocka_unit_test(test_url),
-		cmocka_unit_test(test_utf8),
-		cmocka_unit_test(test_hex_and_random),
-		cmocka_unit_test(test_rfc1123),
-		cmocka_unit_test(test_iso8601),
-		cmocka_unit_test(test_duration),
-		cmocka_unit_test(test_crc64),
-		cmocka_unit_test(test_digests),
-		cmocka_unit_test(test_redact),
-		cmocka_unit_test(test_err),
-		cmocka_unit_test(test_buf),
-		cmocka_unit_test(test_xml),
-		cmocka_unit_test(test_xml_in_parts),
-		cmocka_unit_test(test_xml_write),
-		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_base64),	  cmocka_unit_test(test_url),
+		cmocka_unit_test(test_utf8),	  cmocka_unit_test(test_hex_and_random),
+		cmocka_unit_test(test_rfc1123),	  cmocka_unit_test(test_iso8601),
+		cmocka_unit_test(test_duration),  cmocka_unit_test(test_crc64),
+		cmocka_unit_test(test_digests),	  cmocka_unit_test(test_redact),
+		cmocka_unit_test(test_err),	  cmocka_unit_test(test_buf),
+		cmocka_unit_test(test_xml),	  cmocka_unit_test(test_xml_in_parts),
+		cmocka_unit_test(test_xml_write), cmocka_unit_test(test_json),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,15 +25,16 @@ struct fixture {
 /* Start a fixture without steps; they are added and then the server is started. */
 static void add(struct fixture *f, const char *head, const char *body)
 {
-	f->replies[f->n] = adafs_fmt("HTTP/1.1 %s\r\nContent-Length: %zu\r\nrequest-id: r-%zu\r\n\r\n%s", head,
-				     strlen(body), f->n, body);
-	f->steps[f->n] = (struct step){ REPLY, f->replies[f->n] };
+	f->replies[f->n] =
+		adafs_fmt("HTTP/1.1 %s\r\nContent-Length: %zu\r\nrequest-id: r-%zu\r\n\r\n%s", head,
+			  strlen(body), f->n, body);
+	f->steps[f->n] = (struct step){REPLY, f->replies[f->n]};
 	f->n++;
 }
 
 static void begin(struct fixture *f)
 {
-	const struct adafs_http_config config = { .io_timeout_ms = 8000 };
+	const struct adafs_http_config config = {.io_timeout_ms = 8000};
 	server_start(&f->server, f->steps, f->n);
 	f->http = adafs_http_new(&config, NULL);
 	assert_non_null(f->http);
@@ -59,8 +60,8 @@ static void assert_starts(const struct fixture *f, size_t i, const char *text)
 {
 	assert_true(i < f->server.n_seen);
 	if (strncmp(f->server.seen[i].head, text, strlen(text)) != 0)
-		fail_msg("'%.*s' instead of '%s'", (int)strcspn(f->server.seen[i].head, "\r"), f->server.seen[i].head,
-			 text);
+		fail_msg("'%.*s' instead of '%s'", (int)strcspn(f->server.seen[i].head, "\r"),
+			 f->server.seen[i].head, text);
 }
 
 static int collect(void *arg, const cJSON *item)
@@ -75,13 +76,17 @@ static int collect(void *arg, const cJSON *item)
 static void test_errors(void **state)
 {
 	(void)state;
-	struct fixture f = { 0 };
+	struct fixture f = {0};
 	char text[256];
 	struct adafs_err err;
-	add(&f, "409 Conflict", "{\"code\":\"JobExists\",\"message\":{\"lang\":\"en-US\",\"value\":\"It exists.\\nRequestId:x\"},"
-				"\"values\":[{\"key\":\"Reason\",\"value\":\"twice\"}]}");
-	add(&f, "403 Forbidden", "{\"code\":\"AuthenticationFailed\",\"message\":{\"value\":\"No.\"},\"values\":[{\"key\":"
-				 "\"AuthenticationErrorDetail\",\"value\":\"The MAC signature abcdef\"}]}");
+	add(&f, "409 Conflict",
+	    "{\"code\":\"JobExists\",\"message\":{\"lang\":\"en-US\",\"value\":\"It "
+	    "exists.\\nRequestId:x\"},"
+	    "\"values\":[{\"key\":\"Reason\",\"value\":\"twice\"}]}");
+	add(&f, "403 Forbidden",
+	    "{\"code\":\"AuthenticationFailed\",\"message\":{\"value\":\"No.\"},\"values\":[{"
+	    "\"key\":"
+	    "\"AuthenticationErrorDetail\",\"value\":\"The MAC signature abcdef\"}]}");
 	add(&f, "404 Not Found", "<html>no JSON</html>");
 	add(&f, "200 OK", "{\"id\": ");
 	begin(&f);
@@ -110,24 +115,31 @@ static void test_errors(void **state)
 static void test_paging(void **state)
 {
 	(void)state;
-	struct fixture f = { 0 };
+	struct fixture f = {0};
 	char got[256] = "";
 	/* The port is not known before the server runs; the script is given then. */
 	add(&f, "200 OK", "{\"value\":[]}");
 	begin(&f);
-	ADAFS_FREE char *first = adafs_fmt("{\"value\":[{\"id\":\"a\"},{\"id\":\"b\"}],\"odata.nextLink\":\"%s/jobs?"
-					   "$filter=x&$skiptoken=a%%2Bb%%3D&api-version=7\"}", f.server.url);
+	ADAFS_FREE char *first =
+		adafs_fmt("{\"value\":[{\"id\":\"a\"},{\"id\":\"b\"}],\"odata.nextLink\":\"%s/jobs?"
+			  "$filter=x&$skiptoken=a%%2Bb%%3D&api-version=7\"}",
+			  f.server.url);
 	add(&f, "200 OK", first);
 	add(&f, "200 OK", "{\"value\":[{\"id\":\"c\"}]}");
 	server_script(&f.server, f.steps + 1, 2);
-	assert_int_equal(adafs_batch_job_list(f.batch, "state eq 'active'", "id", collect, got, NULL), 0);
+	assert_int_equal(
+		adafs_batch_job_list(f.batch, "state eq 'active'", "id", collect, got, NULL), 0);
 	assert_string_equal(got, "a;b;c;");
-	assert_starts(&f, 0, "GET /jobs?api-version=2024-07-01.20.0&$filter=state%20eq%20%27active%27&$select=id HTTP");
+	assert_starts(&f, 0,
+		      "GET "
+		      "/jobs?api-version=2024-07-01.20.0&$filter=state%20eq%20%27active%27&$select="
+		      "id HTTP");
 	assert_starts(&f, 1, "GET /jobs?$filter=x&$skiptoken=a%2Bb%3D&api-version=7 HTTP");
 	add(&f, "200 OK", "{\"value\":[{\"id\":\"stop\"},{\"id\":\"d\"}]}");
 	add(&f, "200 OK", "{\"value\":[],\"odata.nextLink\":\"ftp://x/\"}");
 	server_script(&f.server, f.steps + 3, 2);
-	assert_int_equal(adafs_batch_task_list(f.batch, "j", NULL, NULL, collect, got, NULL), -EINTR);
+	assert_int_equal(adafs_batch_task_list(f.batch, "j", NULL, NULL, collect, got, NULL),
+			 -EINTR);
 	assert_int_equal(adafs_batch_node_list(f.batch, "p", NULL, collect, got, NULL), -EPROTO);
 	assert_string_equal(got, "a;b;c;stop;");
 	end(&f);
@@ -152,24 +164,27 @@ static char *results(int from, int to, int odd, const char *odd_text)
 	struct adafs_buf b = ADAFS_BUF_INIT(1 << 20);
 	adafs_buf_adds(&b, "{\"value\":[");
 	for (int i = to - 1; i >= from; i--)
-		adafs_buf_addf(&b, "{\"taskId\":\"t%03d\",%s}%s", i, i == odd ? odd_text : "\"status\":\"Success\"",
-			       i > from ? "," : "");
+		adafs_buf_addf(&b, "{\"taskId\":\"t%03d\",%s}%s", i,
+			       i == odd ? odd_text : "\"status\":\"Success\"", i > from ? "," : "");
 	adafs_buf_adds(&b, "]}");
 	return adafs_buf_steal(&b, NULL);
 }
 
 static int count_tasks(const struct fixture *f, size_t i)
 {
-	ADAFS_JSON *body = adafs_json_parse(f->server.seen[i].body, f->server.seen[i].body_len, NULL);
+	ADAFS_JSON *body =
+		adafs_json_parse(f->server.seen[i].body, f->server.seen[i].body_len, NULL);
 	return cJSON_GetArraySize(adafs_json_get(body, "value"));
 }
 
 static void test_collection(void **state)
 {
 	(void)state;
-	struct fixture f = { 0 };
-	ADAFS_FREE char *a = results(0, 100, 7, "\"status\":\"servererror\",\"error\":{\"code\":\"InternalError\"}");
-	ADAFS_FREE char *b = results(100, 150, 120, "\"status\":\"clienterror\",\"error\":{\"code\":\"TaskExists\"}");
+	struct fixture f = {0};
+	ADAFS_FREE char *a = results(
+		0, 100, 7, "\"status\":\"servererror\",\"error\":{\"code\":\"InternalError\"}");
+	ADAFS_FREE char *b = results(
+		100, 150, 120, "\"status\":\"clienterror\",\"error\":{\"code\":\"TaskExists\"}");
 	ADAFS_FREE char *c = results(7, 8, -1, "");
 	add(&f, "200 OK", a);
 	add(&f, "200 OK", b);
@@ -188,18 +203,21 @@ static void test_collection(void **state)
 static void test_collection_too_large(void **state)
 {
 	(void)state;
-	struct fixture f = { 0 };
+	struct fixture f = {0};
 	struct adafs_err err;
 	ADAFS_FREE char *a = results(0, 2, -1, "");
-	char *b = results(2, 4, 3, "\"status\":\"clienterror\",\"error\":{\"code\":"
-								 "\"InvalidPropertyValue\",\"message\":{\"value\":\"too\\nx\"}}");
-	add(&f, "413 Large", "{\"code\":\"RequestBodyTooLarge\",\"message\":{\"value\":\"large\"}}");
+	char *b = results(2, 4, 3,
+			  "\"status\":\"clienterror\",\"error\":{\"code\":"
+			  "\"InvalidPropertyValue\",\"message\":{\"value\":\"too\\nx\"}}");
+	add(&f, "413 Large",
+	    "{\"code\":\"RequestBodyTooLarge\",\"message\":{\"value\":\"large\"}}");
 	add(&f, "200 OK", a);
 	add(&f, "200 OK", b);
 	begin(&f);
 	ADAFS_JSON *tasks = make_tasks(4);
 	assert_int_equal(adafs_batch_task_add_all(f.batch, "j", tasks, &err), -EINVAL);
-	assert_string_equal(err.msg, "add tasks: task 't003' was refused: InvalidPropertyValue: too");
+	assert_string_equal(err.msg,
+			    "add tasks: task 't003' was refused: InvalidPropertyValue: too");
 	assert_string_equal(err.service_code, "InvalidPropertyValue");
 	assert_int_equal(count_tasks(&f, 1), 2);
 	assert_int_equal(count_tasks(&f, 2), 2);
@@ -210,7 +228,7 @@ static void test_collection_too_large(void **state)
 static void test_chunks_by_size(void **state)
 {
 	(void)state;
-	struct fixture f = { 0 };
+	struct fixture f = {0};
 	ADAFS_FREE char *a = results(0, 2, -1, "");
 	char *b = results(2, 3, -1, "");
 	add(&f, "200 OK", a);
@@ -232,7 +250,7 @@ static void test_chunks_by_size(void **state)
 static void test_files(void **state)
 {
 	(void)state;
-	struct fixture f = { 0 };
+	struct fixture f = {0};
 	struct adafs_err err;
 	char buf[8], text[256], got[256] = "";
 	size_t len = 9;
@@ -240,43 +258,55 @@ static void test_files(void **state)
 	time_t mtime;
 	add(&f, "200 OK", "hello");
 	add(&f, "416 Range", "{\"code\":\"InvalidRange\",\"message\":{\"value\":\"x\"}}");
-	add(&f, "409 Conflict", "{\"code\":\"OperationInvalidForCurrentState\",\"message\":{\"value\":\"x\"}}");
+	add(&f, "409 Conflict",
+	    "{\"code\":\"OperationInvalidForCurrentState\",\"message\":{\"value\":\"x\"}}");
 	add(&f, "200 OK", "longer than what was asked for");
 	add(&f, "200 OK", "{\"value\":[{\"name\":\"wd/a\"}]}");
 	begin(&f);
-	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "wd/a b.txt", 10, 8, buf, &len, NULL), 0);
+	assert_int_equal(
+		adafs_batch_file_get(f.batch, "j", "t", "wd/a b.txt", 10, 8, buf, &len, NULL), 0);
 	assert_int_equal(len, 5);
 	assert_memory_equal(buf, "hello", 5);
 	assert_starts(&f, 0, "GET /jobs/j/tasks/t/files/wd%2Fa%20b.txt?api-version=");
 	assert_string_equal(seen_header(&f.server.seen[0], "ocp-range", text), "bytes=10-17");
 	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", 10, 8, buf, &len, NULL), 0);
 	assert_int_equal(len, 0);
-	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", 10, 8, buf, &len, NULL), -EAGAIN);
-	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", 10, 8, buf, &len, NULL), -EPROTO);
-	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", -1, 8, buf, &len, NULL), -EINVAL);
-	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", 0, 0, buf, &len, NULL), -EINVAL);
-	assert_int_equal(adafs_batch_file_list(f.batch, "j", "t", "wd/it's", collect, got, NULL), 0);
+	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", 10, 8, buf, &len, NULL),
+			 -EAGAIN);
+	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", 10, 8, buf, &len, NULL),
+			 -EPROTO);
+	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", -1, 8, buf, &len, NULL),
+			 -EINVAL);
+	assert_int_equal(adafs_batch_file_get(f.batch, "j", "t", "f", 0, 0, buf, &len, NULL),
+			 -EINVAL);
+	assert_int_equal(adafs_batch_file_list(f.batch, "j", "t", "wd/it's", collect, got, NULL),
+			 0);
 	assert_string_equal(got, "wd/a;");
-	assert_non_null(strstr(f.server.seen[4].head, "&recursive=true&$filter=startswith%28name%2C%27wd%2Fit%27%27s%27%29 "));
+	assert_non_null(
+		strstr(f.server.seen[4].head,
+		       "&recursive=true&$filter=startswith%28name%2C%27wd%2Fit%27%27s%27%29 "));
 	static const struct step heads[] = {
-		{ REPLY, "HTTP/1.1 200 OK\r\nContent-Length: 42\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n" },
-		{ REPLY, "HTTP/1.1 409 Conflict\r\n\r\n" },
-		{ REPLY, "HTTP/1.1 404 No\r\n\r\n" },
+		{REPLY, "HTTP/1.1 200 OK\r\nContent-Length: 42\r\nLast-Modified: Thu, 01 Jan 2026 "
+			"00:00:00 GMT\r\n\r\n"},
+		{REPLY, "HTTP/1.1 409 Conflict\r\n\r\n"},
+		{REPLY, "HTTP/1.1 404 No\r\n\r\n"},
 	};
 	server_script(&f.server, heads, 3);
 	assert_int_equal(adafs_batch_file_head(f.batch, "j", "t", "f", &size, &mtime, NULL), 0);
 	assert_int_equal(size, 42);
 	assert_int_equal(mtime, 1767225600);
-	assert_int_equal(adafs_batch_file_head(f.batch, "j", "t", "f", &size, &mtime, &err), -EAGAIN);
+	assert_int_equal(adafs_batch_file_head(f.batch, "j", "t", "f", &size, &mtime, &err),
+			 -EAGAIN);
 	assert_int_equal(err.rc, -EAGAIN);
-	assert_int_equal(adafs_batch_file_head(f.batch, "j", "t", "f", &size, &mtime, NULL), -ENOENT);
+	assert_int_equal(adafs_batch_file_head(f.batch, "j", "t", "f", &size, &mtime, NULL),
+			 -ENOENT);
 	end(&f);
 }
 
 static void test_endings(void **state)
 {
 	(void)state;
-	struct fixture f = { 0 };
+	struct fixture f = {0};
 	add(&f, "409 Conflict", "{\"code\":\"JobCompleted\",\"message\":{\"value\":\"x\"}}");
 	add(&f, "409 Conflict", "{\"code\":\"TaskCompleted\",\"message\":{\"value\":\"x\"}}");
 	add(&f, "404 No", "{\"code\":\"JobNotFound\",\"message\":{\"value\":\"x\"}}");
@@ -288,25 +318,23 @@ static void test_endings(void **state)
 	assert_int_equal(f.server.seen[2].body_len, 0);
 	assert_int_equal(adafs_batch_job_delete(f.batch, "j", NULL), -ENOENT);
 	/* A delete whose reply was lost has done its work when the job is gone. */
-	const struct step lost[] = { { LOSE, NULL }, { REPLY, f.replies[2] } };
+	const struct step lost[] = {{LOSE, NULL}, {REPLY, f.replies[2]}};
 	server_script(&f.server, lost, 2);
 	assert_int_equal(adafs_batch_job_delete(f.batch, "j", NULL), 0);
-	static const struct step done[] = { { REPLY, DONE } };
+	static const struct step done[] = {{REPLY, DONE}};
 	server_script(&f.server, done, 1);
 	assert_int_equal(adafs_batch_pool_resize(f.batch, "p", 3, NULL), 0);
-	assert_string_equal(f.server.seen[f.server.n_seen - 1].body, "{\"targetDedicatedNodes\":3}");
+	assert_string_equal(f.server.seen[f.server.n_seen - 1].body,
+			    "{\"targetDedicatedNodes\":3}");
 	end(&f);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_paging),
-		cmocka_unit_test(test_collection),
-		cmocka_unit_test(test_collection_too_large),
-		cmocka_unit_test(test_chunks_by_size),
-		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_errors),	       cmocka_unit_test(test_paging),
+		cmocka_unit_test(test_collection),     cmocka_unit_test(test_collection_too_large),
+		cmocka_unit_test(test_chunks_by_size), cmocka_unit_test(test_files),
 		cmocka_unit_test(test_endings),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,99 @@
+/*
+ * azure/http_int.h - what the loop (http.c) shares with the half that does not need curl
+ * (http_transfer.c): transfers, their lists, and the state of the loop. Only for these two.
+ */
+#ifndef ADAFS_AZURE_HTTP_INT_H
+#define ADAFS_AZURE_HTTP_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "batch/azure/http.h"
+#include "batch/azure/http_host.h"
+#include "batch/azure/http_socket.h"
+#include "batch/azure/retry.h"
+#include "batch/base/mutex.h"
+
+#define HTTP_CURL_TEXT 256
+#define HTTP_MAX_IDLE_HANDLES 64
+
+struct curl_slist;
+struct transfer_list;
+
+struct transfer {
+	struct transfer *prev, *next;
+	struct transfer_list *list;
+	struct adafs_http *http;
+	struct adafs_http_request *rq;
+	adafs_http_done *done;
+	void *arg;
+	struct http_host *host; /* loop's table */
+	bool probe;		/* asks whether the host answers again */
+
+	/* this attempt */
+	void *easy; /* CURL */
+	struct curl_slist *header_list;
+	struct adafs_http_response response;
+	size_t uploaded; /* body bytes given to curl */
+	int fd;		 /* of the connection that the request went out on; -1: none yet */
+	uint64_t moved;	 /* bytes on that connection when last looked */
+	unsigned sends; /* times that the request went out; curl repeats it on a stale connection */
+	int callback_rc;		/* why a callback stopped the transfer */
+	char curl_text[HTTP_CURL_TEXT]; /* CURL_ERROR_SIZE */
+
+	/* all attempts */
+	struct adafs_retry retry;
+	uint64_t wake_ms;
+	uint32_t io_timeout_ms;
+	bool wrote;	      /* rq->write was given bytes */
+	bool maybe_acted;     /* an attempt went out and its outcome was not told */
+	bool clock_corrected; /* a refused signature was retried once already */
+	struct adafs_err err;
+};
+
+struct transfer_list {
+	struct transfer *first, *last;
+	size_t n;
+};
+
+struct adafs_http {
+	struct adafs_http_config config;
+	void *multi; /* CURLM */
+	pthread_t thread;
+
+	struct adafs_mutex lock; /* rank ADAFS_RANK_QUEUE; also http_host.down */
+	struct transfer_list incoming ADAFS_GUARDED_BY(&lock);
+	bool running ADAFS_GUARDED_BY(&lock);
+	struct http_host *hosts; /* changed by the loop under the lock */
+
+	/* the loop's own */
+	struct transfer_list waiting, active, sleeping;
+	struct http_sockets sockets;
+	void *idle[HTTP_MAX_IDLE_HANDLES]; /* CURL */
+	size_t n_idle;
+
+	atomic_llong clock_offset; /* seconds to add to the local clock */
+	atomic_ullong requests, retries, timeouts, bytes_in, bytes_out;
+};
+
+/* A transfer is in at most one list. */
+void http_list_add(struct transfer_list *l, struct transfer *t);
+void http_list_remove(struct transfer *t);
+void http_list_move(struct transfer_list *l, struct transfer *t);
+
+/* Whether the reply has a status of success. */
+bool http_has_status_2xx(const struct transfer *t);
+/* Whether the reply is a 304 to a request that asked for one. */
+bool http_not_modified_wanted(const struct transfer *t);
+/* Translate a reply that is no success into t->err. */
+void http_classify_status(struct transfer *t);
+/* Whether a signature was refused because the local clock is wrong, which is put right then. */
+bool http_clock_correct(struct transfer *t);
+
+/* Tell the caller and free the transfer, which is in no list. Uses t->err, whose rc 0 is success.
+ */
+void http_transfer_finish(struct transfer *t);
+/* The same with an error of our own. */
+void http_transfer_fail(struct transfer *t, int rc, const char *why);
+
+#endif
