@@ -2,7 +2,7 @@
 import base64
 import datetime
 import http.client
-import os
+import random
 import sys
 import time
 import urllib.parse
@@ -319,6 +319,9 @@ def test_collection_items(b):
     assert by_id["new"]["status"] == "Success" and by_id["new"]["location"].endswith("/jobs/col/tasks/new")
     assert by_id["bad"]["error"]["code"] == "MissingRequiredProperty"
     assert by_id["dep"]["status"] == "clienterror"
+    assert by_id["dep"]["error"]["code"] == "UnsupportedProperty"
+    assert b.call("POST", "/jobs/col/tasks", sh("dep", "true", dependsOn={"taskIds": ["old"]})).code == \
+        "TaskDependenciesNotSpecifiedOnJob"
     many = {"value": [sh("x%d" % i, "true") for i in range(101)]}
     assert b.call("POST", "/jobs/col/addtaskcollection", many).status == 400
     assert b.call("POST", "/jobs/col/tasks", sh("OLD", "true")).code == "TaskExists"
@@ -683,6 +686,69 @@ def test_killed_emulator_resumes(tmp_path):
         counts = b.get("/jobs/k/taskcounts")["taskCounts"]
         assert counts["succeeded"] == 5 and counts["active"] == counts["running"] == 0
         assert b.task("k", "first")["executionInfo"]["requeueCount"] == 0
+    finally:
+        e.stop()
+
+
+def test_kills_at_any_moment_lose_nothing(tmp_path):
+    """Each answer held: a chain and a crowd of tasks all end once, over a storm of kills."""
+    e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0")
+    e.start()
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    rng = random.Random(seed)
+    try:
+        b = Batch(e.settings)
+        b.job("st", usesTaskDependencies=True)
+        for i in range(0, 60, 20):
+            b.add("st", *[sh("c%02d" % k, "echo $AZ_BATCH_TASK_ID; sleep 0.0%d" % rng.randrange(1, 9),
+                             dependsOn={"taskIds": ["c%02d" % (k - 6)] if k >= 6 else []})
+                          for k in range(i, i + 20)])
+            time.sleep(rng.uniform(0, 0.1))  # not a wait: the moment of the kill is to vary
+            e.kill()
+            e.start()
+            b = Batch(e.settings)
+        b.ok("PATCH", "/jobs/st", {"onAllTasksComplete": "terminatejob"}, 200)
+        for _ in range(4):
+            time.sleep(rng.uniform(0, 0.1))
+            e.kill()
+            e.start()
+        b = Batch(e.settings)
+        j = b.wait_job("st")
+        assert j["executionInfo"]["terminateReason"] == "AllTasksComplete"
+        tasks = b.list("/jobs/st/tasks")
+        assert len(tasks) == 60
+        for t in tasks:
+            assert t["executionInfo"]["result"] == "success" and t["executionInfo"]["exitCode"] == 0
+            assert b.file("st", t["id"], "stdout.txt") == t["id"] + "\n"
+        end = {t["id"]: t["executionInfo"] for t in tasks}
+        for k in range(6, 60):
+            assert end["c%02d" % k]["startTime"] > end["c%02d" % (k - 6)]["endTime"]
+    finally:
+        e.stop()
+
+
+def test_an_answered_terminate_holds_over_a_kill(tmp_path):
+    e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0")
+    e.start()
+    try:
+        b = Batch(e.settings)
+        b.job("t")
+        b.job("d")
+        for job in "td":
+            b.add(job, sh("a", "sleep 1000"), sh("b", "sleep 1000"))
+            b.wait_task(job, "a", "running")
+            b.wait_task(job, "b", "running")
+        b.ok("POST", "/jobs/t/tasks/a/terminate", status=204)
+        b.ok("POST", "/jobs/d/disable", {"disableTasks": "terminate"}, 202)
+        e.kill()
+        e.start()
+        b = Batch(e.settings)
+        assert b.wait_task("t", "a")["executionInfo"]["failureInfo"]["code"] == "TaskEnded"
+        assert b.wait_task("t", "b", "running")["executionInfo"]["requeueCount"] == 1
+        b.wait_job("d", "disabled")
+        for t in "ab":
+            assert b.task("d", t)["executionInfo"]["failureInfo"]["code"] == "TaskEnded"
     finally:
         e.stop()
 

@@ -11,7 +11,7 @@
 #define COLLECTION_MAX 100
 #define RESOURCE_FILES_MAX 32768
 #define TASK_IDS_MAX 64000
-#define DELETE_WAIT_MS 25000
+#define DELETE_WAIT_MS 10000
 
 #define S(n) { n, ODATA_STRING, ODATA_S }
 #define E(n) { n, ODATA_STRING, ODATA_E }
@@ -216,6 +216,9 @@ static int add_collection(struct api *a, struct job *j, const cJSON *tasks, cJSO
 		struct refusal r = { 0 };
 		struct task *t = NULL;
 		if (add_task(a, j, body, &t, &r) < 0) {
+			/* Documented otherwise, but this is what a collection was seen to answer. */
+			if (strcmp(r.code, "TaskDependenciesNotSpecifiedOnJob") == 0)
+				r.code = "UnsupportedProperty";
 			cJSON_AddItemToArray(results,
 					     refused_item(a, adafs_json_str(body, "id", ""), &r));
 			continue;
@@ -321,6 +324,7 @@ static int task_delete(struct api *a)
 	uint64_t seq = t->e.seq, deadline = adafs_clock_mono_ms() + DELETE_WAIT_MS;
 	while (t && t->run) {
 		run_stop_locked(t->run, RUN_STOP_DELETE);
+		service_commit_locked(a->s);
 		if (a->s->stopping ||
 		    adafs_cond_wait_until(&a->s->idle, &a->s->lock, deadline) < 0)
 			return api_error(a, 500, "OperationTimedOut", NULL);

@@ -227,6 +227,7 @@ static void task_state_json(const struct task *t, cJSON *o)
 	put_int(o, "files_gone", t->files_gone);
 	put_text(o, "pool", t->pool_id);
 	put_text(o, "node", t->node_id);
+	put_int(o, "ending", t->ending);
 	put_int(o, "pid", t->pid);
 	put_int(o, "pid_start", (int64_t)t->pid_start);
 	if (t->failure)
@@ -237,7 +238,6 @@ static void job_state_json(const struct job *j, cJSON *o)
 {
 	put_int(o, "start", j->start_us);
 	put_int(o, "end", j->end_us);
-	put_int(o, "disable_wait", j->disable_wait);
 	put_text(o, "reason", j->terminate_reason);
 }
 
@@ -308,6 +308,7 @@ static int task_state_load(struct task *t, const cJSON *o)
 	t->last_requeue_us = adafs_json_int(o, "last_requeue", 0);
 	t->satisfies = adafs_json_int(o, "satisfies", 0);
 	t->files_gone = adafs_json_int(o, "files_gone", 0);
+	t->ending = (int)adafs_json_int(o, "ending", 0);
 	t->pid = (pid_t)adafs_json_int(o, "pid", 0);
 	t->pid_start = (uint64_t)adafs_json_int(o, "pid_start", 0);
 	const cJSON *failure = adafs_json_get(o, "failure");
@@ -332,7 +333,6 @@ int entity_state_load(struct entity *e, const cJSON *o)
 	struct job *j = entity_job(e);
 	j->start_us = adafs_json_int(o, "start", 0);
 	j->end_us = adafs_json_int(o, "end", 0);
-	j->disable_wait = adafs_json_int(o, "disable_wait", 0);
 	int rc = copy_text(o, "reason", &j->terminate_reason);
 	return rc < 0 ? rc : job_load_spec(j);
 }

@@ -95,7 +95,6 @@ struct job {
 	struct strmap waiters;   /* key -> first struct task that waits for it (linked by wait_next) */
 	struct task_counts counts;
 	unsigned n_runs; /* tasks that occupy a node */
-	bool disable_wait;
 	char *pool_key; /* lower-case id of the pool it is bound to */
 	int64_t start_us, end_us; /* end 0: not ended */
 	char *terminate_reason; /* NULL: not ended */
@@ -129,6 +128,8 @@ struct task {
 	char *waits_for; /* key in job->waiters; NULL: waits for none */
 	struct task *wait_next;
 	struct run *run; /* NULL: not on a node */
+	/* enum run_stop: what was asked of the run; recorded, so that it holds over a crash. */
+	int ending;
 };
 
 const char *pool_state_name(int state);

@@ -8,6 +8,7 @@
 #include "batch/base/log.h"
 #include "batch/emulator/batch/batch_store.h"
 #include "batch/emulator/batch/process.h"
+#include "batch/emulator/batch/runner.h"
 #include "batch/emulator/batch/scheduler.h"
 #include "batch/emulator/batch/spec.h"
 
@@ -107,12 +108,18 @@ static int by_seq(const void *a, const void *b)
 
 static void recover_task(struct batch_service *s, struct task *t)
 {
-	int job_state = t->job->e.state;
-	if (t->e.state == TASK_ACTIVE)
+	int job_state = t->job->e.state, ending = t->ending;
+	if (t->e.state == TASK_ACTIVE) {
 		sched_task_active_locked(s, t);
-	else if (t->e.state == TASK_RUNNING && job_state == JOB_TERMINATING)
+		return;
+	}
+	/* What a client was told will happen to the run does happen. */
+	t->ending = RUN_STOP_NONE;
+	if (job_state == JOB_TERMINATING || ending == RUN_STOP_TERMINATE)
 		sched_task_terminate_locked(s, t);
-	else if (t->e.state == TASK_RUNNING)
+	else if (ending == RUN_STOP_DELETE && job_state != JOB_DELETING)
+		sched_task_remove_locked(s, t);
+	else
 		sched_task_requeue_locked(s, t);
 }
 

@@ -146,6 +146,10 @@ void run_stop_locked(struct run *run, enum run_stop stop)
 {
 	if (run->stop == RUN_STOP_NONE || stop == RUN_STOP_SHUTDOWN || stop == RUN_STOP_DELETE)
 		run->stop = stop;
+	if (stop != RUN_STOP_SHUTDOWN && run->task->ending != (int)run->stop) {
+		run->task->ending = (int)run->stop;
+		service_dirty_locked(run->s, &run->task->e, false);
+	}
 	atomic_store(&run->stopped, true);
 	uint64_t one = 1;
 	if (write(run->stop_fd, &one, sizeof(one)) < 0)

@@ -10,13 +10,13 @@
 #include "batch/emulator/batch/deps.h"
 #include "batch/emulator/batch/service.h"
 
-/* Why a run is ended before its time. The first reason stays, but for RUN_STOP_SHUTDOWN. */
+/* Why a run is ended before its time. The first reason stays, but for deletion and shutdown. */
 enum run_stop {
-	RUN_STOP_NONE,
-	RUN_STOP_TERMINATE, /* task or job was terminated: the task completes as a failure */
-	RUN_STOP_REQUEUE,   /* the task becomes active again */
-	RUN_STOP_DELETE,    /* task or job is being deleted */
-	RUN_STOP_SHUTDOWN,  /* the service stops: the task stays recorded as running */
+	RUN_STOP_NONE = 0, /* the numbers are stored: struct task, ending */
+	RUN_STOP_TERMINATE = 1, /* task or job was terminated: the task completes as a failure */
+	RUN_STOP_REQUEUE = 2,   /* the task becomes active again */
+	RUN_STOP_DELETE = 3,    /* task or job is being deleted */
+	RUN_STOP_SHUTDOWN = 4,  /* the service stops: the task stays recorded as running */
 };
 
 struct run {

@@ -336,6 +336,7 @@ static void leave_node(struct run *run)
 	struct task *t = run->task;
 	struct node *n = run->node;
 	t->run = NULL;
+	t->ending = RUN_STOP_NONE;
 	t->pid = 0;
 	t->pid_start = 0;
 	t->job->n_runs--;
