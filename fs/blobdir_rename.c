@@ -138,7 +138,6 @@ static int rename_written(struct call *c, struct place *from, struct place *to, 
 	struct wfile *w = from->w;
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *moved = NULL;
 	int rc = 0;
-	wfile_begin(w);
 	/* What it was told for belongs to the old name. */
 	wfile_tell(w);
 	blob_entry_unref(from->entry);
@@ -155,7 +154,6 @@ static int rename_written(struct call *c, struct place *from, struct place *to, 
 	} else if (!rc) {
 		rc = node_move(w->node, to->dir, to->name, w->node->version);
 	}
-	wfile_end(w);
 	if (rc)
 		return rc;
 	if (committed)
@@ -176,6 +174,28 @@ static int rename_stored(struct call *c, struct place *from, struct place *to, b
 	return move_node(from->dir, from->name, from->entry->etag, to->dir, to->name, moved);
 }
 
+/* Nothing of either file is committed while it moves; by address, so that two renames cannot wait for each other. */
+static void begin_both(const struct place *from, const struct place *to)
+{
+	struct wfile *a = from->w, *b = to->w;
+	if (a > b) {
+		a = to->w;
+		b = from->w;
+	}
+	if (a)
+		wfile_begin(a);
+	if (b && b != a)
+		wfile_begin(b);
+}
+
+static void end_both(const struct place *from, const struct place *to)
+{
+	if (from->w)
+		wfile_end(from->w);
+	if (to->w && to->w != from->w)
+		wfile_end(to->w);
+}
+
 static int rename_file(struct call *c, struct place *from, struct place *to, bool no_replace)
 {
 	if (to->entry && to->entry->is_dir)
@@ -185,14 +205,18 @@ static int rename_file(struct call *c, struct place *from, struct place *to, boo
 	/* A hidden blob is not there for the user: it may be replaced. */
 	if (to->entry)
 		no_replace = false;
+	begin_both(from, to);
+	/* It may have been committed since it was looked up. */
+	if (to->w && to->w != from->w) {
+		blob_entry_unref(to->entry);
+		to->entry = to->w->base ? blob_entry_ref(to->w->base) : NULL;
+	}
 	int rc = from->w ? rename_written(c, from, to, no_replace)
 			 : rename_stored(c, from, to, no_replace);
 	/* A file that was being written under the new name has lost it. */
-	if (!rc && to->w && to->w != from->w) {
-		wfile_begin(to->w);
+	if (!rc && to->w && to->w != from->w)
 		wfile_unlink(to->w);
-		wfile_end(to->w);
-	}
+	end_both(from, to);
 	if (!rc)
 		blobdir_keep(from->dir);
 	return rc;
