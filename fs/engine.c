@@ -352,16 +352,18 @@ static bool wait_stop(struct engine *e, uint64_t ms)
 }
 
 /* Another mount may be quicker: whoever has `mounts` for itself starts it; ours is shared, so a lock file of its own decides. */
-static void restart(struct engine *e)
+static int restart(struct engine *e)
 {
 	struct adafs_err err = { 0 };
 	ADAFS_CLOSE int fd = open_in(e, "restart", O_RDWR | O_CREAT);
 
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || is_alive(e))
-		return;
+		return 0;
 	adafs_log(WARN, "engine", "the emulator in %s has died; starting it again", e->dir);
-	if (start_if_dead(e, &err) < 0)
+	int rc = start_if_dead(e, &err);
+	if (rc < 0)
 		adafs_log(ERROR, "engine", "%s", err.msg);
+	return rc;
 }
 
 static void *watch_main(void *arg)
@@ -374,12 +376,11 @@ static void *watch_main(void *arg)
 		pid_t pid = started_pid(e);
 		if (pid > 0)
 			waitpid(pid, NULL, WNOHANG);
-		if (is_alive(e)) {
+		/* Only one that does not come to serve is waited for longer and longer. */
+		if (is_alive(e) || restart(e) == 0)
 			backoff_ms = WATCH_MS;
-			continue;
-		}
-		restart(e);
-		backoff_ms = backoff_ms * 2 < MAX_BACKOFF_MS ? backoff_ms * 2 : MAX_BACKOFF_MS;
+		else
+			backoff_ms = backoff_ms * 2 < MAX_BACKOFF_MS ? backoff_ms * 2 : MAX_BACKOFF_MS;
 	}
 	return NULL;
 }

@@ -66,24 +66,11 @@ static int unmount_stale(const char *path, struct adafs_err *reterr)
 	return 0;
 }
 
-static int check_mountpoint(const char *path, struct adafs_err *reterr)
+/* 0 when path is an empty directory; -ENOTCONN when a dead mount lies on it. */
+static int look_at_mountpoint(const char *path, struct adafs_err *reterr)
 {
-	struct stat st;
-
-	if (stat(path, &st) < 0) {
-		if (errno != ENOTCONN)
-			return adafs_err_set(reterr, -errno, "mount point '%s': %s", path,
-					     strerror(errno));
-		int rc = unmount_stale(path, reterr);
-		if (rc < 0)
-			return rc;
-		if (stat(path, &st) < 0)
-			return adafs_err_set(reterr, -errno, "mount point '%s': %s", path,
-					     strerror(errno));
-	}
-	if (!S_ISDIR(st.st_mode))
-		return adafs_err_set(reterr, -ENOTDIR, "mount point '%s' is no directory", path);
 	DIR *dir = opendir(path);
+
 	if (!dir)
 		return adafs_err_set(reterr, -errno, "mount point '%s': %s", path, strerror(errno));
 	bool empty = true;
@@ -92,6 +79,18 @@ static int check_mountpoint(const char *path, struct adafs_err *reterr)
 	closedir(dir);
 	return empty ? 0 : adafs_err_set(reterr, -ENOTEMPTY,
 					 "mount point '%s' is not empty, or mounted already", path);
+}
+
+static int check_mountpoint(const char *path, struct adafs_err *reterr)
+{
+	/* Attributes of a dead mount's root may still be cached: only opening it tells. */
+	int rc = look_at_mountpoint(path, reterr);
+
+	if (rc == -ENOTCONN)
+		rc = unmount_stale(path, reterr);
+	else
+		return rc;
+	return rc < 0 ? rc : look_at_mountpoint(path, reterr);
 }
 
 /* --- while mounted ------------------------------------------------------------------------ */

@@ -89,7 +89,7 @@ class Emulator:
         for endpoint in (self.blob_endpoint(), self.settings["AZURE_BATCH_ENDPOINT"]):
             host = "/".join(endpoint.split("/")[:3])
             with urllib.request.urlopen(host + "/adafs/counters", timeout=10) as reply:
-                for name, n in json.load(reply).items():
+                for name, n in json.load(reply)["operations"].items():
                     total[name] = total.get(name, 0) + n
         return total
 
@@ -181,7 +181,10 @@ class Mount:
         return self
 
     def ready(self) -> bool:
-        return os.path.ismount(self.path) and (self.path / "inbox").is_dir()
+        try:
+            return os.path.ismount(self.path) and (self.path / "inbox").is_dir()
+        except OSError:  # a stale mount of a process that was killed
+            return False
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
