@@ -1,4 +1,5 @@
-/* `adafs emulator`: start both services, print their settings, serve until a signal, stop in order. */
+/* `adafs emulator`: start both services, print their settings, serve until a signal, stop in order.
+ */
 #include "batch/emulator/emulator.h"
 
 #include <errno.h>
@@ -33,7 +34,7 @@ struct emulator {
 static void protect_process(void)
 {
 	umask(077);
-	struct rlimit none = { 0, 0 };
+	struct rlimit none = {0, 0};
 	(void)setrlimit(RLIMIT_CORE, &none);
 #ifndef __SANITIZE_ADDRESS__ /* the leak check attaches to its own process */
 	(void)prctl(PR_SET_DUMPABLE, 0);
@@ -65,7 +66,8 @@ static int explain_port(int rc, const char *option, const struct emulator_addres
 			struct adafs_err *reterr)
 {
 	if (rc == -EADDRINUSE)
-		return adafs_err_prefix(reterr, "end what uses port %u, or choose another one by --%s",
+		return adafs_err_prefix(reterr,
+					"end what uses port %u, or choose another one by --%s",
 					a->port, option);
 	return rc;
 }
@@ -76,9 +78,12 @@ static int start_blob(struct emulator *e, struct adafs_err *reterr)
 	ADAFS_FREE char *dir = adafs_fmt("%s/blob", o->dir);
 	if (!dir)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct blob_service_config config = { .dir = dir, .account = o->account, .key = o->key,
-					      .host = o->blob.host, .port = o->blob.port,
-					      .access_log_fd = e->access_log_fd };
+	struct blob_service_config config = {.dir = dir,
+					     .account = o->account,
+					     .key = o->key,
+					     .host = o->blob.host,
+					     .port = o->blob.port,
+					     .access_log_fd = e->access_log_fd};
 	int rc = blob_service_new(&config, &e->blob, reterr);
 	return explain_port(rc, "blob", &o->blob, reterr);
 }
@@ -91,10 +96,15 @@ static int start_batch(struct emulator *e, struct adafs_err *reterr)
 	int rc = adafs_base64_decode(o->key, strlen(o->key), &key, &key_len);
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "the account key is not base64");
-	struct batch_service_config config = { .dir = o->dir, .account = o->account, .key = key,
-					       .key_len = key_len, .host = o->batch.host,
-					       .port = o->batch.port, .nodes = o->nodes, .slots = o->slots,
-					       .access_log_fd = e->access_log_fd };
+	struct batch_service_config config = {.dir = o->dir,
+					      .account = o->account,
+					      .key = key,
+					      .key_len = key_len,
+					      .host = o->batch.host,
+					      .port = o->batch.port,
+					      .nodes = o->nodes,
+					      .slots = o->slots,
+					      .access_log_fd = e->access_log_fd};
 	rc = batch_service_new(&config, &e->batch, reterr);
 	explicit_bzero(key, key_len);
 	return explain_port(rc, "batch", &o->batch, reterr);
@@ -114,7 +124,8 @@ static int start_services(struct emulator *e, struct adafs_err *reterr)
 		rc = start_batch(e, reterr);
 	if (rc < 0)
 		return rc;
-	const char *blob = blob_service_authority(e->blob), *batch = batch_service_endpoint(e->batch);
+	const char *blob = blob_service_authority(e->blob),
+		   *batch = batch_service_endpoint(e->batch);
 	/* The addresses are kept before a task can run: its URLs must work after a crash. */
 	rc = emulator_state_save(&e->options, blob, authority_of(batch), reterr);
 	if (rc == 0)
@@ -173,7 +184,7 @@ static int wait_for_signal(const sigset_t *set)
 
 static int serve(struct emulator *e)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	sigset_t stop;
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGTERM);
@@ -199,8 +210,8 @@ static int serve(struct emulator *e)
 
 int adafs_emulator_main(int argc, char **argv)
 {
-	struct adafs_err err = { 0 };
-	struct emulator e = { .lock_fd = -1, .access_log_fd = -1 };
+	struct adafs_err err = {0};
+	struct emulator e = {.lock_fd = -1, .access_log_fd = -1};
 	int rc = emulator_options_parse(argc, argv, &e.options, &err);
 	if (rc == 0 && e.options.help) {
 		fputs(emulator_usage(), stdout);

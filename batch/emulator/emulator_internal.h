@@ -14,11 +14,11 @@ struct emulator_address {
 };
 
 struct emulator_options {
-	char *dir;         /* owned */
-	char *account;     /* owned; NULL: as before, else "adafs" */
-	char *key;         /* owned; base64; NULL: as before, else a new one */
-	char *access_log;  /* owned; NULL: none */
-	char *log_level;   /* owned; NULL: default */
+	char *dir;	  /* owned */
+	char *account;	  /* owned; NULL: as before, else "adafs" */
+	char *key;	  /* owned; base64; NULL: as before, else a new one */
+	char *access_log; /* owned; NULL: none */
+	char *log_level;  /* owned; NULL: default */
 	struct emulator_address blob, batch;
 	unsigned nodes, slots; /* 0: the service's default */
 	bool help;
@@ -32,13 +32,15 @@ int emulator_options_parse(int argc, char **argv, struct emulator_options *ret,
 void emulator_options_clear(struct emulator_options *o);
 const char *emulator_usage(void);
 /* "HOST:PORT", "[::1]:PORT" or "PORT". */
-int emulator_address_parse(const char *text, struct emulator_address *ret, struct adafs_err *reterr);
+int emulator_address_parse(const char *text, struct emulator_address *ret,
+			   struct adafs_err *reterr);
 
 /* --- emulator_state.c ------------------------------------------------------------------------ */
 
 /* Make the directory and take its lock: the descriptor, or -EBUSY naming who holds it. */
 int emulator_state_lock(const char *dir, struct adafs_err *reterr);
-/* Fill what the command line left open from the directory, choosing and keeping a key if need be. */
+/* Fill what the command line left open from the directory, choosing and keeping a key if need be.
+ */
 int emulator_state_load(struct emulator_options *o, struct adafs_err *reterr);
 /* Keep account and addresses for the next start. */
 int emulator_state_save(const struct emulator_options *o, const char *blob, const char *batch,

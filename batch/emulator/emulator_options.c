@@ -18,10 +18,12 @@ const char *emulator_usage(void)
 	       "                      [--account NAME] [--key BASE64] [--nodes N] [--slots N]\n"
 	       "                      [--access-log FILE] [--log-level SPEC]\n"
 	       "\n"
-	       "Serves Azure Blob and Azure Batch on this machine and prints the settings for clients.\n"
+	       "Serves Azure Blob and Azure Batch on this machine and prints the settings for "
+	       "clients.\n"
 	       "\n"
 	       "  --dir DIR          state; default $XDG_DATA_HOME/adafs/emulator\n"
-	       "  --blob HOST:PORT   address of the Blob service, loopback only; port 0: any free one\n"
+	       "  --blob HOST:PORT   address of the Blob service, loopback only; port 0: any free "
+	       "one\n"
 	       "  --batch HOST:PORT  address of the Batch service\n"
 	       "  --account NAME     account name, 3 to 24 of a-z and 0-9; default adafs\n"
 	       "  --key BASE64       account key; default: a random one, kept in DIR\n"
@@ -32,8 +34,8 @@ const char *emulator_usage(void)
 	       "  --help             this text\n";
 }
 
-static const char *const names[] = { "dir", "blob", "batch", "account", "key", "nodes", "slots",
-				     "access-log", "log-level", "help" };
+static const char *const names[] = {"dir",   "blob",  "batch",	    "account",	 "key",
+				    "nodes", "slots", "access-log", "log-level", "help"};
 
 /* Edits between two short words, for the hint. */
 static unsigned distance(const char *a, const char *b)
@@ -66,7 +68,8 @@ static int unknown_option(const char *text, struct adafs_err *reterr)
 	for (size_t i = 1; i < ADAFS_ARRAY_SIZE(names); i++)
 		if (distance(text, names[i]) < distance(text, best))
 			best = names[i];
-	return adafs_err_set(reterr, -EINVAL, "unknown option --%s; did you mean --%s?", text, best);
+	return adafs_err_set(reterr, -EINVAL, "unknown option --%s; did you mean --%s?", text,
+			     best);
 }
 
 static int parse_count(const char *name, const char *value, unsigned max, unsigned *ret,
@@ -75,15 +78,16 @@ static int parse_count(const char *name, const char *value, unsigned max, unsign
 	char *end;
 	unsigned long n = strtoul(value, &end, 10);
 	if (*value < '0' || *value > '9' || *end || n < 1 || n > max)
-		return adafs_err_set(reterr, -EINVAL, "--%s must be a number from 1 to %u, not '%s'", name,
-				     max, value);
+		return adafs_err_set(reterr, -EINVAL,
+				     "--%s must be a number from 1 to %u, not '%s'", name, max,
+				     value);
 	*ret = (unsigned)n;
 	return 0;
 }
 
 int emulator_address_parse(const char *text, struct emulator_address *ret, struct adafs_err *reterr)
 {
-	struct emulator_address a = { .host = "127.0.0.1", .given = true };
+	struct emulator_address a = {.host = "127.0.0.1", .given = true};
 	const char *colon = strrchr(text, ':');
 	const char *port = colon ? colon + 1 : text;
 	size_t len = colon ? (size_t)(colon - text) : 0;
@@ -176,7 +180,8 @@ static int default_dir(struct emulator_options *o, struct adafs_err *reterr)
 	else if (home && *home == '/')
 		o->dir = adafs_fmt("%s/.local/share/adafs/emulator", home);
 	else
-		return adafs_err_set(reterr, -EINVAL, "neither XDG_DATA_HOME nor HOME is set: give --dir");
+		return adafs_err_set(reterr, -EINVAL,
+				     "neither XDG_DATA_HOME nor HOME is set: give --dir");
 	return o->dir ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
 }
 
@@ -208,7 +213,7 @@ static int parse_one(int argc, char **argv, int *i, struct emulator_options *o,
 int emulator_options_parse(int argc, char **argv, struct emulator_options *ret,
 			   struct adafs_err *reterr)
 {
-	struct emulator_options o = { 0 };
+	struct emulator_options o = {0};
 	int rc = 0;
 	for (int i = 1; rc == 0 && i < argc; i++)
 		rc = parse_one(argc, argv, &i, &o, reterr);
@@ -231,5 +236,5 @@ void emulator_options_clear(struct emulator_options *o)
 	free(o->key);
 	free(o->access_log);
 	free(o->log_level);
-	*o = (struct emulator_options){ 0 };
+	*o = (struct emulator_options){0};
 }

@@ -28,7 +28,7 @@ static int no_memory(struct adafs_err *reterr)
 static int take_lock(int fd)
 {
 	uint64_t deadline = adafs_clock_mono_ms() + LOCK_PATIENCE_MS;
-	struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+	struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
@@ -60,9 +60,11 @@ int emulator_state_lock(const char *dir, struct adafs_err *reterr)
 		ssize_t n = read(fd, pid, sizeof(pid) - 1);
 		pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
 		close(fd);
-		return adafs_err_set(reterr, -EBUSY,
-				     "an emulator (process %s) already serves '%s'; its settings are in "
-				     "'%s/settings'", *pid ? pid : "unknown", dir, dir);
+		return adafs_err_set(
+			reterr, -EBUSY,
+			"an emulator (process %s) already serves '%s'; its settings are in "
+			"'%s/settings'",
+			*pid ? pid : "unknown", dir, dir);
 	}
 	int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)n, 0) != n) {
@@ -91,7 +93,8 @@ static char *new_key(void)
 	return key;
 }
 
-/* A key once used is kept, also one of the command line: tasks in the queue hold signatures of it. */
+/* A key once used is kept, also one of the command line: tasks in the queue hold signatures of it.
+ */
 static int load_key(struct emulator_options *o, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *path = adafs_fmt("%s/key", o->dir);
@@ -161,7 +164,8 @@ int emulator_state_save(const struct emulator_options *o, const char *blob, cons
 			struct adafs_err *reterr)
 {
 	ADAFS_FREE char *path = adafs_fmt("%s/endpoints", o->dir);
-	ADAFS_FREE char *text = adafs_fmt("account=%s\nblob=%s\nbatch=%s\n", o->account, blob, batch);
+	ADAFS_FREE char *text =
+		adafs_fmt("account=%s\nblob=%s\nbatch=%s\n", o->account, blob, batch);
 	if (!path || !text)
 		return no_memory(reterr);
 	return adafs_file_write_atomic(path, text, strlen(text), 0600, reterr);
@@ -171,17 +175,19 @@ int emulator_state_save(const struct emulator_options *o, const char *blob, cons
 
 char *emulator_settings(const struct emulator_options *o, const char *blob, const char *batch)
 {
-	/* No value holds a single quote: names are checked, keys are base64, addresses are numbers. */
-	return adafs_fmt("AZURE_STORAGE_CONNECTION_STRING='DefaultEndpointsProtocol=http;AccountName=%s;"
-			 "AccountKey=%s;BlobEndpoint=http://%s/%s;'\n"
-			 "AZURE_STORAGE_ACCOUNT='%s'\n"
-			 "AZURE_STORAGE_KEY='%s'\n"
-			 "AZURE_STORAGE_BLOB_ENDPOINT='http://%s/%s'\n"
-			 "AZURE_BATCH_ACCOUNT='%s'\n"
-			 "AZURE_BATCH_ACCESS_KEY='%s'\n"
-			 "AZURE_BATCH_ENDPOINT='%s'\n",
-			 o->account, o->key, blob, o->account, o->account, o->key, blob, o->account,
-			 o->account, o->key, batch);
+	/* No value holds a single quote: names are checked, keys are base64, addresses are numbers.
+	 */
+	return adafs_fmt(
+		"AZURE_STORAGE_CONNECTION_STRING='DefaultEndpointsProtocol=http;AccountName=%s;"
+		"AccountKey=%s;BlobEndpoint=http://%s/%s;'\n"
+		"AZURE_STORAGE_ACCOUNT='%s'\n"
+		"AZURE_STORAGE_KEY='%s'\n"
+		"AZURE_STORAGE_BLOB_ENDPOINT='http://%s/%s'\n"
+		"AZURE_BATCH_ACCOUNT='%s'\n"
+		"AZURE_BATCH_ACCESS_KEY='%s'\n"
+		"AZURE_BATCH_ENDPOINT='%s'\n",
+		o->account, o->key, blob, o->account, o->account, o->key, blob, o->account,
+		o->account, o->key, batch);
 }
 
 int emulator_settings_write(const char *dir, const char *settings, struct adafs_err *reterr)

@@ -31,9 +31,9 @@
 #define DEFAULT_THREADS 8
 #define MAX_CONNECTIONS 2048
 #define MAX_OPERATIONS 96
-#define CONNECTION_MEMORY (256 * 1024)   /* headers of a request and the piece of body in hand */
+#define CONNECTION_MEMORY (256 * 1024) /* headers of a request and the piece of body in hand */
 #define MEMORY_INCREMENT (64 * 1024)
-#define SEGMENT_BLOCK (128 * 1024)       /* read at once when a body has several segments */
+#define SEGMENT_BLOCK (128 * 1024) /* read at once when a body has several segments */
 
 struct operation_count {
 	const char *operation; /* static text */
@@ -49,8 +49,8 @@ struct http_server {
 	uint16_t port;
 	char authority[64];
 	struct MHD_Daemon *daemon;
-	struct adafs_mutex lock;       /* LEAF: counters, n_running */
-	struct adafs_cond idle;        /* n_running became 0 */
+	struct adafs_mutex lock; /* LEAF: counters, n_running */
+	struct adafs_cond idle;	 /* n_running became 0 */
 	unsigned n_running;
 	struct operation_count counts[MAX_OPERATIONS];
 	size_t n_counts;
@@ -62,8 +62,8 @@ enum exchange_state { NEW, BODY, REFUSED, ANSWERED };
 struct exchange {
 	struct http_server *server;
 	enum exchange_state state;
-	bool began;       /* ops->begin ran, so ops->end must */
-	bool is_admin;    /* counters: not the service's business */
+	bool began;	  /* ops->begin ran, so ops->end must */
+	bool is_admin;	  /* counters: not the service's business */
 	bool body_failed; /* ops->body refused or the cap was passed: drop the rest */
 	char *target;
 	uint64_t start_ms;
@@ -84,7 +84,7 @@ static void count_locked(struct http_server *s, const char *operation, int statu
 		}
 	}
 	if (s->n_counts < MAX_OPERATIONS)
-		s->counts[s->n_counts++] = (struct operation_count){ operation, 1 };
+		s->counts[s->n_counts++] = (struct operation_count){operation, 1};
 }
 
 static void count(struct http_server *s, const char *operation, int status)
@@ -152,11 +152,10 @@ static void log_exchange(struct exchange *x)
 	bool debug = adafs_log_enabled(ADAFS_LOG_DEBUG, "emulator");
 	if (!debug && s->access_log_fd < 0)
 		return;
-	ADAFS_FREE char *line = adafs_fmt("%s %s %s %d %s in=%llu out=%llu ms=%llu", s->ops->name,
-					  x->req.method, x->req.target, x->resp.status, operation,
-					  (unsigned long long)x->req.body_len,
-					  (unsigned long long)response_length(x),
-					  (unsigned long long)ms);
+	ADAFS_FREE char *line = adafs_fmt(
+		"%s %s %s %d %s in=%llu out=%llu ms=%llu", s->ops->name, x->req.method,
+		x->req.target, x->resp.status, operation, (unsigned long long)x->req.body_len,
+		(unsigned long long)response_length(x), (unsigned long long)ms);
 	if (!line)
 		return;
 	adafs_redact(line);
@@ -167,7 +166,8 @@ static void log_exchange(struct exchange *x)
 	char now[ADAFS_ISO8601_LEN];
 	adafs_clock_iso8601(adafs_clock_wall_us(), now);
 	ADAFS_FREE char *whole = adafs_fmt("%s %s\n", now, line);
-	/* O_APPEND and one write: lines of both services do not mix. A full disk only loses the line. */
+	/* O_APPEND and one write: lines of both services do not mix. A full disk only loses the
+	 * line. */
 	if (whole)
 		(void)adafs_write_all(s->access_log_fd, whole, strlen(whole));
 }
@@ -186,8 +186,7 @@ struct segment_reader {
 static ssize_t segments_read(void *cls, uint64_t pos, char *buf, size_t max)
 {
 	struct segment_reader *r = cls;
-	while (r->current < r->n_segments &&
-	       pos >= r->current_start + r->segments[r->current].len)
+	while (r->current < r->n_segments && pos >= r->current_start + r->segments[r->current].len)
 		r->current_start += r->segments[r->current++].len;
 	if (r->current == r->n_segments)
 		return MHD_CONTENT_READER_END_OF_STREAM;
@@ -226,8 +225,8 @@ static struct MHD_Response *segments_response(struct http_resp *resp)
 	r->fds = ADAFS_STEAL(resp->fds);
 	r->n_fds = resp->n_fds;
 	resp->n_segments = resp->n_fds = 0;
-	struct MHD_Response *m =
-		MHD_create_response_from_callback(len, SEGMENT_BLOCK, segments_read, r, segments_free);
+	struct MHD_Response *m = MHD_create_response_from_callback(len, SEGMENT_BLOCK,
+								   segments_read, r, segments_free);
 	if (!m)
 		segments_free(r);
 	return m;
@@ -239,7 +238,8 @@ static struct MHD_Response *sendfile_response(struct http_resp *resp)
 	struct MHD_Response *m = MHD_create_response_from_fd_at_offset64(s.len, s.fd, s.off);
 	if (!m)
 		return NULL;
-	for (size_t i = 0; i < resp->n_fds; i++) /* the descriptor is libmicrohttpd's to close now */
+	for (size_t i = 0; i < resp->n_fds;
+	     i++) /* the descriptor is libmicrohttpd's to close now */
 		if (resp->fds[i] == s.fd)
 			resp->fds[i] = resp->fds[--resp->n_fds];
 	return m;
@@ -264,7 +264,8 @@ static struct MHD_Response *make_response(struct exchange *x)
 {
 	struct http_resp *resp = &x->resp;
 	if (strcmp(x->req.method, "HEAD") == 0 && resp->head_length)
-		return MHD_create_response_from_callback(resp->head_length, 1024, no_content, NULL, NULL);
+		return MHD_create_response_from_callback(resp->head_length, 1024, no_content, NULL,
+							 NULL);
 	if (strcmp(x->req.method, "HEAD") == 0 || resp->status == 304 || resp->status == 204)
 		return empty_response();
 	if (resp->n_segments == 1 && resp->segments[0].len)
@@ -466,7 +467,8 @@ static int loopback_address(const char *host, uint16_t port, struct sockaddr_sto
 		return (ntohl(in4->sin_addr.s_addr) >> 24) == 127 ? 0 : -EINVAL;
 	}
 	memset(ss, 0, sizeof(*ss));
-	if (inet_pton(AF_INET6, host, &in6->sin6_addr) != 1 || !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr))
+	if (inet_pton(AF_INET6, host, &in6->sin6_addr) != 1 ||
+	    !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr))
 		return -EINVAL;
 	in6->sin6_family = AF_INET6;
 	in6->sin6_port = htons(port);
@@ -480,14 +482,17 @@ static int bind_and_listen(struct http_server *s, const char *host, uint16_t por
 	struct sockaddr_storage ss;
 	socklen_t len;
 	if (loopback_address(host, port, &ss, &len) < 0)
-		return adafs_err_set(reterr, -EINVAL,
-				     "'%s' is not a loopback address: the emulator serves this machine only; "
-				     "use 127.0.0.1", host);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"'%s' is not a loopback address: the emulator serves this machine only; "
+			"use 127.0.0.1",
+			host);
 	s->listen_fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int on = 1;
 	if (s->listen_fd < 0 ||
 	    setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    bind(s->listen_fd, (struct sockaddr *)&ss, len) < 0 || listen(s->listen_fd, SOMAXCONN) < 0)
+	    bind(s->listen_fd, (struct sockaddr *)&ss, len) < 0 ||
+	    listen(s->listen_fd, SOMAXCONN) < 0)
 		return adafs_err_set(reterr, -errno, "cannot listen on %s port %u: %s", host, port,
 				     strerror(errno));
 	len = sizeof(ss);

@@ -31,34 +31,35 @@ struct http_field {
 
 /* Where the body of a request goes; chosen in `begin`. */
 enum http_sink {
-	HTTP_SINK_BUFFER, /* collected in req->body, at most req->body_max bytes (0: none allowed) */
+	HTTP_SINK_BUFFER, /* collected in req->body, at most req->body_max bytes (0: none allowed)
+			   */
 	HTTP_SINK_STREAM, /* each piece goes to ops->body as it arrives */
-	HTTP_SINK_DROP,   /* read and forgotten */
+	HTTP_SINK_DROP,	  /* read and forgotten */
 };
 
 struct http_req {
-	char *method;      /* owned; "GET", as sent */
-	char *target;      /* owned; the request target as on the wire, path and query, undecoded */
-	char *path;        /* owned; the target's path, undecoded: what Shared Key signs */
+	char *method; /* owned; "GET", as sent */
+	char *target; /* owned; the request target as on the wire, path and query, undecoded */
+	char *path;   /* owned; the target's path, undecoded: what Shared Key signs */
 	struct http_field *params; /* query parameters in the order sent; values decoded */
 	size_t n_params;
 	struct http_field *headers;
 	size_t n_headers;
-	int64_t content_length;  /* of the header; -1: absent (also with a chunked body) */
-	bool chunked;            /* the body comes in chunks, of unknown length */
-	bool expect_continue;    /* the client waits for 100 Continue before it sends the body */
-	char peer[64];           /* address of the client, without port; "" in tests */
+	int64_t content_length; /* of the header; -1: absent (also with a chunked body) */
+	bool chunked;		/* the body comes in chunks, of unknown length */
+	bool expect_continue;	/* the client waits for 100 Continue before it sends the body */
+	char peer[64];		/* address of the client, without port; "" in tests */
 
 	/* Set by `begin`. */
-	enum http_sink sink;       /* default HTTP_SINK_BUFFER */
-	size_t body_max;           /* cap of HTTP_SINK_BUFFER; default 0 */
-	const char *operation;     /* for counters and logs, "PutBlob"; static text; NULL: unknown */
-	void *user;                /* the service's own state of this request; free it in `end` */
+	enum http_sink sink;   /* default HTTP_SINK_BUFFER */
+	size_t body_max;       /* cap of HTTP_SINK_BUFFER; default 0 */
+	const char *operation; /* for counters and logs, "PutBlob"; static text; NULL: unknown */
+	void *user;	       /* the service's own state of this request; free it in `end` */
 
 	/* Set by the server before `handle`. */
-	struct adafs_buf body;     /* HTTP_SINK_BUFFER: the whole body */
-	uint64_t body_len;         /* bytes received, whatever the sink */
-	int body_rc;               /* 0; -EFBIG: larger than body_max; else what ops->body returned */
+	struct adafs_buf body; /* HTTP_SINK_BUFFER: the whole body */
+	uint64_t body_len;     /* bytes received, whatever the sink */
+	int body_rc;	       /* 0; -EFBIG: larger than body_max; else what ops->body returned */
 };
 
 struct http_segment {
@@ -71,30 +72,32 @@ struct http_resp {
 	int status;
 	struct http_field *headers;
 	size_t n_headers;
-	struct adafs_buf body;         /* small bodies: XML, JSON, text */
+	struct adafs_buf body;	       /* small bodies: XML, JSON, text */
 	struct http_segment *segments; /* file content; one segment is served by sendfile */
 	size_t n_segments;
-	int *fds;                      /* owned: closed when the response was sent */
+	int *fds; /* owned: closed when the response was sent */
 	size_t n_fds;
-	uint64_t head_length;          /* HEAD only: the Content-Length to announce */
+	uint64_t head_length; /* HEAD only: the Content-Length to announce */
 };
 
 /* What a service does with requests. */
 struct http_service_ops {
 	const char *name; /* "blob", "batch": in logs and counters */
 	/*
-	 * Headers are complete. Set operation, sink, body_max, user. Return 0 to go on; anything else
-	 * means that resp holds the answer already: a body is dropped and `handle` is not called.
+	 * Headers are complete. Set operation, sink, body_max, user. Return 0 to go on; anything
+	 * else means that resp holds the answer already: a body is dropped and `handle` is not
+	 * called.
 	 */
 	int (*begin)(void *service, struct http_req *req, struct http_resp *resp);
 	/*
-	 * A piece of the body (HTTP_SINK_STREAM only; may be NULL). After a negative return the rest is
-	 * dropped and `handle` runs with that code in req->body_rc.
+	 * A piece of the body (HTTP_SINK_STREAM only; may be NULL). After a negative return the
+	 * rest is dropped and `handle` runs with that code in req->body_rc.
 	 */
 	int (*body)(void *service, struct http_req *req, const void *data, size_t len);
 	/* The body is complete (or was none): fill resp. A status of 0 becomes 500. */
 	void (*handle)(void *service, struct http_req *req, struct http_resp *resp);
-	/* Before a response is sent, also one of `begin`: add the headers that every answer has. May be NULL. */
+	/* Before a response is sent, also one of `begin`: add the headers that every answer has.
+	 * May be NULL. */
 	void (*finish)(void *service, const struct http_req *req, struct http_resp *resp);
 	/* The request is over: release req->user. May be NULL. */
 	void (*end)(void *service, struct http_req *req);
@@ -103,12 +106,13 @@ struct http_service_ops {
 /* --- the server ------------------------------------------------------------------------------ */
 
 struct http_config {
-	const char *host;    /* loopback only: "127.0.0.1", "::1" or "localhost"; anything else is refused */
-	uint16_t port;       /* 0: the system chooses */
-	unsigned threads;    /* size of the pool; 0: 8 */
-	int access_log_fd;   /* one line a request is appended; -1: none; borrowed until stop */
+	const char *host;  /* loopback only: "127.0.0.1", "::1" or "localhost"; anything else is
+			      refused */
+	uint16_t port;	   /* 0: the system chooses */
+	unsigned threads;  /* size of the pool; 0: 8 */
+	int access_log_fd; /* one line a request is appended; -1: none; borrowed until stop */
 	const struct http_service_ops *ops; /* static */
-	void *service;       /* borrowed until stop */
+	void *service;			    /* borrowed until stop */
 };
 
 struct http_server;
@@ -155,9 +159,9 @@ const char *http_req_param(const struct http_req *req, const char *name);
 
 /*
  * Match an undecoded path against a pattern such as "/jobs/{}/tasks/{}" ("{}": one segment that is
- * not empty; "{*}" at the end: the whole rest). One trailing slash of the path is ignored. On success
- * the decoded pieces are in args, each owned by the caller (free()), the rest NULL.
- * 1: matches; 0: does not; -ENOMEM; -EINVAL: a broken escape.
+ * not empty; "{*}" at the end: the whole rest). One trailing slash of the path is ignored. On
+ * success the decoded pieces are in args, each owned by the caller (free()), the rest NULL. 1:
+ * matches; 0: does not; -ENOMEM; -EINVAL: a broken escape.
  */
 #define HTTP_PATH_ARGS 6
 int http_path_match(const char *pattern, const char *path, char *args[HTTP_PATH_ARGS]);
@@ -168,7 +172,8 @@ void http_path_args_clear(char *args[HTTP_PATH_ARGS]);
 /* An empty response with no status; bodies in memory are capped at 64 MiB. */
 void http_resp_init(struct http_resp *resp);
 void http_resp_clear(struct http_resp *resp);
-/* Append a header. 0 or -ENOMEM; a value that holds CR, LF or other controls is refused: -EINVAL. */
+/* Append a header. 0 or -ENOMEM; a value that holds CR, LF or other controls is refused: -EINVAL.
+ */
 int http_resp_header(struct http_resp *resp, const char *name, const char *value);
 int http_resp_headerf(struct http_resp *resp, const char *name, const char *fmt, ...)
 	ADAFS_PRINTF(3, 4);
@@ -180,7 +185,8 @@ void http_resp_reset(struct http_resp *resp);
 int http_resp_text(struct http_resp *resp, int status, const char *content_type, const char *text);
 /* JSON body; content_type NULL: "application/json". */
 int http_resp_json(struct http_resp *resp, int status, const char *content_type, const cJSON *json);
-/* Serve part of a file. own: the response closes fd, also on failure; a descriptor that several segments share is owned once. */
+/* Serve part of a file. own: the response closes fd, also on failure; a descriptor that several
+ * segments share is owned once. */
 int http_resp_add_file(struct http_resp *resp, int fd, bool own, uint64_t off, uint64_t len);
 
 #endif

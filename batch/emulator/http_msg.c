@@ -24,7 +24,7 @@ static int field_add(struct http_field **fields, size_t *n, char *name, char *va
 		return -ENOMEM;
 	}
 	*fields = grown;
-	grown[(*n)++] = (struct http_field){ .name = name, .value = value };
+	grown[(*n)++] = (struct http_field){.name = name, .value = value};
 	return 0;
 }
 
@@ -79,7 +79,7 @@ static int parse_query(struct http_req *req, const char *query)
 
 int http_req_init(struct http_req *req, const char *method, const char *target)
 {
-	*req = (struct http_req){ .content_length = -1 };
+	*req = (struct http_req){.content_length = -1};
 	adafs_buf_init(&req->body, 0);
 	/* An absolute target ("GET http://host/path") names the same resource. */
 	if (*target != '/') {
@@ -99,7 +99,8 @@ int http_req_init(struct http_req *req, const char *method, const char *target)
 
 int http_req_add_header(struct http_req *req, const char *name, const char *value)
 {
-	int rc = field_add(&req->headers, &req->n_headers, strdup(name), trimmed(value ? value : ""));
+	int rc = field_add(&req->headers, &req->n_headers, strdup(name),
+			   trimmed(value ? value : ""));
 	if (rc < 0)
 		return rc;
 	const char *v = req->headers[req->n_headers - 1].value;
@@ -125,7 +126,7 @@ void http_req_clear(struct http_req *req)
 	fields_clear(&req->params, &req->n_params);
 	fields_clear(&req->headers, &req->n_headers);
 	adafs_buf_clear(&req->body);
-	*req = (struct http_req){ .content_length = -1 };
+	*req = (struct http_req){.content_length = -1};
 }
 
 const char *http_req_header(const struct http_req *req, const char *name)
@@ -192,7 +193,7 @@ int http_path_match(const char *pattern, const char *path, char *args[HTTP_PATH_
 
 void http_resp_init(struct http_resp *resp)
 {
-	*resp = (struct http_resp){ 0 };
+	*resp = (struct http_resp){0};
 	adafs_buf_init(&resp->body, RESP_BODY_MAX);
 }
 
@@ -275,6 +276,6 @@ int http_resp_add_file(struct http_resp *resp, int fd, bool own, uint64_t off, u
 	if (!grown)
 		return -ENOMEM;
 	resp->segments = grown;
-	grown[resp->n_segments++] = (struct http_segment){ .fd = fd, .off = off, .len = len };
+	grown[resp->n_segments++] = (struct http_segment){.fd = fd, .off = off, .len = len};
 	return 0;
 }

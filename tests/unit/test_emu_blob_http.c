@@ -79,15 +79,19 @@ static void end(void *service, struct http_req *req)
 }
 
 static const struct http_service_ops echo_ops = {
-	.name = "echo", .begin = begin, .body = body, .handle = handle, .end = end,
+	.name = "echo",
+	.begin = begin,
+	.body = body,
+	.handle = handle,
+	.end = end,
 };
 
 static int setup(void **state)
 {
 	struct http_server *s = NULL;
-	struct http_config config = { .host = "127.0.0.1", .threads = 2, .access_log_fd = -1,
-				      .ops = &echo_ops };
-	struct adafs_err err = { 0 };
+	struct http_config config = {
+		.host = "127.0.0.1", .threads = 2, .access_log_fd = -1, .ops = &echo_ops};
+	struct adafs_err err = {0};
 	assert_int_equal(http_server_new(&config, &s, &err), 0);
 	assert_int_equal(http_server_start(s, &err), 0);
 	*state = s;
@@ -104,9 +108,10 @@ static int teardown(void **state)
 static int dial(struct http_server *s)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(http_server_port(s)),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct timeval tv = { .tv_sec = 20 };
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+				 .sin_port = htons(http_server_port(s)),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct timeval tv = {.tv_sec = 20};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	return fd;
@@ -175,7 +180,8 @@ static void test_expect_continue(void **state)
 	assert_non_null(strstr(out, " 200 "));
 	close(fd);
 	fd = dial(*state);
-	say(fd, "PUT /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+	say(fd,
+	    "PUT /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
 	hear(fd, out, sizeof(out), false);
 	assert_non_null(strstr(out, " 403 "));
 	close(fd);
@@ -257,8 +263,8 @@ static void test_only_loopback(void **state)
 {
 	(void)state;
 	struct http_server *s = NULL;
-	struct http_config config = { .host = "0.0.0.0", .access_log_fd = -1, .ops = &echo_ops };
-	struct adafs_err err = { 0 };
+	struct http_config config = {.host = "0.0.0.0", .access_log_fd = -1, .ops = &echo_ops};
+	struct adafs_err err = {0};
 	assert_int_equal(http_server_new(&config, &s, &err), -EINVAL);
 	assert_null(s);
 }

@@ -20,7 +20,7 @@ static int setup(void **state)
 	(void)state;
 	strcpy(dir, "/tmp/adafs-store-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	blob_stamp stamp;
 	assert_int_equal(blob_store_open(dir, &store, &err), 0);
 	return store_container_create(store, "box", "", "", &stamp);
@@ -35,7 +35,7 @@ static int teardown(void **state)
 
 static void reopen(void)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	blob_store_close(store);
 	store = NULL;
 	assert_int_equal(blob_store_open(dir, &store, &err), 0);
@@ -63,12 +63,13 @@ static int data_files(void)
 static struct blob_write to(const char *name)
 {
 	static const struct blob_headers none;
-	return (struct blob_write){ .container = "box", .name = name, .headers = &none, .metadata = "" };
+	return (struct blob_write){
+		.container = "box", .name = name, .headers = &none, .metadata = ""};
 }
 
 static void put(const char *name, const char *text)
 {
-	struct blob_writer w = { 0 };
+	struct blob_writer w = {0};
 	struct blob_write bw = to(name);
 	blob_stamp stamp;
 	assert_int_equal(store_writer_open(store, &w), 0);
@@ -79,7 +80,7 @@ static void put(const char *name, const char *text)
 
 static int stage(const char *name, const char *id, const char *text)
 {
-	struct block_writer w = { 0 };
+	struct block_writer w = {0};
 	assert_int_equal(store_block_open(store, "box", name, strlen(text), &w), 0);
 	assert_int_equal(store_block_add(&w, text, strlen(text)), 0);
 	int rc = store_block_stage(&w, "box", name, id);
@@ -93,21 +94,22 @@ static int commit(const char *name, const char *const *ids, size_t n)
 	struct blob_write bw = to(name);
 	blob_stamp stamp;
 	for (size_t i = 0; i < n; i++)
-		refs[i] = (struct block_ref){ .from = BLOCK_LATEST, .id = (char *)ids[i] };
+		refs[i] = (struct block_ref){.from = BLOCK_LATEST, .id = (char *)ids[i]};
 	return store_blob_commit(store, &bw, refs, n, &stamp);
 }
 
 /* The blob's content as text, and in how many pieces it lies. */
 static size_t pieces_of(const char *name, blob_stamp snapshot, const char *want)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
 	char text[256] = "";
 	size_t n = 0;
 	assert_int_equal(store_blob_get(store, "box", name, snapshot, &b), 0);
 	assert_int_equal(store_content_open(store, b.content, 0, b.size, &p), 0);
 	for (size_t i = 0; i < p.n; i++) {
-		assert_int_equal(adafs_pread_all(p.v[i].fd, text + n, p.v[i].len, (off_t)p.v[i].off), 0);
+		assert_int_equal(
+			adafs_pread_all(p.v[i].fd, text + n, p.v[i].len, (off_t)p.v[i].off), 0);
 		n += p.v[i].len;
 	}
 	assert_int_equal(n, b.size);
@@ -118,7 +120,7 @@ static size_t pieces_of(const char *name, blob_stamp snapshot, const char *want)
 static void test_blocks_in_order_are_one_piece(void **state)
 {
 	(void)state;
-	static const char *const ids[] = { "AAAA", "BBBB", "CCCC" };
+	static const char *const ids[] = {"AAAA", "BBBB", "CCCC"};
 	assert_int_equal(stage("b", "AAAA", "first "), 0);
 	assert_int_equal(stage("b", "BBBB", "second "), 0);
 	assert_int_equal(stage("b", "CCCC", "third"), 0);
@@ -131,7 +133,8 @@ static void test_blocks_in_order_are_one_piece(void **state)
 static void test_blocks_out_of_order(void **state)
 {
 	(void)state;
-	static const char *const ids[] = { "AAAA", "BBBB" }, *const again[] = { "BBBB", "CCCC", "AAAA" };
+	static const char *const ids[] = {"AAAA", "BBBB"}, *const again[] = {"BBBB", "CCCC",
+									     "AAAA"};
 	assert_int_equal(stage("b", "BBBB", "second"), 0);
 	assert_int_equal(stage("b", "AAAA", "first "), 0);
 	assert_int_equal(commit("b", ids, 2), 0);
@@ -147,7 +150,7 @@ static void test_blocks_out_of_order(void **state)
 static void test_commit_is_all_or_nothing(void **state)
 {
 	(void)state;
-	static const char *const ids[] = { "AAAA", "none" };
+	static const char *const ids[] = {"AAAA", "none"};
 	put("b", "old");
 	assert_int_equal(stage("b", "AAAA", "new"), 0);
 	assert_int_equal(stage("b", "BBBBBBBB", "x"), BE_INVALID_BLOB_OR_BLOCK);
@@ -161,19 +164,24 @@ static void test_snapshots_and_copies_share(void **state)
 {
 	(void)state;
 	blob_stamp snapshot, stamp;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	put("b", "bytes");
-	assert_int_equal(store_blob_snapshot(store, "box", "b", NULL, NULL, NULL, &snapshot, &stamp), 0);
+	assert_int_equal(
+		store_blob_snapshot(store, "box", "b", NULL, NULL, NULL, &snapshot, &stamp), 0);
 	struct blob_write bw = to("copy");
-	struct blob_copy copy = { .source_container = "box", .source_name = "b",
-				  .source_snapshot = snapshot, .copy_id = "id", .copy_source = "url" };
+	struct blob_copy copy = {.source_container = "box",
+				 .source_name = "b",
+				 .source_snapshot = snapshot,
+				 .copy_id = "id",
+				 .copy_source = "url"};
 	assert_int_equal(store_blob_copy(store, &bw, &copy, &b), 0);
 	assert_int_equal(data_files(), 1);
 	put("b", "other");
 	pieces_of("b", snapshot, "bytes");
 	assert_int_equal(store_blob_delete(store, "box", "b", BLOB_SNAPSHOT_NONE, 0, NULL, NULL),
 			 BE_SNAPSHOTS_PRESENT);
-	assert_int_equal(store_blob_delete(store, "box", "b", BLOB_SNAPSHOT_NONE, 'i', NULL, NULL), 0);
+	assert_int_equal(store_blob_delete(store, "box", "b", BLOB_SNAPSHOT_NONE, 'i', NULL, NULL),
+			 0);
 	pieces_of("copy", BLOB_SNAPSHOT_NONE, "bytes");
 	assert_int_equal(data_files(), 1);
 	assert_int_equal(store_container_delete(store, "box", NULL, NULL), 0);
@@ -183,8 +191,8 @@ static void test_snapshots_and_copies_share(void **state)
 static void test_open_removes_what_nothing_names(void **state)
 {
 	(void)state;
-	static const char *const ids[] = { "AAAA" };
-	struct blob_writer w = { 0 };
+	static const char *const ids[] = {"AAAA"};
+	struct blob_writer w = {0};
 	put("b", "kept");
 	assert_int_equal(stage("s", "AAAA", "staged"), 0);
 	assert_int_equal(store_writer_open(store, &w), 0);
@@ -200,7 +208,7 @@ static void test_open_removes_what_nothing_names(void **state)
 static void test_stamps_rise_over_a_restart(void **state)
 {
 	(void)state;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info a = { 0 }, b = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info a = {0}, b = {0};
 	put("b", "1");
 	assert_int_equal(store_blob_get(store, "box", "b", BLOB_SNAPSHOT_NONE, &a), 0);
 	reopen();
@@ -212,14 +220,14 @@ static void test_stamps_rise_over_a_restart(void **state)
 static void test_discarded_upload_in_flight(void **state)
 {
 	(void)state;
-	struct block_writer w = { 0 };
+	struct block_writer w = {0};
 	assert_int_equal(stage("b", "AAAA", "one"), 0);
 	assert_int_equal(store_block_open(store, "box", "b", 3, &w), 0);
 	put("b", "whole"); /* drops the staged block; the writer goes on */
 	assert_int_equal(store_block_add(&w, "two", 3), 0);
 	assert_int_equal(store_block_stage(&w, "box", "b", "BBBB"), 0);
 	store_block_close(&w);
-	static const char *const ids[] = { "BBBB" };
+	static const char *const ids[] = {"BBBB"};
 	assert_int_equal(commit("b", ids, 1), 0);
 	pieces_of("b", BLOB_SNAPSHOT_NONE, "two");
 	/* One that is given up leaves nothing. */
@@ -233,12 +241,9 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		CASE(test_blocks_in_order_are_one_piece),
-		CASE(test_blocks_out_of_order),
-		CASE(test_commit_is_all_or_nothing),
-		CASE(test_snapshots_and_copies_share),
-		CASE(test_open_removes_what_nothing_names),
-		CASE(test_stamps_rise_over_a_restart),
+		CASE(test_blocks_in_order_are_one_piece),   CASE(test_blocks_out_of_order),
+		CASE(test_commit_is_all_or_nothing),	    CASE(test_snapshots_and_copies_share),
+		CASE(test_open_removes_what_nothing_names), CASE(test_stamps_rise_over_a_restart),
 		CASE(test_discarded_upload_in_flight),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,8 @@
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 
-#define TICKS_1970 621355968000000000LL /* of 100 ns since the year 1, the service's kind of ETag */
+#define TICKS_1970 621355968000000000LL /* of 100 ns since the year 1, the service's kind of ETag \
+					 */
 
 void blob_etag(blob_stamp stamp, char out[24])
 {
@@ -36,7 +37,8 @@ void answer_stamp(struct http_resp *resp, blob_stamp stamp)
 /* Calls each() for every "name:value\n" line. */
 static void each_metadata(const char *lines,
 			  void (*each)(void *arg, const char *name, size_t name_len,
-				       const char *value, size_t len), void *arg)
+				       const char *value, size_t len),
+			  void *arg)
 {
 	while (lines && *lines) {
 		const char *end = strchr(lines, '\n'), *colon = strchr(lines, ':');
@@ -83,7 +85,7 @@ int xml_metadata(struct adafs_buf *b, const char *metadata)
 {
 	if (!metadata || !*metadata)
 		return adafs_buf_adds(b, "<Metadata />");
-	struct xml_target x = { .b = b, .rc = adafs_buf_adds(b, "<Metadata>") };
+	struct xml_target x = {.b = b, .rc = adafs_buf_adds(b, "<Metadata>")};
 	each_metadata(metadata, metadata_element, &x);
 	return x.rc < 0 ? x.rc : adafs_buf_adds(b, "</Metadata>");
 }
@@ -100,7 +102,8 @@ static int error_body(const struct blob_call *c, struct http_resp *resp,
 {
 	char now[ADAFS_ISO8601_LEN];
 	adafs_clock_iso8601(adafs_clock_wall_us(), now);
-	ADAFS_FREE char *message = adafs_fmt("%s\nRequestId:%s\nTime:%s", e->message, c->request_id, now);
+	ADAFS_FREE char *message =
+		adafs_fmt("%s\nRequestId:%s\nTime:%s", e->message, c->request_id, now);
 	if (!message)
 		return -ENOMEM;
 	int rc = answer_xml(resp, e->status);
@@ -136,9 +139,10 @@ void blob_answer_error(struct blob_call *c, struct http_resp *resp, int error)
 	if (*range)
 		http_resp_header(resp, "Content-Range", range);
 	if (error == BE_NO_AUTHENTICATION_INFORMATION)
-		http_resp_header(resp, "WWW-Authenticate",
-				 "Bearer authorization_uri=https://login.microsoftonline.com/common/oauth2/"
-				 "authorize resource_id=https://storage.azure.com");
+		http_resp_header(
+			resp, "WWW-Authenticate",
+			"Bearer authorization_uri=https://login.microsoftonline.com/common/oauth2/"
+			"authorize resource_id=https://storage.azure.com");
 	if (e->status != 304 && strcmp(c->req->method, "HEAD") != 0 && error_body(c, resp, e) < 0)
 		adafs_buf_reset(&resp->body);
 }

@@ -43,7 +43,7 @@ static int pairs_add(struct pairs *p, const char *name, char *value)
 	for (char *c = lower; *c; c++)
 		*c = (char)tolower((unsigned char)*c);
 	p->v = grown;
-	grown[p->n++] = (struct pair){ lower, value };
+	grown[p->n++] = (struct pair){lower, value};
 	return 0;
 }
 
@@ -80,7 +80,7 @@ static int compare_culture(const void *a, const void *b)
 
 static int add_canonical_headers(const struct http_req *req, bool culture, struct adafs_buf *b)
 {
-	ADAFS_CLEANUP(pairs_clear) struct pairs p = { 0 };
+	ADAFS_CLEANUP(pairs_clear) struct pairs p = {0};
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < req->n_headers; i++)
 		if (strncasecmp(req->headers[i].name, "x-ms-", 5) == 0)
@@ -105,10 +105,11 @@ static char *with_blanks(const char *value, bool plus_is_space)
 static int add_canonical_resource(const struct http_req *req, const char *account,
 				  bool plus_is_space, struct adafs_buf *b)
 {
-	ADAFS_CLEANUP(pairs_clear) struct pairs p = { 0 };
+	ADAFS_CLEANUP(pairs_clear) struct pairs p = {0};
 	int rc = adafs_buf_addf(b, "/%s%s", account, req->path);
 	for (size_t i = 0; rc == 0 && i < req->n_params; i++)
-		rc = pairs_add(&p, req->params[i].name, with_blanks(req->params[i].value, plus_is_space));
+		rc = pairs_add(&p, req->params[i].name,
+			       with_blanks(req->params[i].value, plus_is_space));
 	if (p.n)
 		qsort(p.v, p.n, sizeof(*p.v), compare_ascii);
 	for (size_t i = 0; rc == 0 && i < p.n; i++) {
@@ -123,13 +124,23 @@ int auth_string_to_sign(const struct http_req *req, const char *account, bool pl
 			bool culture, struct adafs_buf *ret)
 {
 	static const char *const fields[] = {
-		"Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type",
-		"Date", "If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range",
+		"Content-Encoding",
+		"Content-Language",
+		"Content-Length",
+		"Content-MD5",
+		"Content-Type",
+		"Date",
+		"If-Modified-Since",
+		"If-Match",
+		"If-None-Match",
+		"If-Unmodified-Since",
+		"Range",
 	};
 	int rc = adafs_buf_addf(ret, "%s\n", req->method);
 	for (size_t i = 0; rc == 0 && i < ADAFS_ARRAY_SIZE(fields); i++) {
 		const char *v = http_req_header(req, fields[i]);
-		bool empty = !v || (strcmp(fields[i], "Content-Length") == 0 && strcmp(v, "0") == 0) ||
+		bool empty = !v ||
+			     (strcmp(fields[i], "Content-Length") == 0 && strcmp(v, "0") == 0) ||
 			     (strcmp(fields[i], "Date") == 0 && http_req_header(req, "x-ms-date"));
 		rc = adafs_buf_addf(ret, "%s\n", empty ? "" : v);
 	}
@@ -186,8 +197,10 @@ static int check_signature(struct blob_call *c, const char *sig)
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_STRING);
 	if (auth_string_to_sign(c->req, c->service->account, false, false, &b) == 0)
 		call_detail(c, "AuthenticationErrorDetail",
-			    "The MAC signature found in the HTTP request is not the same as any computed "
-			    "signature. Server used following string to sign: '%s'.", adafs_buf_str(&b));
+			    "The MAC signature found in the HTTP request is not the same as any "
+			    "computed "
+			    "signature. Server used following string to sign: '%s'.",
+			    adafs_buf_str(&b));
 	return BE_AUTHENTICATION_FAILED;
 }
 
@@ -198,12 +211,14 @@ static int check_date(struct blob_call *c)
 		text = call_header(c, "Date");
 	time_t t;
 	if (!text || adafs_clock_parse_rfc1123(text, &t) < 0) {
-		call_detail(c, "AuthenticationErrorDetail", "The Date header in the request is incorrect.");
+		call_detail(c, "AuthenticationErrorDetail",
+			    "The Date header in the request is incorrect.");
 		return BE_AUTHENTICATION_FAILED;
 	}
 	int64_t skew = adafs_clock_wall_us() - (int64_t)t * 1000000;
 	if (skew > MAX_SKEW_US || skew < -MAX_SKEW_US) {
-		call_detail(c, "AuthenticationErrorDetail", "Request date header too old: '%s'", text);
+		call_detail(c, "AuthenticationErrorDetail", "Request date header too old: '%s'",
+			    text);
 		return BE_AUTHENTICATION_FAILED;
 	}
 	return 0;
@@ -237,7 +252,7 @@ static int check_public(struct blob_call *c)
 	if (!read || c->route->no_service_sas || !c->route->permissions ||
 	    !strpbrk(c->route->permissions, "rl"))
 		return BE_NO_AUTHENTICATION_INFORMATION;
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
 	int rc = store_container_get(c->service->store, c->container, false, &info);
 	if (rc < 0)
 		return rc;
@@ -258,8 +273,11 @@ int call_authorize(struct blob_call *c)
 		return check_shared_key(c, authorization);
 	}
 	if (sig || call_param(c, "sv")) {
-		struct sas_request r = { .req = c->req, .container = c->container, .name = c->name,
-					 .peer = c->req->peer, .route = c->route };
+		struct sas_request r = {.req = c->req,
+					.container = c->container,
+					.name = c->name,
+					.peer = c->req->peer,
+					.route = c->route};
 		return sas_check(c, &r, &c->auth, &c->may_overwrite);
 	}
 	c->auth = AUTH_ANONYMOUS;

@@ -16,7 +16,7 @@
 
 struct blob_service {
 	char *account;
-	uint8_t *key;          /* decoded */
+	uint8_t *key; /* decoded */
 	size_t key_len;
 	struct blob_store *store;
 	struct http_server *http;
@@ -28,17 +28,21 @@ enum blob_level { LEVEL_ACCOUNT, LEVEL_CONTAINER, LEVEL_BLOB };
 
 /* One operation: how it is recognised, who may do it, and what does it. */
 struct blob_route {
-	const char *operation;     /* as in the REST documentation, in one word */
+	const char *operation; /* as in the REST documentation, in one word */
 	enum blob_level level;
 	const char *method;
 	const char *restype, *comp; /* NULL: absent */
-	char source;               /* x-ms-copy-source: 'y' must be there, 'n' must not, 0 either */
-	char type;                 /* x-ms-blob-type likewise */
-	const char *permissions;   /* any of these letters of a service or account SAS; "": no SAS can;
-				      NULL: any valid SAS */
-	char resource;             /* account SAS: letter needed in srt; 0: any */
-	bool no_service_sas;       /* only an account SAS can */
-	enum { BODY_NONE, BODY_XML, BODY_OWN } body; /* BODY_OWN: begin and body callbacks take it */
+	char source;		 /* x-ms-copy-source: 'y' must be there, 'n' must not, 0 either */
+	char type;		 /* x-ms-blob-type likewise */
+	const char *permissions; /* any of these letters of a service or account SAS; "": no SAS
+				    can; NULL: any valid SAS */
+	char resource;		 /* account SAS: letter needed in srt; 0: any */
+	bool no_service_sas;	 /* only an account SAS can */
+	enum {
+		BODY_NONE,
+		BODY_XML,
+		BODY_OWN
+	} body; /* BODY_OWN: begin and body callbacks take it */
 	int (*begin)(struct blob_call *c);
 	int (*piece)(struct blob_call *c, const void *data, size_t len);
 	int (*handle)(struct blob_call *c, struct http_resp *resp);
@@ -52,13 +56,13 @@ struct blob_call {
 	struct http_req *req;
 	const struct blob_route *route;
 	char request_id[ADAFS_UUID_LEN];
-	char version[12];          /* echoed x-ms-version */
+	char version[12]; /* echoed x-ms-version */
 	enum blob_level level;
-	char *container, *name;    /* owned; NULL above their level */
-	blob_stamp snapshot;       /* of the query; BLOB_SNAPSHOT_NONE: the blob itself */
+	char *container, *name; /* owned; NULL above their level */
+	blob_stamp snapshot;	/* of the query; BLOB_SNAPSHOT_NONE: the blob itself */
 	enum auth_kind auth;
-	bool may_overwrite;        /* false: a SAS that may only create */
-	struct adafs_buf detail;   /* further elements of an error's XML */
+	bool may_overwrite;	 /* false: a SAS that may only create */
+	struct adafs_buf detail; /* further elements of an error's XML */
 
 	/* State of operations with bodies. */
 	struct blob_writer writer;
@@ -86,7 +90,7 @@ int blob_parse_headers(struct blob_call *c, struct blob_headers *ret);
 /* x-ms-access-tier; *ret NULL: none. Static text. */
 int blob_parse_tier(struct blob_call *c, const char **ret);
 struct blob_range {
-	bool given;        /* a usable range was sent */
+	bool given;	   /* a usable range was sent */
 	uint64_t off, len; /* cut to the blob; the whole when not given */
 };
 /* x-ms-range or Range against a size. BE_INVALID_RANGE. */
@@ -107,25 +111,27 @@ int call_bad_param(struct blob_call *c, int error, const char *name, const char 
 /* --- conditions.c ---------------------------------------------------------------------------- */
 
 struct blob_conditions {
-	const char *match, *none_match;       /* borrowed from the request; NULL: absent */
+	const char *match, *none_match; /* borrowed from the request; NULL: absent */
 	bool has_modified, has_unmodified;
 	time_t modified_since, unmodified_since;
 };
 /* prefix "" or "x-ms-source-". */
 int conditions_parse(struct blob_call *c, const char *prefix, struct blob_conditions *ret);
-/* For a read of what exists: 0, BE_NOT_MODIFIED, BE_CONDITION_NOT_MET, BE_UNSATISFIABLE_CONDITION. */
+/* For a read of what exists: 0, BE_NOT_MODIFIED, BE_CONDITION_NOT_MET, BE_UNSATISFIABLE_CONDITION.
+ */
 int conditions_check_read(const struct blob_conditions *k, blob_stamp stamp);
 /* For a write: refuse combinations that the service refuses. */
 int conditions_check_combination(const struct blob_conditions *k);
 /* exists: whether there is something with this stamp. create: the operation makes the blob. */
-int conditions_check_write(const struct blob_conditions *k, bool exists, blob_stamp stamp, bool create);
+int conditions_check_write(const struct blob_conditions *k, bool exists, blob_stamp stamp,
+			   bool create);
 
 /* What a write asks before it replaces something; a blob_guard with the call's conditions. */
 struct write_guard {
 	struct blob_call *call;
 	struct blob_conditions conditions;
-	bool create;      /* may make the blob; otherwise it exists already */
-	int failed;       /* code for every condition that fails; 0: the one of Put Blob */
+	bool create; /* may make the blob; otherwise it exists already */
+	int failed;  /* code for every condition that fails; 0: the one of Put Blob */
 };
 int write_guard_init(struct write_guard *g, struct blob_call *c, bool create);
 int write_guard_check(void *arg, const struct blob_info *existing);
@@ -141,10 +147,10 @@ int auth_string_to_sign(const struct http_req *req, const char *account, bool pl
 char *auth_sign(const struct blob_service *s, const char *text, size_t len);
 
 struct sas_request {
-	const struct http_req *req;        /* its query holds the SAS */
-	const char *container, *name;      /* NULL above their level */
+	const struct http_req *req;   /* its query holds the SAS */
+	const char *container, *name; /* NULL above their level */
 	const char *peer;
-	const struct blob_route *route;    /* what it should allow */
+	const struct blob_route *route; /* what it should allow */
 };
 /* Verify a SAS in the order of the service. *ret_kind, *ret_overwrite only on success. */
 int sas_check(struct blob_call *c, const struct sas_request *r, enum auth_kind *ret_kind,
@@ -158,8 +164,8 @@ int sas_string_to_sign(const struct http_req *req, const char *account, const ch
 /* Turn resp into the XML error of a code. */
 void blob_answer_error(struct blob_call *c, struct http_resp *resp, int error);
 void answer_stamp(struct http_resp *resp, blob_stamp stamp); /* ETag and Last-Modified */
-void blob_etag(blob_stamp stamp, char out[24]);              /* without quotes */
-void blob_date(blob_stamp stamp, char out[32]);              /* RFC 1123 */
+void blob_etag(blob_stamp stamp, char out[24]);		     /* without quotes */
+void blob_date(blob_stamp stamp, char out[32]);		     /* RFC 1123 */
 void blob_snapshot_text(blob_stamp snapshot, char out[32]);
 /* Metadata lines as headers, and as XML elements. */
 void answer_metadata(struct http_resp *resp, const char *metadata);

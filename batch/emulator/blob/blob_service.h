@@ -10,16 +10,17 @@
 struct blob_service;
 
 struct blob_service_config {
-	const char *dir;      /* state: blob.db and data/; made if missing */
-	const char *account;  /* name; all of these are copied */
-	const char *key;      /* account key, base64 */
-	const char *host;     /* loopback address to listen on; NULL: no socket (tests call the ops) */
-	uint16_t port;        /* 0: the system chooses */
-	unsigned threads;     /* 0: default */
-	int access_log_fd;    /* -1: none; borrowed */
+	const char *dir;     /* state: blob.db and data/; made if missing */
+	const char *account; /* name; all of these are copied */
+	const char *key;     /* account key, base64 */
+	const char *host;  /* loopback address to listen on; NULL: no socket (tests call the ops) */
+	uint16_t port;	   /* 0: the system chooses */
+	unsigned threads;  /* 0: default */
+	int access_log_fd; /* -1: none; borrowed */
 };
 
-/* Open the state and bind; nothing is served yet. -EADDRINUSE, -EINVAL (key), errors of the disk. */
+/* Open the state and bind; nothing is served yet. -EADDRINUSE, -EINVAL (key), errors of the disk.
+ */
 int blob_service_new(const struct blob_service_config *config, struct blob_service **ret,
 		     struct adafs_err *reterr) ADAFS_MUST_CHECK;
 int blob_service_start(struct blob_service *s, struct adafs_err *reterr) ADAFS_MUST_CHECK;

@@ -19,7 +19,7 @@ void blob_headers_clear(struct blob_headers *h)
 	free(h->cache_control);
 	free(h->disposition);
 	free(h->md5);
-	*h = (struct blob_headers){ 0 };
+	*h = (struct blob_headers){0};
 }
 
 static char *copy_text(const char *text, bool *oom)
@@ -56,7 +56,7 @@ void blob_info_clear(struct blob_info *b)
 	free(b->copy_id);
 	free(b->copy_source);
 	free(b->tier);
-	*b = (struct blob_info){ 0 };
+	*b = (struct blob_info){0};
 }
 
 int store_blob_get(struct blob_store *s, const char *container, const char *name,
@@ -79,7 +79,7 @@ void blob_pieces_clear(struct blob_pieces *p)
 		close(p->fds[i]);
 	free(p->fds);
 	free(p->v);
-	*p = (struct blob_pieces){ 0 };
+	*p = (struct blob_pieces){0};
 }
 
 static int pieces_add(struct blob_pieces *p, int64_t file, uint64_t off, uint64_t len)
@@ -93,11 +93,12 @@ static int pieces_add(struct blob_pieces *p, int64_t file, uint64_t off, uint64_
 	if (!grown)
 		return -ENOMEM;
 	p->v = grown;
-	grown[p->n++] = (struct blob_piece){ .fd = -1, .file = file, .off = off, .len = len };
+	grown[p->n++] = (struct blob_piece){.fd = -1, .file = file, .off = off, .len = len};
 	return 0;
 }
 
-int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len, struct blob_pieces *ret)
+int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len,
+		 struct blob_pieces *ret)
 {
 	struct sqlite3_stmt *st = db_stmt(db, ST_EXTENT_RANGE);
 	sqlite3_bind_int64(st, 1, content);
@@ -145,7 +146,7 @@ static int piece_open(struct blob_store *s, struct blob_pieces *p, size_t i)
 int store_content_open(struct blob_store *s, int64_t content, uint64_t off, uint64_t len,
 		       struct blob_pieces *ret)
 {
-	struct blob_pieces p = { 0 };
+	struct blob_pieces p = {0};
 	struct db *db = db_reader_get(s);
 	int rc = len ? extents_find(db, content, off, len, &p) : 0;
 	db_reader_put(s, db);
@@ -169,8 +170,8 @@ int content_new_locked(struct blob_store *s, int64_t *ret_content)
 	return rc;
 }
 
-int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64_t file, uint64_t off,
-		      uint64_t len)
+int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64_t file,
+		      uint64_t off, uint64_t len)
 {
 	struct sqlite3_stmt *st = db_stmt(s->writer, ST_EXTENT_INSERT);
 	sqlite3_bind_int64(st, 1, content);
@@ -247,8 +248,8 @@ static int row_delete_locked(struct blob_store *s, int64_t id)
 	return db_run(st);
 }
 
-int blob_prepare_locked(struct blob_store *s, const struct blob_write *bw, struct blob_info *ret_old,
-			bool *ret_exists, int64_t *ret_container)
+int blob_prepare_locked(struct blob_store *s, const struct blob_write *bw,
+			struct blob_info *ret_old, bool *ret_exists, int64_t *ret_container)
 {
 	int rc = db_container_id(s->writer, bw->container, ret_container);
 	if (rc != 0)
@@ -262,7 +263,8 @@ int blob_prepare_locked(struct blob_store *s, const struct blob_write *bw, struc
 	return rc;
 }
 
-int blob_replace_locked(struct blob_store *s, const struct blob_info *old, const struct blob_info *b)
+int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
+			const struct blob_info *b)
 {
 	int rc = old ? row_delete_locked(s, old->id) : 0;
 	if (rc == 0)
@@ -278,7 +280,7 @@ int blob_replace_locked(struct blob_store *s, const struct blob_info *old, const
 
 int store_writer_open(struct blob_store *s, struct blob_writer *w)
 {
-	struct blob_writer fresh = { .store = s, .fd = -1 };
+	struct blob_writer fresh = {.store = s, .fd = -1};
 	int rc = data_create(s, &fresh.file, &fresh.fd);
 	if (rc == 0)
 		*w = fresh;
@@ -300,7 +302,7 @@ void store_writer_close(struct blob_writer *w)
 	close(w->fd);
 	if (w->file)
 		data_unlink(w->store, w->file);
-	*w = (struct blob_writer){ .fd = -1 };
+	*w = (struct blob_writer){.fd = -1};
 }
 
 struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, blob_stamp stamp)
@@ -311,17 +313,17 @@ struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, bl
 		.snapshot = BLOB_SNAPSHOT_NONE,
 		.stamp = stamp,
 		.created = stamp,
-		.headers = bw->headers ? *bw->headers : (struct blob_headers){ 0 },
+		.headers = bw->headers ? *bw->headers : (struct blob_headers){0},
 		.metadata = (char *)(bw->metadata ? bw->metadata : ""),
 		.tier = (char *)bw->tier,
 		.tier_stamp = bw->tier ? stamp : 0,
 	};
 }
 
-static int put_locked(struct blob_store *s, const struct blob_write *bw, const struct blob_writer *w,
-		      blob_stamp *ret_stamp)
+static int put_locked(struct blob_store *s, const struct blob_write *bw,
+		      const struct blob_writer *w, blob_stamp *ret_stamp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
 	bool exists = false;
 	int64_t container, content;
 	int rc = blob_prepare_locked(s, bw, &old, &exists, &container);
@@ -378,7 +380,8 @@ static int snapshots_find(struct blob_store *s, int64_t container, const char *n
 			break;
 		}
 		rows = grown;
-		rows[n++] = (struct row_id){ sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1) };
+		rows[n++] =
+			(struct row_id){sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1)};
 	}
 	sqlite3_reset(st);
 	*ret_rows = rows;
@@ -395,7 +398,7 @@ static int row_release_locked(struct blob_store *s, struct row_id row)
 static int delete_locked(struct blob_store *s, const struct blob_write *bw, blob_stamp snapshot,
 			 char snapshots)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
 	ADAFS_FREE struct row_id *rows = NULL;
 	size_t n = 0;
 	int64_t container;
@@ -407,14 +410,14 @@ static int delete_locked(struct blob_store *s, const struct blob_write *bw, blob
 	if (rc != 0)
 		return rc;
 	if (snapshot != BLOB_SNAPSHOT_NONE)
-		return row_release_locked(s, (struct row_id){ old.id, old.content });
+		return row_release_locked(s, (struct row_id){old.id, old.content});
 	rc = snapshots_find(s, container, bw->name, &rows, &n);
 	if (rc == 0 && n && !snapshots)
 		rc = BE_SNAPSHOTS_PRESENT;
 	for (size_t i = 0; rc == 0 && i < n; i++)
 		rc = row_release_locked(s, rows[i]);
 	if (rc == 0 && snapshots != 'o')
-		rc = row_release_locked(s, (struct row_id){ old.id, old.content });
+		rc = row_release_locked(s, (struct row_id){old.id, old.content});
 	if (rc == 0 && snapshots != 'o')
 		rc = staged_drop_locked(s, container, bw->name);
 	return rc;
@@ -423,8 +426,8 @@ static int delete_locked(struct blob_store *s, const struct blob_write *bw, blob
 int store_blob_delete(struct blob_store *s, const char *container, const char *name,
 		      blob_stamp snapshot, char snapshots, blob_guard *guard, void *arg)
 {
-	struct blob_write bw = { .container = container, .name = name, .guard = guard,
-				 .guard_arg = arg };
+	struct blob_write bw = {
+		.container = container, .name = name, .guard = guard, .guard_arg = arg};
 	int rc = db_begin(s);
 	return rc < 0 ? rc : db_end(s, delete_locked(s, &bw, snapshot, snapshots));
 }
@@ -444,15 +447,15 @@ static int existing_locked(struct blob_store *s, const struct blob_write *bw, st
 }
 
 int store_blob_snapshot(struct blob_store *s, const char *container, const char *name,
-			const char *metadata, blob_guard *guard, void *arg, blob_stamp *ret_snapshot,
-			blob_stamp *ret_stamp)
+			const char *metadata, blob_guard *guard, void *arg,
+			blob_stamp *ret_snapshot, blob_stamp *ret_stamp)
 {
-	struct blob_write bw = { .container = container, .name = name, .guard = guard,
-				 .guard_arg = arg };
+	struct blob_write bw = {
+		.container = container, .name = name, .guard = guard, .guard_arg = arg};
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
 	blob_stamp when = 0, stamp = 0;
 	rc = existing_locked(s, &bw, &old);
 	if (rc == 0) {
@@ -474,7 +477,8 @@ int store_blob_snapshot(struct blob_store *s, const char *container, const char 
 }
 
 static int update_locked(struct blob_store *s, const struct blob_info *old, const char *metadata,
-			 const struct blob_headers *headers, const char *tier, blob_stamp *ret_stamp)
+			 const struct blob_headers *headers, const char *tier,
+			 blob_stamp *ret_stamp)
 {
 	const struct blob_headers *h = headers ? headers : &old->headers;
 	blob_stamp now = db_stamp_locked(s);
@@ -498,12 +502,12 @@ int store_blob_update(struct blob_store *s, const char *container, const char *n
 		      const char *metadata, const struct blob_headers *headers, const char *tier,
 		      blob_guard *guard, void *arg, blob_stamp *ret_stamp)
 {
-	struct blob_write bw = { .container = container, .name = name, .guard = guard,
-				 .guard_arg = arg };
+	struct blob_write bw = {
+		.container = container, .name = name, .guard = guard, .guard_arg = arg};
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
 	blob_stamp stamp = 0;
 	rc = existing_locked(s, &bw, &old);
 	if (rc == 0)
@@ -518,7 +522,7 @@ int store_blob_update(struct blob_store *s, const char *container, const char *n
 static int content_clone_locked(struct blob_store *s, const struct blob_info *source,
 				int64_t *ret_content)
 {
-	struct blob_pieces p = { 0 };
+	struct blob_pieces p = {0};
 	int rc = source->size ? extents_find(s->writer, source->content, 0, source->size, &p) : 0;
 	if (rc == 0)
 		rc = content_new_locked(s, ret_content);
@@ -537,17 +541,18 @@ static int copy_source_locked(struct blob_store *s, const struct blob_copy *copy
 	int64_t container;
 	int rc = db_container_id(s->writer, copy->source_container, &container);
 	if (rc == 0)
-		rc = db_blob_get(s->writer, container, copy->source_name, copy->source_snapshot, ret);
+		rc = db_blob_get(s->writer, container, copy->source_name, copy->source_snapshot,
+				 ret);
 	if (rc == 0 && copy->source_guard)
 		rc = copy->source_guard(copy->source_arg, ret);
 	return rc;
 }
 
-static int copy_locked(struct blob_store *s, const struct blob_write *bw, const struct blob_copy *copy,
-		       struct blob_info *ret_info)
+static int copy_locked(struct blob_store *s, const struct blob_write *bw,
+		       const struct blob_copy *copy, struct blob_info *ret_info)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info source = { 0 };
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info source = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
 	bool exists = false;
 	int64_t container, content = 0;
 	int rc = copy_source_locked(s, copy, &source);
@@ -570,7 +575,8 @@ static int copy_locked(struct blob_store *s, const struct blob_write *bw, const 
 	b.copy_source = (char *)copy->copy_source;
 	b.copy_stamp = copy->copy_id ? b.stamp : 0;
 	rc = blob_replace_locked(s, exists ? &old : NULL, &b);
-	return rc != 0 ? rc : db_blob_get(s->writer, container, bw->name, BLOB_SNAPSHOT_NONE, ret_info);
+	return rc != 0 ? rc
+		       : db_blob_get(s->writer, container, bw->name, BLOB_SNAPSHOT_NONE, ret_info);
 }
 
 int store_blob_copy(struct blob_store *s, const struct blob_write *bw, const struct blob_copy *copy,
@@ -579,7 +585,7 @@ int store_blob_copy(struct blob_store *s, const struct blob_write *bw, const str
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	struct blob_info b = { 0 };
+	struct blob_info b = {0};
 	rc = db_end(s, copy_locked(s, bw, copy, &b));
 	if (rc != 0) {
 		blob_info_clear(&b);

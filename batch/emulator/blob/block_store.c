@@ -1,8 +1,9 @@
 /*
  * Staged blocks and block lists. The blocks of one blob are appended to one file while they are
- * uploaded, each in a part reserved when its request begins, so that parallel requests write side by
- * side; a commit then names adjacent parts as one extent. An upload is attached (found by the next
- * block) until a commit or discard, and lives on detached as long as a request still writes to it.
+ * uploaded, each in a part reserved when its request begins, so that parallel requests write side
+ * by side; a commit then names adjacent parts as one extent. An upload is attached (found by the
+ * next block) until a commit or discard, and lives on detached as long as a request still writes to
+ * it.
  */
 #include "batch/emulator/blob/store_db.h"
 
@@ -119,7 +120,7 @@ static bool upload_reserve(struct blob_store *s, int64_t container, const char *
 	if (u) {
 		u->n_writers++;
 		u->used = ++s->upload_clock;
-		*w = (struct block_writer){ .store = s, .upload = u, .off = u->end, .len = len };
+		*w = (struct block_writer){.store = s, .upload = u, .off = u->end, .len = len};
 		u->end += len;
 	}
 	adafs_mutex_unlock(&s->lock);
@@ -233,7 +234,8 @@ static size_t decoded_length(const char *base64, size_t len)
 }
 
 /* All ids of one blob have the same length; the block that this one replaces loses its part. */
-static int check_id_locked(struct blob_store *s, int64_t container, const char *name, const char *id)
+static int check_id_locked(struct blob_store *s, int64_t container, const char *name,
+			   const char *id)
 {
 	struct sqlite3_stmt *st = db_stmt(s->writer, ST_STAGED_ANY);
 	sqlite3_bind_int64(st, 1, container);
@@ -296,22 +298,23 @@ int store_block_stage(struct block_writer *w, const char *container, const char 
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	struct part part = { w->upload->file, w->off, w->written };
+	struct part part = {w->upload->file, w->off, w->written};
 	return db_end(s, stage_locked(s, container, name, id, part, w->upload));
 }
 
 /* Stage by reference; 1: the part lies in several pieces. */
 static int stage_reference(struct blob_store *s, const char *container, const char *name,
-			   const char *id, const struct blob_info *source, uint64_t off, uint64_t len)
+			   const char *id, const struct blob_info *source, uint64_t off,
+			   uint64_t len)
 {
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	struct blob_pieces p = { 0 };
+	struct blob_pieces p = {0};
 	rc = extents_find(s->writer, source->content, off, len, &p);
 	bool one = rc == 0 && p.n == 1;
 	if (one) {
-		struct part part = { p.v[0].file, p.v[0].off, p.v[0].len };
+		struct part part = {p.v[0].file, p.v[0].off, p.v[0].len};
 		rc = stage_locked(s, container, name, id, part, NULL);
 	}
 	free(p.v);
@@ -326,7 +329,8 @@ static int copy_pieces(struct block_writer *w, const struct blob_pieces *p)
 	for (size_t i = 0; rc == 0 && i < p->n; i++) {
 		const struct blob_piece *v = &p->v[i];
 		for (uint64_t done = 0; rc == 0 && done < v->len;) {
-			size_t n = v->len - done < COPY_CHUNK ? (size_t)(v->len - done) : COPY_CHUNK;
+			size_t n =
+				v->len - done < COPY_CHUNK ? (size_t)(v->len - done) : COPY_CHUNK;
 			rc = adafs_pread_all(v->fd, chunk, n, (off_t)(v->off + done));
 			if (rc == 0)
 				rc = store_block_add(w, chunk, n);
@@ -337,13 +341,14 @@ static int copy_pieces(struct block_writer *w, const struct blob_pieces *p)
 }
 
 int store_block_from_blob(struct blob_store *s, const char *container, const char *name,
-			  const char *id, const struct blob_info *source, uint64_t off, uint64_t len)
+			  const char *id, const struct blob_info *source, uint64_t off,
+			  uint64_t len)
 {
 	int rc = stage_reference(s, container, name, id, source, off, len);
 	if (rc != 1)
 		return rc;
-	struct blob_pieces p = { 0 };
-	struct block_writer w = { 0 };
+	struct blob_pieces p = {0};
+	struct block_writer w = {0};
 	rc = store_content_open(s, source->content, off, len, &p);
 	if (rc == 0)
 		rc = store_block_open(s, container, name, len, &w);
@@ -387,22 +392,23 @@ int staged_drop_locked(struct blob_store *s, int64_t container, const char *name
 
 /* --- committing ------------------------------------------------------------------------------ */
 
-/* A new content while its block list is put together: the extent in hand grows while parts touch. */
+/* A new content while its block list is put together: the extent in hand grows while parts touch.
+ */
 struct commit {
 	struct blob_store *s;
 	int64_t container, content;
 	const char *name;
 	const struct blob_info *old; /* NULL: no committed blocks */
-	uint64_t pos;                /* length so far */
-	struct part extent;          /* not yet stored; len 0: none */
+	uint64_t pos;		     /* length so far */
+	struct part extent;	     /* not yet stored; len 0: none */
 };
 
 static int flush_extent(struct commit *c)
 {
 	if (!c->extent.len)
 		return 0;
-	int rc = extent_add_locked(c->s, c->content, c->pos - c->extent.len, c->extent.file, c->extent.off,
-				   c->extent.len);
+	int rc = extent_add_locked(c->s, c->content, c->pos - c->extent.len, c->extent.file,
+				   c->extent.off, c->extent.len);
 	c->extent.len = 0;
 	return rc;
 }
@@ -430,10 +436,11 @@ static int append_staged(struct commit *c, const char *id)
 	db_text(st, 2, c->name);
 	db_text(st, 3, id);
 	int rc = db_step(st);
-	struct part part = { 0 };
+	struct part part = {0};
 	if (rc == 1)
-		part = (struct part){ sqlite3_column_int64(st, 0), (uint64_t)sqlite3_column_int64(st, 1),
-				      (uint64_t)sqlite3_column_int64(st, 2) };
+		part = (struct part){sqlite3_column_int64(st, 0),
+				     (uint64_t)sqlite3_column_int64(st, 1),
+				     (uint64_t)sqlite3_column_int64(st, 2)};
 	sqlite3_reset(st);
 	if (rc != 1)
 		return rc;
@@ -454,10 +461,10 @@ static int append_committed(struct commit *c, const char *id)
 	sqlite3_reset(st);
 	if (rc != 1)
 		return rc;
-	struct blob_pieces p = { 0 };
+	struct blob_pieces p = {0};
 	rc = extents_find(c->s->writer, c->old->content, pos, len, &p);
 	for (size_t i = 0; rc == 0 && i < p.n; i++)
-		rc = append_part(c, (struct part){ p.v[i].file, p.v[i].off, p.v[i].len });
+		rc = append_part(c, (struct part){p.v[i].file, p.v[i].off, p.v[i].len});
 	free(p.v);
 	return rc < 0 ? rc : 1;
 }
@@ -484,9 +491,9 @@ static int append_block(struct commit *c, const struct block_ref *b, size_t seq)
 static int commit_locked(struct blob_store *s, const struct blob_write *bw,
 			 const struct block_ref *blocks, size_t n, blob_stamp *ret_stamp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
 	bool exists = false;
-	struct commit c = { .s = s, .name = bw->name };
+	struct commit c = {.s = s, .name = bw->name};
 	int rc = blob_prepare_locked(s, bw, &old, &exists, &c.container);
 	if (rc == 0)
 		rc = content_new_locked(s, &c.content);
@@ -547,7 +554,8 @@ static bool staged_any(struct db *db, int64_t container, const char *name)
 	return any;
 }
 
-static int block_lists(struct db *db, int64_t container, const char *name, const struct blob_info *b,
+static int block_lists(struct db *db, int64_t container, const char *name,
+		       const struct blob_info *b,
 		       int (*committed)(void *arg, const char *id, uint64_t len),
 		       int (*staged)(void *arg, const char *id, uint64_t len), void *arg)
 {
@@ -572,7 +580,7 @@ int store_block_list(struct blob_store *s, const char *container, const char *na
 		     int (*staged)(void *arg, const char *id, uint64_t len), void *arg)
 {
 	struct db *db = db_reader_get(s);
-	struct blob_info b = { 0 };
+	struct blob_info b = {0};
 	int64_t id;
 	int rc = db_container_id(db, container, &id);
 	if (rc == 0)

@@ -21,8 +21,8 @@ int op_delete_blob(struct blob_call *c, struct http_resp *resp)
 	struct write_guard g;
 	int rc = write_guard_init(&g, c, false);
 	if (rc == 0)
-		rc = store_blob_delete(c->service->store, c->container, c->name, c->snapshot, snapshots,
-				       write_guard_check, &g);
+		rc = store_blob_delete(c->service->store, c->container, c->name, c->snapshot,
+				       snapshots, write_guard_check, &g);
 	if (rc != 0)
 		return rc;
 	resp->status = 202;
@@ -39,8 +39,9 @@ int op_snapshot_blob(struct blob_call *c, struct http_resp *resp)
 	if (rc == 0)
 		rc = blob_parse_metadata(c, &metadata, &any);
 	if (rc == 0)
-		rc = store_blob_snapshot(c->service->store, c->container, c->name, any ? metadata : NULL,
-					 write_guard_check, &g, &when, &stamp);
+		rc = store_blob_snapshot(c->service->store, c->container, c->name,
+					 any ? metadata : NULL, write_guard_check, &g, &when,
+					 &stamp);
 	if (rc != 0)
 		return rc;
 	char text[32];
@@ -59,8 +60,8 @@ static int update(struct blob_call *c, struct http_resp *resp, const char *metad
 	blob_stamp stamp;
 	int rc = write_guard_init(&g, c, false);
 	if (rc == 0)
-		rc = store_blob_update(c->service->store, c->container, c->name, metadata, headers, NULL,
-				       write_guard_check, &g, &stamp);
+		rc = store_blob_update(c->service->store, c->container, c->name, metadata, headers,
+				       NULL, write_guard_check, &g, &stamp);
 	if (rc != 0)
 		return rc;
 	resp->status = 200;
@@ -80,9 +81,10 @@ int op_set_metadata(struct blob_call *c, struct http_resp *resp)
 
 int op_set_properties(struct blob_call *c, struct http_resp *resp)
 {
-	if (call_header(c, "x-ms-blob-content-length") || call_header(c, "x-ms-sequence-number-action"))
+	if (call_header(c, "x-ms-blob-content-length") ||
+	    call_header(c, "x-ms-sequence-number-action"))
 		return BE_INVALID_BLOB_TYPE; /* of page blobs only */
-	ADAFS_CLEANUP(blob_headers_clear) struct blob_headers headers = { 0 };
+	ADAFS_CLEANUP(blob_headers_clear) struct blob_headers headers = {0};
 	int rc = blob_parse_headers(c, &headers);
 	return rc == 0 ? update(c, resp, NULL, &headers) : rc;
 }
@@ -95,8 +97,8 @@ int op_set_tier(struct blob_call *c, struct http_resp *resp)
 	if (rc == 0 && !tier)
 		rc = call_bad_header(c, BE_MISSING_REQUIRED_HEADER, "x-ms-access-tier");
 	if (rc == 0)
-		rc = store_blob_update(c->service->store, c->container, c->name, NULL, NULL, tier, NULL, NULL,
-				       &stamp);
+		rc = store_blob_update(c->service->store, c->container, c->name, NULL, NULL, tier,
+				       NULL, NULL, &stamp);
 	if (rc == 0)
 		resp->status = 200;
 	return rc;

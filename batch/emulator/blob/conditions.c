@@ -25,7 +25,7 @@ static int parse_date(struct blob_call *c, const char *name, bool *ret_has, time
 int conditions_parse(struct blob_call *c, const char *prefix, struct blob_conditions *ret)
 {
 	char name[64];
-	struct blob_conditions k = { 0 };
+	struct blob_conditions k = {0};
 	snprintf(name, sizeof(name), "%sif-match", prefix);
 	k.match = call_header(c, name);
 	snprintf(name, sizeof(name), "%sif-none-match", prefix);
@@ -76,7 +76,8 @@ int conditions_check_combination(const struct blob_conditions *k)
 	return same && differs ? BE_MULTIPLE_CONDITIONS : 0;
 }
 
-int conditions_check_write(const struct blob_conditions *k, bool exists, blob_stamp stamp, bool create)
+int conditions_check_write(const struct blob_conditions *k, bool exists, blob_stamp stamp,
+			   bool create)
 {
 	if (!exists)
 		return k->match ? BE_CONDITION_NOT_MET : 0;
@@ -95,7 +96,7 @@ int conditions_check_write(const struct blob_conditions *k, bool exists, blob_st
 
 int write_guard_init(struct write_guard *g, struct blob_call *c, bool create)
 {
-	*g = (struct write_guard){ .call = c, .create = create };
+	*g = (struct write_guard){.call = c, .create = create};
 	int rc = conditions_parse(c, "", &g->conditions);
 	return rc == 0 ? conditions_check_combination(&g->conditions) : rc;
 }
@@ -103,8 +104,8 @@ int write_guard_init(struct write_guard *g, struct blob_call *c, bool create)
 int write_guard_check(void *arg, const struct blob_info *existing)
 {
 	const struct write_guard *g = arg;
-	int rc = conditions_check_write(&g->conditions, existing != NULL, existing ? existing->stamp : 0,
-					g->create);
+	int rc = conditions_check_write(&g->conditions, existing != NULL,
+					existing ? existing->stamp : 0, g->create);
 	if ((rc == BE_CONDITION_NOT_MET || rc == BE_BLOB_ALREADY_EXISTS) && g->failed)
 		rc = g->failed;
 	if (rc == 0 && existing && g->create && !g->call->may_overwrite)

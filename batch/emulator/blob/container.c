@@ -52,7 +52,8 @@ int op_create_container(struct blob_call *c, struct http_resp *resp)
 	if (rc == 0)
 		rc = blob_parse_metadata(c, &metadata, &any);
 	if (rc == 0)
-		rc = store_container_create(c->service->store, c->container, access, metadata, &stamp);
+		rc = store_container_create(c->service->store, c->container, access, metadata,
+					    &stamp);
 	if (rc != 0)
 		return rc;
 	resp->status = 201;
@@ -62,7 +63,7 @@ int op_create_container(struct blob_call *c, struct http_resp *resp)
 
 int op_container_properties(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
 	int rc = store_container_get(c->service->store, c->container, false, &info);
 	if (rc != 0)
 		return rc;
@@ -85,7 +86,8 @@ int op_delete_container(struct blob_call *c, struct http_resp *resp)
 	struct blob_conditions k;
 	int rc = parse_conditions(c, &k);
 	if (rc == 0)
-		rc = store_container_delete(c->service->store, c->container, container_guard_check, &k);
+		rc = store_container_delete(c->service->store, c->container, container_guard_check,
+					    &k);
 	if (rc == 0)
 		resp->status = 202;
 	return rc;
@@ -132,7 +134,7 @@ static int add_policy(struct adafs_buf *b, const struct blob_policy *p)
 
 int op_get_container_acl(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
 	int rc = store_container_get(c->service->store, c->container, true, &info);
 	if (rc != 0)
 		return rc;
@@ -228,7 +230,7 @@ static int acl_parse(const struct adafs_buf *body, struct acl *ret)
 {
 	if (!body->len)
 		return 0;
-	struct adafs_xml_handler h = { .start = acl_start, .end = acl_end, .arg = ret };
+	struct adafs_xml_handler h = {.start = acl_start, .end = acl_end, .arg = ret};
 	int rc = adafs_xml_parse(body->data, body->len, &h, NULL);
 	if (rc == -EINVAL)
 		return ret->error ? ret->error : BE_INVALID_XML_DOCUMENT;
@@ -237,7 +239,7 @@ static int acl_parse(const struct adafs_buf *body, struct acl *ret)
 
 int op_set_container_acl(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(acl_clear) struct acl acl = { 0 };
+	ADAFS_CLEANUP(acl_clear) struct acl acl = {0};
 	struct blob_conditions k;
 	const char *access;
 	blob_stamp stamp;

@@ -15,12 +15,12 @@
 
 /* Where a copy comes from. */
 struct source {
-	struct http_req req;      /* the URL's path and query, as of a GET of it */
-	char *url;                /* owned; as recorded on the target: without signature */
-	char *container, *name;   /* owned */
+	struct http_req req;	/* the URL's path and query, as of a GET of it */
+	char *url;		/* owned; as recorded on the target: without signature */
+	char *container, *name; /* owned */
 	blob_stamp snapshot;
 	struct blob_conditions conditions;
-	uint64_t max;             /* larger sources are refused; 0: no limit */
+	uint64_t max; /* larger sources are refused; 0: no limit */
 	bool too_large;
 };
 
@@ -47,7 +47,7 @@ static char *without_sas(const char *url)
 /* Whether host (of a URL, with port) is this machine, as clients may write it. */
 static bool is_own_host(const struct blob_call *c, const char *host)
 {
-	static const char *const own[] = { "127.", "localhost:", "localhost/", "[::1]" };
+	static const char *const own[] = {"127.", "localhost:", "localhost/", "[::1]"};
 	const char *asked = http_req_header(c->req, "Host");
 	size_t len = strcspn(host, "/");
 	if (asked && strlen(asked) == len && strncasecmp(asked, host, len) == 0)
@@ -71,39 +71,49 @@ static int source_path(struct blob_call *c, struct source *s, const char *url)
 	errno = 0;
 	ADAFS_FREE char *decoded = adafs_url_decode(s->req.path, strlen(s->req.path), false);
 	if (!decoded)
-		return errno == EINVAL ? call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-copy-source")
-				       : -ENOMEM;
+		return errno == EINVAL
+			       ? call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-copy-source")
+			       : -ENOMEM;
 	const char *rest = decoded + 1;
 	if (!in_host) {
 		if (!is_own_host(c, host) || strncmp(rest, account, n) != 0 || rest[n] != '/')
-			return BE_CANNOT_VERIFY_COPY_SOURCE; /* other accounts cannot be reached from here */
+			return BE_CANNOT_VERIFY_COPY_SOURCE; /* other accounts cannot be reached
+								from here */
 		rest += n + 1;
 	}
 	int rc = blob_split_path(rest, &s->container, &s->name);
-	if (rc == 0 && (!s->name || blob_check_container_name(s->container) || blob_check_name(s->name)))
+	if (rc == 0 &&
+	    (!s->name || blob_check_container_name(s->container) || blob_check_name(s->name)))
 		rc = call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-copy-source");
 	return rc;
 }
 
 /* A read of the source, as its own request would be judged. */
-static const struct blob_route read_route = { .operation = "GetBlob", .level = LEVEL_BLOB,
-					      .method = "GET", .permissions = "r", .resource = 'o' };
+static const struct blob_route read_route = {.operation = "GetBlob",
+					     .level = LEVEL_BLOB,
+					     .method = "GET",
+					     .permissions = "r",
+					     .resource = 'o'};
 
 static int source_public(struct blob_call *c, const struct source *s)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
 	int rc = store_container_get(c->service->store, s->container, false, &info);
 	if (rc < 0)
 		return rc;
 	return rc == 0 && *info.access ? 0 : BE_CANNOT_VERIFY_COPY_SOURCE;
 }
 
-/* key_reaches: the account key of the request also opens the source (Copy Blob, not the From URL's). */
+/* key_reaches: the account key of the request also opens the source (Copy Blob, not the From
+ * URL's). */
 static int source_authorize(struct blob_call *c, const struct source *s, bool key_reaches)
 {
 	if (http_req_param(&s->req, "sig")) {
-		struct sas_request r = { .req = &s->req, .container = s->container, .name = s->name,
-					 .peer = c->req->peer, .route = &read_route };
+		struct sas_request r = {.req = &s->req,
+					.container = s->container,
+					.name = s->name,
+					.peer = c->req->peer,
+					.route = &read_route};
 		enum auth_kind kind;
 		bool overwrite;
 		return sas_check(c, &r, &kind, &overwrite);
@@ -143,7 +153,8 @@ static int source_guard(void *arg, const struct blob_info *b)
 	if (s->max && b->size > s->max)
 		return BE_REQUEST_BODY_TOO_LARGE;
 	int rc = conditions_check_read(&s->conditions, b->stamp);
-	return rc == BE_NOT_MODIFIED || rc == BE_CONDITION_NOT_MET ? BE_SOURCE_CONDITION_NOT_MET : rc;
+	return rc == BE_NOT_MODIFIED || rc == BE_CONDITION_NOT_MET ? BE_SOURCE_CONDITION_NOT_MET
+								   : rc;
 }
 
 static int copy_blob(struct blob_call *c, const struct blob_write *bw, struct source *s,
@@ -205,15 +216,22 @@ static void copy_clear(struct copy_request *r)
 
 int op_copy_blob(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(copy_clear) struct copy_request r = { 0 };
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(copy_clear) struct copy_request r = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	char id[ADAFS_UUID_LEN];
 	adafs_random_uuid(id);
 	int rc = copy_parse(c, &r);
-	struct blob_write bw = { .container = c->container, .name = c->name, .metadata = r.metadata,
-				 .tier = r.tier, .guard = write_guard_check, .guard_arg = &r.guard };
-	struct blob_copy copy = { .copy_id = id, .copy_source = r.source.url, .keep_blocks = true,
-				  .keep_headers = true, .keep_metadata = !r.any_metadata };
+	struct blob_write bw = {.container = c->container,
+				.name = c->name,
+				.metadata = r.metadata,
+				.tier = r.tier,
+				.guard = write_guard_check,
+				.guard_arg = &r.guard};
+	struct blob_copy copy = {.copy_id = id,
+				 .copy_source = r.source.url,
+				 .keep_blocks = true,
+				 .keep_headers = true,
+				 .keep_metadata = !r.any_metadata};
 	if (rc == 0)
 		rc = copy_blob(c, &bw, &r.source, &copy, &b);
 	if (rc == BE_REQUEST_BODY_TOO_LARGE)
@@ -235,7 +253,7 @@ int op_abort_copy(struct blob_call *c, struct http_resp *resp)
 		return call_bad_header(c, BE_MISSING_REQUIRED_HEADER, "x-ms-copy-action");
 	if (!call_param(c, "copyid"))
 		return call_bad_param(c, BE_MISSING_REQUIRED_QUERY_PARAMETER, "copyid", NULL);
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	int rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
 	return rc == 0 ? BE_NO_PENDING_COPY : rc; /* every copy was complete when it was answered */
 }
@@ -244,9 +262,9 @@ int op_abort_copy(struct blob_call *c, struct http_resp *resp)
 
 int op_put_blob_from_url(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(copy_clear) struct copy_request r = { 0 };
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
-	ADAFS_CLEANUP(blob_headers_clear) struct blob_headers headers = { 0 };
+	ADAFS_CLEANUP(copy_clear) struct copy_request r = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_headers_clear) struct blob_headers headers = {0};
 	const char *type = call_header(c, "x-ms-blob-type");
 	const char *keep = call_header(c, "x-ms-copy-source-blob-properties");
 	if (!type || strcmp(type, "BlockBlob") != 0)
@@ -265,14 +283,19 @@ int op_put_blob_from_url(struct blob_call *c, struct http_resp *resp)
 	r.source.max = MAX_PUT_FROM_URL;
 	if (rc == 0)
 		rc = source_parse(c, &r.source, false);
-	if (rc == 0 && !headers.content_type && !(headers.content_type = strdup("application/octet-stream")))
+	if (rc == 0 && !headers.content_type &&
+	    !(headers.content_type = strdup("application/octet-stream")))
 		rc = -ENOMEM;
 	/* By default the source's properties come along; its metadata too unless some was given. */
 	bool keep_headers = !keep || strcasecmp(keep, "true") == 0;
-	struct blob_write bw = { .container = c->container, .name = c->name, .metadata = r.metadata,
-				 .headers = &headers, .tier = r.tier, .guard = write_guard_check,
-				 .guard_arg = &r.guard };
-	struct blob_copy copy = { .keep_headers = keep_headers, .keep_metadata = !r.any_metadata };
+	struct blob_write bw = {.container = c->container,
+				.name = c->name,
+				.metadata = r.metadata,
+				.headers = &headers,
+				.tier = r.tier,
+				.guard = write_guard_check,
+				.guard_arg = &r.guard};
+	struct blob_copy copy = {.keep_headers = keep_headers, .keep_metadata = !r.any_metadata};
 	if (rc == 0)
 		rc = copy_blob(c, &bw, &r.source, &copy, &b);
 	if (rc != 0)
@@ -315,9 +338,10 @@ static int digest_piece(struct blob_call *c, const struct blob_piece *p, char *c
 }
 
 /* Read the range once, for the checksum of the answer and the one that the client may demand. */
-static int source_digests(struct blob_call *c, const struct blob_info *b, const struct blob_range *r)
+static int source_digests(struct blob_call *c, const struct blob_info *b,
+			  const struct blob_range *r)
 {
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = { 0 };
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
 	ADAFS_FREE char *chunk = malloc(CHUNK);
 	c->md5 = adafs_digest_new(ADAFS_DIGEST_MD5);
 	if (!chunk || !c->md5)
@@ -337,8 +361,8 @@ static int source_digests(struct blob_call *c, const struct blob_info *b, const 
 
 int op_put_block_from_url(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(source_clear) struct source s = { 0 };
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(source_clear) struct source s = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	struct blob_range r;
 	int rc = call_check_block_id(c);
 	if (rc == 0)

@@ -13,7 +13,8 @@
 #include "batch/emulator/blob/blob_error.h"
 
 #define N_READERS 6
-#define STAGED_KEEP_US (7LL * 24 * 3600 * 1000000) /* staged blocks live a week, as at the service */
+#define STAGED_KEEP_US \
+	(7LL * 24 * 3600 * 1000000) /* staged blocks live a week, as at the service */
 
 /* Migration i takes a database of user_version i to i + 1. Never edit one that shipped. */
 static const char *const migrations[] = {
@@ -35,15 +36,17 @@ static const char *const migrations[] = {
 	" copy_id TEXT, copy_source TEXT, copy_stamp INTEGER NOT NULL, tier TEXT,"
 	" tier_stamp INTEGER NOT NULL, UNIQUE(container, name, snapshot));"
 	"CREATE INDEX blob_content ON blob(content);"
-	"CREATE UNIQUE INDEX blob_base ON blob(container, name) WHERE snapshot = 9223372036854775807;"
+	"CREATE UNIQUE INDEX blob_base ON blob(container, name) WHERE snapshot = "
+	"9223372036854775807;"
 	"CREATE TABLE staged(container INTEGER NOT NULL, name TEXT NOT NULL, id TEXT NOT NULL,"
-	" file INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER NOT NULL, stamp INTEGER NOT NULL,"
+	" file INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER NOT NULL, stamp INTEGER NOT "
+	"NULL,"
 	" PRIMARY KEY(container, name, id)) WITHOUT ROWID;"
 	"CREATE INDEX staged_file ON staged(file);",
 };
 
-#define BLOB_COLUMNS                                                                            \
-	"id, container, name, snapshot, content, size, stamp, created, content_type, encoding," \
+#define BLOB_COLUMNS                                                                              \
+	"id, container, name, snapshot, content, size, stamp, created, content_type, encoding,"   \
 	" language, cache_control, disposition, md5, metadata, copy_id, copy_source, copy_stamp," \
 	" tier, tier_stamp"
 
@@ -53,11 +56,13 @@ static const char *const sql[ST_COUNT] = {
 	[ST_ROLLBACK] = "ROLLBACK",
 	[ST_CONTAINER_INSERT] =
 		"INSERT INTO container(name, stamp, access, metadata) VALUES(?1, ?2, ?3, ?4)",
-	[ST_CONTAINER_GET] = "SELECT id, name, stamp, access, metadata FROM container WHERE name = ?1",
+	[ST_CONTAINER_GET] =
+		"SELECT id, name, stamp, access, metadata FROM container WHERE name = ?1",
 	[ST_CONTAINER_LIST] = "SELECT id, name, stamp, access, metadata FROM container "
 			      "WHERE name >= ?1 ORDER BY name",
 	[ST_CONTAINER_DELETE] = "DELETE FROM container WHERE id = ?1",
-	[ST_CONTAINER_SET_METADATA] = "UPDATE container SET stamp = ?2, metadata = ?3 WHERE id = ?1",
+	[ST_CONTAINER_SET_METADATA] =
+		"UPDATE container SET stamp = ?2, metadata = ?3 WHERE id = ?1",
 	[ST_CONTAINER_SET_ACCESS] = "UPDATE container SET stamp = ?2, access = ?3 WHERE id = ?1",
 	[ST_POLICY_LIST] = "SELECT id, start, expiry, permission FROM policy WHERE container = ?1 "
 			   "ORDER BY seq",
@@ -66,14 +71,16 @@ static const char *const sql[ST_COUNT] = {
 			     "VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
 	[ST_BLOB_GET] = "SELECT " BLOB_COLUMNS " FROM blob WHERE container = ?1 AND name = ?2 "
 			"AND snapshot = ?3",
-	[ST_BLOB_INSERT] = "INSERT INTO blob(container, name, snapshot, content, size, stamp, created,"
-			   " content_type, encoding, language, cache_control, disposition, md5, metadata,"
-			   " copy_id, copy_source, copy_stamp, tier, tier_stamp) VALUES(?1, ?2, ?3, ?4, ?5,"
-			   " ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+	[ST_BLOB_INSERT] =
+		"INSERT INTO blob(container, name, snapshot, content, size, stamp, created,"
+		" content_type, encoding, language, cache_control, disposition, md5, metadata,"
+		" copy_id, copy_source, copy_stamp, tier, tier_stamp) VALUES(?1, ?2, ?3, ?4, ?5,"
+		" ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
 	[ST_BLOB_DELETE] = "DELETE FROM blob WHERE id = ?1",
-	[ST_BLOB_UPDATE] = "UPDATE blob SET stamp = ?2, content_type = ?3, encoding = ?4, language = ?5,"
-			   " cache_control = ?6, disposition = ?7, md5 = ?8, metadata = ?9, tier = ?10,"
-			   " tier_stamp = ?11 WHERE id = ?1",
+	[ST_BLOB_UPDATE] =
+		"UPDATE blob SET stamp = ?2, content_type = ?3, encoding = ?4, language = ?5,"
+		" cache_control = ?6, disposition = ?7, md5 = ?8, metadata = ?9, tier = ?10,"
+		" tier_stamp = ?11 WHERE id = ?1",
 	[ST_BLOB_SNAPSHOTS] = "SELECT id, content FROM blob WHERE container = ?1 AND name = ?2 "
 			      "AND snapshot < 9223372036854775807",
 	[ST_BLOB_CONTENTS] = "SELECT DISTINCT content FROM blob WHERE container = ?1",
@@ -85,21 +92,26 @@ static const char *const sql[ST_COUNT] = {
 	[ST_BLOB_USES] = "SELECT 1 FROM blob WHERE content = ?1 LIMIT 1",
 	[ST_CONTENT_INSERT] = "INSERT INTO content DEFAULT VALUES",
 	[ST_CONTENT_DELETE] = "DELETE FROM content WHERE id = ?1",
-	[ST_EXTENT_INSERT] = "INSERT INTO extent(content, pos, file, off, len) VALUES(?1, ?2, ?3, ?4, ?5)",
-	[ST_EXTENT_RANGE] = "SELECT pos, file, off, len FROM extent WHERE content = ?1 AND pos < ?3 "
-			    "AND pos >= coalesce((SELECT max(pos) FROM extent WHERE content = ?1 "
-			    "AND pos <= ?2), 0) ORDER BY pos",
+	[ST_EXTENT_INSERT] =
+		"INSERT INTO extent(content, pos, file, off, len) VALUES(?1, ?2, ?3, ?4, ?5)",
+	[ST_EXTENT_RANGE] =
+		"SELECT pos, file, off, len FROM extent WHERE content = ?1 AND pos < ?3 "
+		"AND pos >= coalesce((SELECT max(pos) FROM extent WHERE content = ?1 "
+		"AND pos <= ?2), 0) ORDER BY pos",
 	[ST_EXTENT_FILES] = "SELECT file FROM extent WHERE content = ?1",
 	[ST_EXTENT_DELETE] = "DELETE FROM extent WHERE content = ?1",
-	[ST_BLOCK_INSERT] = "INSERT INTO block(content, seq, id, pos, len) VALUES(?1, ?2, ?3, ?4, ?5)",
+	[ST_BLOCK_INSERT] =
+		"INSERT INTO block(content, seq, id, pos, len) VALUES(?1, ?2, ?3, ?4, ?5)",
 	[ST_BLOCK_FIND] = "SELECT pos, len FROM block WHERE content = ?1 AND id = ?2 LIMIT 1",
 	[ST_BLOCK_LIST] = "SELECT id, len, pos FROM block WHERE content = ?1 ORDER BY seq",
 	[ST_BLOCK_DELETE] = "DELETE FROM block WHERE content = ?1",
-	[ST_STAGED_PUT] = "INSERT OR REPLACE INTO staged(container, name, id, file, off, len, stamp) "
-			  "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[ST_STAGED_PUT] =
+		"INSERT OR REPLACE INTO staged(container, name, id, file, off, len, stamp) "
+		"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 	[ST_STAGED_GET] = "SELECT file, off, len FROM staged WHERE container = ?1 AND name = ?2 "
 			  "AND id = ?3",
-	[ST_STAGED_LIST] = "SELECT id, len FROM staged WHERE container = ?1 AND name = ?2 ORDER BY id",
+	[ST_STAGED_LIST] =
+		"SELECT id, len FROM staged WHERE container = ?1 AND name = ?2 ORDER BY id",
 	[ST_STAGED_ANY] = "SELECT id FROM staged WHERE container = ?1 AND name = ?2 LIMIT 1",
 	[ST_STAGED_COUNT] = "SELECT count(*) FROM staged WHERE container = ?1 AND name = ?2",
 	[ST_STAGED_NAMES] = "SELECT DISTINCT name FROM staged WHERE container = ?1 AND name >= ?2 "
@@ -112,7 +124,8 @@ static const char *const sql[ST_COUNT] = {
 	[ST_FILE_USED] = "SELECT 1 WHERE EXISTS(SELECT 1 FROM extent WHERE file = ?1) "
 			 "OR EXISTS(SELECT 1 FROM staged WHERE file = ?1)",
 	[ST_MAX_STAMP] = "SELECT max(coalesce((SELECT max(max(stamp, copy_stamp)) FROM blob), 0),"
-			 " coalesce((SELECT max(snapshot) FROM blob WHERE snapshot < 9223372036854775807), 0),"
+			 " coalesce((SELECT max(snapshot) FROM blob WHERE snapshot < "
+			 "9223372036854775807), 0),"
 			 " coalesce((SELECT max(stamp) FROM container), 0))",
 	[ST_MAX_FILE] = "SELECT max(coalesce((SELECT max(file) FROM extent), 0),"
 			" coalesce((SELECT max(file) FROM staged), 0))",
@@ -156,7 +169,8 @@ int db_step(struct sqlite3_stmt *st)
 		return 1;
 	int rc = db_errno(code);
 	if (rc < 0 && rc != -EEXIST)
-		adafs_log(ERROR, "emulator", "blob database: %s", sqlite3_errmsg(sqlite3_db_handle(st)));
+		adafs_log(ERROR, "emulator", "blob database: %s",
+			  sqlite3_errmsg(sqlite3_db_handle(st)));
 	sqlite3_reset(st);
 	return rc;
 }
@@ -218,7 +232,8 @@ static int db_migrate(struct db *db, struct adafs_err *reterr)
 		return adafs_err_set(reterr, rc, "blob database: %s", sqlite3_errmsg(db->h));
 	if (version > (int)ADAFS_ARRAY_SIZE(migrations))
 		return adafs_err_set(reterr, -EINVAL,
-				     "the blob database was written by a newer adafs (version %d)", version);
+				     "the blob database was written by a newer adafs (version %d)",
+				     version);
 	for (; rc == 0 && version < (int)ADAFS_ARRAY_SIZE(migrations); version++) {
 		ADAFS_FREE char *text = adafs_fmt("BEGIN; %s PRAGMA user_version = %d; COMMIT;",
 						  migrations[version], version + 1);
@@ -230,8 +245,8 @@ static int db_migrate(struct db *db, struct adafs_err *reterr)
 static int db_prepare(struct db *db, struct adafs_err *reterr)
 {
 	for (int i = 0; i < ST_COUNT; i++) {
-		int code = sqlite3_prepare_v3(db->h, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &db->st[i],
-					      NULL);
+		int code = sqlite3_prepare_v3(db->h, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
+					      &db->st[i], NULL);
 		if (code != SQLITE_OK)
 			return adafs_err_set(reterr, db_errno(code), "blob database: %s",
 					     sqlite3_errmsg(db->h));
@@ -246,11 +261,14 @@ static int db_open(const char *path, bool migrate, struct db **ret_db, struct ad
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 	int code = sqlite3_open_v2(path, &db->h, flags, NULL);
-	int rc = code == SQLITE_OK ? 0 : adafs_err_set(reterr, db_errno(code), "cannot open '%s': %s",
-						       path, sqlite3_errmsg(db->h));
+	int rc = code == SQLITE_OK ? 0
+				   : adafs_err_set(reterr, db_errno(code), "cannot open '%s': %s",
+						   path, sqlite3_errmsg(db->h));
 	if (rc == 0)
-		rc = db_exec(db, "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL;"
-				 "PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;", reterr);
+		rc = db_exec(db,
+			     "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL;"
+			     "PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;",
+			     reterr);
 	if (rc == 0 && migrate)
 		rc = db_migrate(db, reterr);
 	if (rc == 0)
@@ -350,14 +368,15 @@ int db_blob_row(struct sqlite3_stmt *st, struct blob_info *ret)
 		.size = (uint64_t)sqlite3_column_int64(st, 5),
 		.stamp = sqlite3_column_int64(st, 6),
 		.created = sqlite3_column_int64(st, 7),
-		.headers = {
-			.content_type = db_column_text(st, 8, &oom),
-			.encoding = db_column_text(st, 9, &oom),
-			.language = db_column_text(st, 10, &oom),
-			.cache_control = db_column_text(st, 11, &oom),
-			.disposition = db_column_text(st, 12, &oom),
-			.md5 = db_column_text(st, 13, &oom),
-		},
+		.headers =
+			{
+				.content_type = db_column_text(st, 8, &oom),
+				.encoding = db_column_text(st, 9, &oom),
+				.language = db_column_text(st, 10, &oom),
+				.cache_control = db_column_text(st, 11, &oom),
+				.disposition = db_column_text(st, 12, &oom),
+				.md5 = db_column_text(st, 13, &oom),
+			},
 		.metadata = db_column_text(st, 14, &oom),
 		.copy_id = db_column_text(st, 15, &oom),
 		.copy_source = db_column_text(st, 16, &oom),

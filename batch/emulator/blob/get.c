@@ -144,20 +144,23 @@ static int find_range(struct blob_call *c, struct http_resp *resp, const struct 
 {
 	int rc = blob_parse_range(range_header(c), b->size, ret);
 	if (rc == BE_INVALID_RANGE)
-		http_resp_headerf(resp, "Content-Range", "bytes */%llu", (unsigned long long)b->size);
+		http_resp_headerf(resp, "Content-Range", "bytes */%llu",
+				  (unsigned long long)b->size);
 	return rc == 0 ? check_range_digest(c, ret) : rc;
 }
 
-static int answer_range(struct http_resp *resp, const struct blob_info *b, const struct blob_range *r)
+static int answer_range(struct http_resp *resp, const struct blob_info *b,
+			const struct blob_range *r)
 {
 	resp->status = r->given ? 206 : 200;
 	if (b->headers.md5)
-		http_resp_header(resp, r->given ? "x-ms-blob-content-md5" : "Content-MD5", b->headers.md5);
+		http_resp_header(resp, r->given ? "x-ms-blob-content-md5" : "Content-MD5",
+				 b->headers.md5);
 	if (!r->given)
 		return 0;
-	return http_resp_headerf(resp, "Content-Range", "bytes %llu-%llu/%llu",
-				 (unsigned long long)r->off,
-				 (unsigned long long)(r->off + r->len - 1), (unsigned long long)b->size);
+	return http_resp_headerf(
+		resp, "Content-Range", "bytes %llu-%llu/%llu", (unsigned long long)r->off,
+		(unsigned long long)(r->off + r->len - 1), (unsigned long long)b->size);
 }
 
 /* Hand the open pieces to the response. */
@@ -177,8 +180,8 @@ static int answer_pieces(struct http_resp *resp, struct blob_pieces *p)
 /* One try: -ESTALE when the blob was replaced meanwhile. */
 static int try_get(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
 	struct blob_range r;
 	int rc = read_blob(c, resp, &b);
 	if (rc == 0)
@@ -206,7 +209,7 @@ int op_get_blob(struct blob_call *c, struct http_resp *resp)
 
 int op_head_blob(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	int rc = read_blob(c, resp, &b);
 	if (rc != 0)
 		return rc;
@@ -219,7 +222,7 @@ int op_head_blob(struct blob_call *c, struct http_resp *resp)
 
 int op_get_blob_metadata(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	int rc = read_blob(c, resp, &b);
 	if (rc != 0)
 		return rc;

@@ -78,7 +78,8 @@ static int start_page(struct blob_call *c, struct http_resp *resp, unsigned max)
 	if (rc == 0)
 		rc = adafs_buf_adds(b, "<EnumerationResults ServiceEndpoint=\"http://");
 	if (rc == 0)
-		rc = adafs_xml_escape(b, host ? host : "localhost", strlen(host ? host : "localhost"));
+		rc = adafs_xml_escape(b, host ? host : "localhost",
+				      strlen(host ? host : "localhost"));
 	if (rc == 0)
 		rc = adafs_buf_addf(b, "/%s/\"", account);
 	if (rc == 0 && c->container)
@@ -121,13 +122,16 @@ static int container_properties(struct page *p, const struct container_info *c)
 	char etag[24], date[32];
 	blob_etag(c->stamp, etag);
 	blob_date(c->stamp, date);
-	int rc = adafs_buf_addf(p->b, "<Properties><Last-Modified>%s</Last-Modified><Etag>\"%s\"</Etag>"
-				"<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>",
-				date, etag);
+	int rc = adafs_buf_addf(
+		p->b,
+		"<Properties><Last-Modified>%s</Last-Modified><Etag>\"%s\"</Etag>"
+		"<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>",
+		date, etag);
 	if (rc == 0 && *c->access)
 		rc = adafs_xml_element(p->b, "PublicAccess", c->access);
 	return rc == 0 ? adafs_buf_adds(p->b, "<HasImmutabilityPolicy>false</HasImmutabilityPolicy>"
-					"<HasLegalHold>false</HasLegalHold></Properties>") : rc;
+					      "<HasLegalHold>false</HasLegalHold></Properties>")
+		       : rc;
 }
 
 static int add_container(void *arg, const struct container_info *c)
@@ -149,8 +153,8 @@ static int add_container(void *arg, const struct container_info *c)
 
 int op_list_containers(struct blob_call *c, struct http_resp *resp)
 {
-	static const char *const words[] = { "metadata", "deleted", "system" };
-	struct page p = { .call = c, .b = &resp->body };
+	static const char *const words[] = {"metadata", "deleted", "system"};
+	struct page p = {.call = c, .b = &resp->body};
 	const char *prefix = call_param(c, "prefix"), *marker = call_param(c, "marker");
 	unsigned include = 0;
 	int rc = parse_max(c, &p.max);
@@ -164,11 +168,13 @@ int op_list_containers(struct blob_call *c, struct http_resp *resp)
 	if (rc == 0)
 		rc = adafs_buf_adds(p.b, "<Containers>");
 	if (rc == 0)
-		rc = store_container_list(c->service->store, prefix ? prefix : "", from, add_container, &p);
+		rc = store_container_list(c->service->store, prefix ? prefix : "", from,
+					  add_container, &p);
 	if (rc == 0)
 		rc = adafs_buf_adds(p.b, "</Containers>");
 	if (rc == 0 && p.last)
-		rc = adafs_buf_addf(p.b, "<NextMarker>/%s/%s</NextMarker>", c->service->account, p.last);
+		rc = adafs_buf_addf(p.b, "<NextMarker>/%s/%s</NextMarker>", c->service->account,
+				    p.last);
 	else if (rc == 0)
 		rc = adafs_buf_adds(p.b, "<NextMarker />");
 	free(p.last);
@@ -191,9 +197,12 @@ static int add_copy(struct adafs_buf *b, const struct blob_info *i)
 	int rc = adafs_xml_element(b, "CopyId", i->copy_id);
 	if (rc == 0)
 		rc = adafs_xml_element(b, "CopySource", i->copy_source ? i->copy_source : "");
-	return rc == 0 ? adafs_buf_addf(b, "<CopyStatus>success</CopyStatus><CopyProgress>%llu/%llu"
-					"</CopyProgress><CopyCompletionTime>%s</CopyCompletionTime>",
-					(unsigned long long)i->size, (unsigned long long)i->size, date) : rc;
+	return rc == 0 ? adafs_buf_addf(
+				 b,
+				 "<CopyStatus>success</CopyStatus><CopyProgress>%llu/%llu"
+				 "</CopyProgress><CopyCompletionTime>%s</CopyCompletionTime>",
+				 (unsigned long long)i->size, (unsigned long long)i->size, date)
+		       : rc;
 }
 
 static int add_properties(const struct page *p, const struct blob_info *i)
@@ -203,9 +212,11 @@ static int add_properties(const struct page *p, const struct blob_info *i)
 	blob_date(i->stamp, modified);
 	blob_date(i->created, created);
 	struct adafs_buf *b = p->b;
-	int rc = adafs_buf_addf(b, "<Properties><Creation-Time>%s</Creation-Time><Last-Modified>%s"
-				"</Last-Modified><Etag>%s</Etag><Content-Length>%llu</Content-Length>",
-				created, modified, etag, (unsigned long long)i->size);
+	int rc = adafs_buf_addf(
+		b,
+		"<Properties><Creation-Time>%s</Creation-Time><Last-Modified>%s"
+		"</Last-Modified><Etag>%s</Etag><Content-Length>%llu</Content-Length>",
+		created, modified, etag, (unsigned long long)i->size);
 	if (rc == 0)
 		rc = add_optional(b, "Content-Type", i->headers.content_type);
 	if (rc == 0)
@@ -221,14 +232,17 @@ static int add_properties(const struct page *p, const struct blob_info *i)
 	if (rc == 0)
 		rc = add_optional(b, "Content-Disposition", i->headers.disposition);
 	if (rc == 0)
-		rc = adafs_buf_addf(b, "<BlobType>BlockBlob</BlobType><AccessTier>%s</AccessTier>%s",
+		rc = adafs_buf_addf(b,
+				    "<BlobType>BlockBlob</BlobType><AccessTier>%s</AccessTier>%s",
 				    i->tier ? i->tier : "Hot",
 				    i->tier ? "" : "<AccessTierInferred>true</AccessTierInferred>");
 	if (rc == 0 && i->snapshot == BLOB_SNAPSHOT_NONE)
-		rc = adafs_buf_adds(b, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>");
+		rc = adafs_buf_adds(
+			b, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>");
 	if (rc == 0 && p->copy && i->copy_id)
 		rc = add_copy(b, i);
-	return rc == 0 ? adafs_buf_adds(b, "<ServerEncrypted>true</ServerEncrypted></Properties>") : rc;
+	return rc == 0 ? adafs_buf_adds(b, "<ServerEncrypted>true</ServerEncrypted></Properties>")
+		       : rc;
 }
 
 static int add_blob(const struct page *p, const struct blob_info *i)
@@ -242,10 +256,10 @@ static int add_blob(const struct page *p, const struct blob_info *i)
 		rc = adafs_xml_element(p->b, "Snapshot", text);
 	}
 	if (rc == 0)
-		rc = i->uncommitted ?
-			     adafs_buf_adds(p->b, "<Properties><Content-Length>0</Content-Length>"
-						  "<BlobType>BlockBlob</BlobType></Properties>") :
-			     add_properties(p, i);
+		rc = i->uncommitted
+			     ? adafs_buf_adds(p->b, "<Properties><Content-Length>0</Content-Length>"
+						    "<BlobType>BlockBlob</BlobType></Properties>")
+			     : add_properties(p, i);
 	if (rc == 0 && p->metadata && !i->uncommitted)
 		rc = xml_metadata(p->b, i->metadata);
 	return rc == 0 ? adafs_buf_adds(p->b, "<OrMetadata /></Blob>") : rc;
@@ -299,8 +313,13 @@ enum { SNAPSHOTS, METADATA, UNCOMMITTED, COPY, DELETED, TAGS, VERSIONS, N_INCLUD
 static int parse_blob_include(struct blob_call *c, struct page *p, struct blob_listing *l)
 {
 	static const char *const words[N_INCLUDE] = {
-		[SNAPSHOTS] = "snapshots", [METADATA] = "metadata", [UNCOMMITTED] = "uncommittedblobs",
-		[COPY] = "copy", [DELETED] = "deleted", [TAGS] = "tags", [VERSIONS] = "versions",
+		[SNAPSHOTS] = "snapshots",
+		[METADATA] = "metadata",
+		[UNCOMMITTED] = "uncommittedblobs",
+		[COPY] = "copy",
+		[DELETED] = "deleted",
+		[TAGS] = "tags",
+		[VERSIONS] = "versions",
 	};
 	unsigned include;
 	int rc = parse_include(c, words, ADAFS_ARRAY_SIZE(words), &include);
@@ -330,12 +349,15 @@ static int finish_page(struct adafs_buf *b, bool more, const char *next, blob_st
 
 int op_list_blobs(struct blob_call *c, struct http_resp *resp)
 {
-	struct page p = { .call = c, .b = &resp->body };
+	struct page p = {.call = c, .b = &resp->body};
 	const char *prefix = call_param(c, "prefix"), *delimiter = call_param(c, "delimiter");
 	ADAFS_FREE char *from = NULL;
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf next = ADAFS_BUF_INIT(64 * 1024);
-	struct blob_listing l = { .container = c->container, .prefix = prefix ? prefix : "",
-				  .delimiter = delimiter ? delimiter : "", .each = add_entry, .arg = &p };
+	struct blob_listing l = {.container = c->container,
+				 .prefix = prefix ? prefix : "",
+				 .delimiter = delimiter ? delimiter : "",
+				 .each = add_entry,
+				 .arg = &p};
 	bool more = false;
 	blob_stamp next_snapshot = 0;
 	int rc = parse_max(c, &p.max);

@@ -61,13 +61,14 @@ int call_bad_param(struct blob_call *c, int error, const char *name, const char 
 
 int blob_check_container_name(const char *name)
 {
-	static const char *const special[] = { "$root", "$web", "$logs", "$blobchangefeed" };
+	static const char *const special[] = {"$root", "$web", "$logs", "$blobchangefeed"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(special); i++)
 		if (strcmp(name, special[i]) == 0)
 			return 0;
 	size_t len = strlen(name);
 	for (size_t i = 0; i < len; i++) {
-		bool alnum = (name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9');
+		bool alnum =
+			(name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9');
 		if (!alnum && (name[i] != '-' || i == 0 || i == len - 1 || name[i + 1] == '-'))
 			return BE_INVALID_RESOURCE_NAME;
 	}
@@ -167,7 +168,8 @@ static bool is_identifier(const char *text)
 	if (!isalpha((unsigned char)*text) && *text != '_')
 		return false;
 	for (; *text; text++)
-		if ((unsigned char)*text >= 0x80 || (!isalnum((unsigned char)*text) && *text != '_'))
+		if ((unsigned char)*text >= 0x80 ||
+		    (!isalnum((unsigned char)*text) && *text != '_'))
 			return false;
 	return true;
 }
@@ -226,7 +228,7 @@ static bool is_md5(const char *text)
 
 int blob_parse_headers(struct blob_call *c, struct blob_headers *ret)
 {
-	struct blob_headers h = { 0 };
+	struct blob_headers h = {0};
 	const char *md5 = call_header(c, "x-ms-blob-content-md5");
 	if (md5 && !is_md5(md5))
 		return BE_INVALID_MD5;
@@ -251,7 +253,7 @@ int blob_parse_headers(struct blob_call *c, struct blob_headers *ret)
 
 int blob_parse_tier(struct blob_call *c, const char **ret)
 {
-	static const char *const tiers[] = { "Hot", "Cool", "Cold" };
+	static const char *const tiers[] = {"Hot", "Cool", "Cold"};
 	const char *v = call_header(c, "x-ms-access-tier");
 	*ret = NULL;
 	if (!v)
@@ -281,7 +283,7 @@ static bool parse_number(const char **p, uint64_t *ret)
 int blob_parse_range(const char *text, uint64_t size, struct blob_range *ret)
 {
 	uint64_t first, last = UINT64_MAX;
-	*ret = (struct blob_range){ .len = size };
+	*ret = (struct blob_range){.len = size};
 	if (!text || strncasecmp(text, "bytes=", 6) != 0)
 		return 0;
 	text += 6;
@@ -293,7 +295,7 @@ int blob_parse_range(const char *text, uint64_t size, struct blob_range *ret)
 		return BE_INVALID_RANGE;
 	if (last >= size)
 		last = size - 1;
-	*ret = (struct blob_range){ .given = true, .off = first, .len = last - first + 1 };
+	*ret = (struct blob_range){.given = true, .off = first, .len = last - first + 1};
 	return 0;
 }
 

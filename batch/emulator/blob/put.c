@@ -1,4 +1,5 @@
-/* Writing bytes: Put Blob, Put Block, Put Block List, and Get Block List. Bodies go straight to disk. */
+/* Writing bytes: Put Blob, Put Block, Put Block List, and Get Block List. Bodies go straight to
+ * disk. */
 #include "batch/emulator/blob/blob.h"
 
 #include <errno.h>
@@ -79,16 +80,22 @@ static int put_parse(struct blob_call *c, struct put *p)
 	if (rc == 0)
 		rc = blob_parse_tier(c, &tier);
 	if (rc == 0 && call_header(c, "x-ms-tags"))
-		rc = BE_NOT_IMPLEMENTED; /* storing the blob without its tags would lose them silently */
+		rc = BE_NOT_IMPLEMENTED; /* storing the blob without its tags would lose them
+					    silently */
 	if (rc != 0)
 		return rc;
-	p->write = (struct blob_write){ .container = c->container, .name = c->name,
-					.headers = &p->headers, .metadata = p->metadata, .tier = tier,
-					.guard = write_guard_check, .guard_arg = &p->guard };
+	p->write = (struct blob_write){.container = c->container,
+				       .name = c->name,
+				       .headers = &p->headers,
+				       .metadata = p->metadata,
+				       .tier = tier,
+				       .guard = write_guard_check,
+				       .guard_arg = &p->guard};
 	return 0;
 }
 
-static int default_content_type(const struct blob_call *c, struct blob_headers *h, bool use_transport)
+static int default_content_type(const struct blob_call *c, struct blob_headers *h,
+				bool use_transport)
 {
 	if (h->content_type)
 		return 0;
@@ -101,7 +108,7 @@ static int default_content_type(const struct blob_call *c, struct blob_headers *
 
 static int check_container(struct blob_call *c)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
 	return store_container_get(c->service->store, c->container, false, &info);
 }
 
@@ -117,7 +124,7 @@ int begin_put_blob(struct blob_call *c)
 	if (c->req->content_length > MAX_PUT_BLOB)
 		return too_large(c, MAX_PUT_BLOB);
 	/* All that can be refused is refused before the bytes are stored. */
-	ADAFS_CLEANUP(put_clear) struct put p = { 0 };
+	ADAFS_CLEANUP(put_clear) struct put p = {0};
 	int rc = put_parse(c, &p);
 	if (rc == 0)
 		rc = check_container(c);
@@ -134,7 +141,7 @@ int piece_put_blob(struct blob_call *c, const void *data, size_t len)
 
 int op_put_blob(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(put_clear) struct put p = { 0 };
+	ADAFS_CLEANUP(put_clear) struct put p = {0};
 	blob_stamp stamp;
 	int rc = blob_check_digests(c);
 	if (rc == 0)
@@ -263,9 +270,9 @@ static int list_add(struct block_list *l, struct block_ref b)
 
 static int list_end(void *arg, const char *path, const char *text, size_t len)
 {
-	static const char *const names[] = { [BLOCK_LATEST] = "BlockList/Latest",
-					     [BLOCK_COMMITTED] = "BlockList/Committed",
-					     [BLOCK_UNCOMMITTED] = "BlockList/Uncommitted" };
+	static const char *const names[] = {[BLOCK_LATEST] = "BlockList/Latest",
+					    [BLOCK_COMMITTED] = "BlockList/Committed",
+					    [BLOCK_UNCOMMITTED] = "BlockList/Uncommitted"};
 	if (strcmp(path, "BlockList") == 0)
 		return 0;
 	while (len && strchr(" \t\r\n", text[len - 1]))
@@ -277,7 +284,7 @@ static int list_end(void *arg, const char *path, const char *text, size_t len)
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
 		if (strcmp(path, names[i]) != 0)
 			continue;
-		struct block_ref b = { .from = (int)i, .id = strndup(text, len) };
+		struct block_ref b = {.from = (int)i, .id = strndup(text, len)};
 		int rc = b.id ? list_add(arg, b) : -ENOMEM;
 		if (rc < 0)
 			free(b.id);
@@ -290,7 +297,7 @@ int begin_put_block_list(struct blob_call *c)
 {
 	if (c->req->content_length > MAX_LIST_BODY)
 		return too_large(c, MAX_LIST_BODY);
-	ADAFS_CLEANUP(put_clear) struct put p = { 0 };
+	ADAFS_CLEANUP(put_clear) struct put p = {0};
 	int rc = put_parse(c, &p);
 	if (rc == 0)
 		rc = start_digests(c, true);
@@ -299,7 +306,7 @@ int begin_put_block_list(struct blob_call *c)
 	c->list = calloc(1, sizeof(*c->list));
 	if (!c->list)
 		return -ENOMEM;
-	struct adafs_xml_handler h = { .start = list_start, .end = list_end, .arg = c->list };
+	struct adafs_xml_handler h = {.start = list_start, .end = list_end, .arg = c->list};
 	c->list->parser = adafs_xml_parser_new(&h);
 	return c->list->parser ? 0 : -ENOMEM;
 }
@@ -317,7 +324,7 @@ int piece_put_block_list(struct blob_call *c, const void *data, size_t len)
 
 int op_put_block_list(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(put_clear) struct put p = { 0 };
+	ADAFS_CLEANUP(put_clear) struct put p = {0};
 	blob_stamp stamp;
 	int rc = blob_check_digests(c);
 	if (rc == 0)
@@ -383,8 +390,9 @@ int op_get_block_list(struct blob_call *c, struct http_resp *resp)
 	bool staged = all || (type && strcasecmp(type, "uncommitted") == 0);
 	if (!committed && !staged)
 		return call_bad_param(c, BE_INVALID_QUERY_PARAMETER_VALUE, "blocklisttype", NULL);
-	struct lists l = { .committed = ADAFS_BUF_INIT(16u << 20), .staged = ADAFS_BUF_INIT(32u << 20) };
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	struct lists l = {.committed = ADAFS_BUF_INIT(16u << 20),
+			  .staged = ADAFS_BUF_INIT(32u << 20)};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	int rc = store_block_list(c->service->store, c->container, c->name, c->snapshot, &b,
 				  committed ? add_committed : NULL, staged ? add_staged : NULL, &l);
 	if (rc == 0)
@@ -395,5 +403,6 @@ int op_get_block_list(struct blob_call *c, struct http_resp *resp)
 		return rc;
 	if (b.id)
 		answer_stamp(resp, b.stamp);
-	return http_resp_headerf(resp, "x-ms-blob-content-length", "%llu", (unsigned long long)b.size);
+	return http_resp_headerf(resp, "x-ms-blob-content-length", "%llu",
+				 (unsigned long long)b.size);
 }

@@ -48,7 +48,7 @@ static int add_lines(struct adafs_buf *b, const struct http_req *req, const char
 
 static int account_string(const struct http_req *req, const char *account, struct adafs_buf *b)
 {
-	static const char *const names[] = { "sp", "ss", "srt", "st", "se", "sip", "spr", "sv" };
+	static const char *const names[] = {"sp", "ss", "srt", "st", "se", "sip", "spr", "sv"};
 	int rc = adafs_buf_addf(b, "%s\n", account);
 	if (rc == 0)
 		rc = add_lines(b, req, names, ADAFS_ARRAY_SIZE(names));
@@ -77,7 +77,8 @@ static int add_resource(struct adafs_buf *b, const struct http_req *req, const c
 	bool with_name = name && strcmp(sr, "c") != 0;
 	int rc = adafs_buf_addf(b, "/blob/%s/%s", account, container ? container : "");
 	if (rc == 0 && with_name) {
-		size_t len = strcmp(sr, "d") == 0 ? directory_length(name, param(req, "sdd")) : strlen(name);
+		size_t len = strcmp(sr, "d") == 0 ? directory_length(name, param(req, "sdd"))
+						  : strlen(name);
 		rc = adafs_buf_add(b, "/", 1);
 		if (rc == 0)
 			rc = adafs_buf_add(b, name, len);
@@ -88,9 +89,9 @@ static int add_resource(struct adafs_buf *b, const struct http_req *req, const c
 static int service_string(const struct http_req *req, const char *account, const char *container,
 			  const char *name, struct adafs_buf *b)
 {
-	static const char *const first[] = { "sp", "st", "se" };
-	static const char *const second[] = { "si", "sip", "spr", "sv" };
-	static const char *const overrides[] = { "rscc", "rscd", "rsce", "rscl" };
+	static const char *const first[] = {"sp", "st", "se"};
+	static const char *const second[] = {"si", "sip", "spr", "sv"};
+	static const char *const overrides[] = {"rscc", "rscd", "rsce", "rscl"};
 	const char *sv = param(req, "sv");
 	int rc = add_lines(b, req, first, ADAFS_ARRAY_SIZE(first));
 	if (rc == 0)
@@ -99,8 +100,10 @@ static int service_string(const struct http_req *req, const char *account, const
 		rc = add_lines(b, req, second, ADAFS_ARRAY_SIZE(second));
 	if (rc == 0 && strcmp(sv, "2018-11-09") >= 0) {
 		/* A container's SAS says nothing of the snapshot that a request names. */
-		bool names_it = strcmp(param(req, "sr"), "c") != 0 && strcmp(param(req, "sr"), "d") != 0;
-		rc = adafs_buf_addf(b, "%s\n%s\n", param(req, "sr"), names_it ? param(req, "snapshot") : "");
+		bool names_it =
+			strcmp(param(req, "sr"), "c") != 0 && strcmp(param(req, "sr"), "d") != 0;
+		rc = adafs_buf_addf(b, "%s\n%s\n", param(req, "sr"),
+				    names_it ? param(req, "snapshot") : "");
 	}
 	if (rc == 0 && strcmp(sv, "2020-12-06") >= 0)
 		rc = adafs_buf_addf(b, "%s\n", param(req, "ses"));
@@ -135,7 +138,7 @@ static bool is_one_of(const char *text, const char *const *list, size_t n)
 static int check_syntax(struct blob_call *c, const struct http_req *req)
 {
 	/* Directories (sr=d) exist in hierarchical namespaces only, which this account has not. */
-	static const char *const kinds[] = { "b", "c", "bs" };
+	static const char *const kinds[] = {"b", "c", "bs"};
 	const char *sv = param(req, "sv");
 	if (strlen(sv) != 10 || strcmp(sv, "2015-04-05") < 0 || !has(req, "sig"))
 		return failed(c, "Signature fields not well formed.");
@@ -184,7 +187,8 @@ static int merge_policy(struct blob_call *c, const struct sas_request *r,
 			if (strcmp(holder->policies[i].id, si) == 0)
 				p = &holder->policies[i];
 		if (!p)
-			return failed(c, "The stored access policy of the signature does not exist.");
+			return failed(c,
+				      "The stored access policy of the signature does not exist.");
 	}
 	int rc = merge_term(c, r->req, "sp", p->permission, &ret->permission);
 	if (rc == 0)
@@ -230,13 +234,16 @@ static int check_time(struct blob_call *c, const struct sas_terms *t)
 	http_date(now, current);
 	if (t->start && expiry <= start) {
 		call_detail(c, "AuthenticationErrorDetail",
-			    "Signed expiry time [%s] has to be after signed start time [%s]", to, from);
+			    "Signed expiry time [%s] has to be after signed start time [%s]", to,
+			    from);
 		return BE_AUTHENTICATION_FAILED;
 	}
 	if (now < start || now >= expiry) {
 		call_detail(c, "AuthenticationErrorDetail",
-			    "Signature not valid in the specified time frame: Start [%s] - Expiry [%s] - "
-			    "Current [%s]", t->start ? from : "", to, current);
+			    "Signature not valid in the specified time frame: Start [%s] - Expiry "
+			    "[%s] - "
+			    "Current [%s]",
+			    t->start ? from : "", to, current);
 		return BE_AUTHENTICATION_FAILED;
 	}
 	return 0;
@@ -288,8 +295,8 @@ static int check_permission(const struct sas_request *r, const char *granted)
 int sas_check(struct blob_call *c, const struct sas_request *r, enum auth_kind *ret_kind,
 	      bool *ret_overwrite)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info holder = { 0 };
-	struct sas_terms t = { 0 };
+	ADAFS_CLEANUP(container_info_clear) struct container_info holder = {0};
+	struct sas_terms t = {0};
 	int rc = check_syntax(c, r->req);
 	if (rc == 0)
 		rc = merge_policy(c, r, &holder, &t);

@@ -81,7 +81,8 @@ static const struct blob_route *find_route(const struct blob_call *c, bool *ret_
 	*ret_path_known = false;
 	for (size_t i = 0; i < blob_n_routes; i++) {
 		const struct blob_route *r = &blob_routes[i];
-		bool account_info = restype && strcasecmp(restype, "account") == 0 && r->level == LEVEL_ACCOUNT;
+		bool account_info =
+			restype && strcasecmp(restype, "account") == 0 && r->level == LEVEL_ACCOUNT;
 		if ((r->level != c->level && !account_info) || !same(r->restype, restype) ||
 		    !same(r->comp, comp))
 			continue;
@@ -99,17 +100,21 @@ static int no_route(struct blob_call *c, bool path_known)
 		return BE_UNSUPPORTED_HTTP_VERB;
 	if (call_param(c, "comp"))
 		return call_bad_param(c, BE_INVALID_QUERY_PARAMETER_VALUE, "comp", NULL);
-	return call_param(c, "restype") ?
-		       call_bad_param(c, BE_INVALID_QUERY_PARAMETER_VALUE, "restype", NULL) :
-		       BE_INVALID_URI;
+	return call_param(c, "restype")
+		       ? call_bad_param(c, BE_INVALID_QUERY_PARAMETER_VALUE, "restype", NULL)
+		       : BE_INVALID_URI;
 }
 
 /* Headers that change what an operation means: an answer that ignored them would be a false one. */
 static int check_refused_headers(struct blob_call *c)
 {
 	static const char *const refused[] = {
-		"x-ms-if-tags", "x-ms-source-if-tags", "x-ms-encryption-key", "x-ms-encryption-scope",
-		"x-ms-immutability-policy-until-date", "x-ms-legal-hold",
+		"x-ms-if-tags",
+		"x-ms-source-if-tags",
+		"x-ms-encryption-key",
+		"x-ms-encryption-scope",
+		"x-ms-immutability-policy-until-date",
+		"x-ms-legal-hold",
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(refused); i++)
 		if (call_header(c, refused[i]))
@@ -123,7 +128,8 @@ static int check_body_headers(struct blob_call *c)
 	bool needs = strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0;
 	if (needs && c->req->content_length < 0)
 		return BE_MISSING_CONTENT_LENGTH;
-	/* Wrapping bodies in checksummed segments is opt-in; taking one for plain bytes would store rubbish. */
+	/* Wrapping bodies in checksummed segments is opt-in; taking one for plain bytes would store
+	 * rubbish. */
 	if (needs && call_header(c, "x-ms-structured-body"))
 		return call_bad_header(c, BE_UNSUPPORTED_HEADER, "x-ms-structured-body");
 	if (needs && c->snapshot != BLOB_SNAPSHOT_NONE) /* snapshots are read-only */
@@ -136,8 +142,9 @@ static int check_body_headers(struct blob_call *c)
 
 static void choose_sink(struct blob_call *c)
 {
-	c->req->sink = c->route->body == BODY_OWN ? HTTP_SINK_STREAM :
-		       c->route->body == BODY_XML ? HTTP_SINK_BUFFER : HTTP_SINK_DROP;
+	c->req->sink = c->route->body == BODY_OWN   ? HTTP_SINK_STREAM
+		       : c->route->body == BODY_XML ? HTTP_SINK_BUFFER
+						    : HTTP_SINK_DROP;
 	c->req->body_max = SMALL_BODY;
 }
 
@@ -152,7 +159,7 @@ static int call_begin(struct blob_call *c)
 	c->route = find_route(c, &path_known);
 	if (!c->route) {
 		/* Strangers learn nothing; those who are known learn what is wrong. */
-		static const struct blob_route any = { .operation = "Unknown", .resource = 0 };
+		static const struct blob_route any = {.operation = "Unknown", .resource = 0};
 		c->route = &any;
 		rc = call_authorize(c);
 		c->route = NULL;
@@ -215,7 +222,8 @@ static void service_finish(void *service, const struct http_req *req, struct htt
 	(void)service;
 	http_resp_header(resp, "Server", "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0");
 	if (!c) { /* a target that could not even be parsed */
-		http_resp_header(resp, "x-ms-error-code", resp->status == 400 ? "InvalidUri" : "InternalError");
+		http_resp_header(resp, "x-ms-error-code",
+				 resp->status == 400 ? "InvalidUri" : "InternalError");
 		return;
 	}
 	http_resp_header(resp, "x-ms-request-id", c->request_id);
@@ -255,9 +263,12 @@ static int service_open(struct blob_service *s, const struct blob_service_config
 	int rc = blob_store_open(config->dir, &s->store, reterr);
 	if (rc < 0 || !config->host)
 		return rc;
-	struct http_config http = { .host = config->host, .port = config->port,
-				    .threads = config->threads, .access_log_fd = config->access_log_fd,
-				    .ops = &blob_service_ops, .service = s };
+	struct http_config http = {.host = config->host,
+				   .port = config->port,
+				   .threads = config->threads,
+				   .access_log_fd = config->access_log_fd,
+				   .ops = &blob_service_ops,
+				   .service = s};
 	return http_server_new(&http, &s->http, reterr);
 }
 

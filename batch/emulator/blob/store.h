@@ -33,21 +33,21 @@ typedef int64_t blob_stamp;
 /* The properties that a writer sets and that replace each other as a whole. NULL: not set. */
 struct blob_headers {
 	char *content_type, *encoding, *language, *cache_control, *disposition; /* owned */
-	char *md5;      /* owned; base64 */
+	char *md5;								/* owned; base64 */
 };
 
 struct blob_info {
 	int64_t id, container, content;
-	char *name;              /* owned */
-	blob_stamp snapshot;     /* BLOB_SNAPSHOT_NONE: the blob itself */
+	char *name;	     /* owned */
+	blob_stamp snapshot; /* BLOB_SNAPSHOT_NONE: the blob itself */
 	blob_stamp stamp, created;
 	uint64_t size;
-	bool uncommitted;        /* listing only: nothing but staged blocks */
+	bool uncommitted; /* listing only: nothing but staged blocks */
 	struct blob_headers headers;
-	char *metadata;          /* owned; "name:value\n" lines, never NULL after a read */
+	char *metadata;		     /* owned; "name:value\n" lines, never NULL after a read */
 	char *copy_id, *copy_source; /* owned; NULL: no copy */
 	blob_stamp copy_stamp;
-	char *tier;              /* owned; NULL: inferred Hot */
+	char *tier; /* owned; NULL: inferred Hot */
 	blob_stamp tier_stamp;
 };
 void blob_info_clear(struct blob_info *b);
@@ -57,7 +57,7 @@ int blob_headers_copy(struct blob_headers *dst, const struct blob_headers *src);
 
 #define BLOB_MAX_POLICIES 5
 struct blob_policy {
-	char *id;                          /* owned */
+	char *id;			   /* owned */
 	char *start, *expiry, *permission; /* owned; NULL: left to the SAS */
 };
 
@@ -65,8 +65,8 @@ struct container_info {
 	int64_t id;
 	char *name;
 	blob_stamp stamp;
-	char *access;    /* "", "blob" or "container" */
-	char *metadata;  /* "name:value\n" lines */
+	char *access;	/* "", "blob" or "container" */
+	char *metadata; /* "name:value\n" lines */
 	struct blob_policy policies[BLOB_MAX_POLICIES];
 	size_t n_policies;
 };
@@ -74,13 +74,14 @@ void container_info_clear(struct container_info *c);
 void blob_policy_clear(struct blob_policy *p);
 
 /* Open or create the store in dir (blob.db, data/); removes what a crash left. */
-int blob_store_open(const char *dir, struct blob_store **ret_store, struct adafs_err *reterr)
-	ADAFS_MUST_CHECK;
+int blob_store_open(const char *dir, struct blob_store **ret_store,
+		    struct adafs_err *reterr) ADAFS_MUST_CHECK;
 void blob_store_close(struct blob_store *s);
 
 /* --- containers ------------------------------------------------------------------------------ */
 
-/* Called with what exists (NULL: nothing) inside the writing transaction; nonzero refuses the write. */
+/* Called with what exists (NULL: nothing) inside the writing transaction; nonzero refuses the
+ * write. */
 typedef int blob_guard(void *arg, const struct blob_info *existing);
 typedef int container_guard(void *arg, const struct container_info *existing);
 
@@ -165,8 +166,8 @@ int store_blob_delete(struct blob_store *s, const char *container, const char *n
 		      blob_stamp snapshot, char snapshots, blob_guard *guard, void *arg);
 /* metadata NULL: that of the blob. */
 int store_blob_snapshot(struct blob_store *s, const char *container, const char *name,
-			const char *metadata, blob_guard *guard, void *arg, blob_stamp *ret_snapshot,
-			blob_stamp *ret_stamp);
+			const char *metadata, blob_guard *guard, void *arg,
+			blob_stamp *ret_snapshot, blob_stamp *ret_stamp);
 /* Replace metadata, headers or the tier; a NULL one stays. A tier changes no ETag. */
 int store_blob_update(struct blob_store *s, const char *container, const char *name,
 		      const char *metadata, const struct blob_headers *headers, const char *tier,
@@ -175,12 +176,12 @@ int store_blob_update(struct blob_store *s, const char *container, const char *n
 struct blob_copy {
 	const char *source_container, *source_name;
 	blob_stamp source_snapshot;
-	blob_guard *source_guard;  /* sees the source, never NULL */
+	blob_guard *source_guard; /* sees the source, never NULL */
 	void *source_arg;
 	const char *copy_id, *copy_source; /* recorded on the blob; NULL: a Put Blob From URL */
-	bool keep_blocks;          /* the committed block list comes along */
-	bool keep_metadata;        /* the source's metadata instead of write->metadata */
-	bool keep_headers;         /* the source's headers instead of write->headers */
+	bool keep_blocks;		   /* the committed block list comes along */
+	bool keep_metadata;		   /* the source's metadata instead of write->metadata */
+	bool keep_headers;		   /* the source's headers instead of write->headers */
 };
 /* The target becomes a second name of the source's bytes. *ret_info: the new blob; clear it. */
 int store_blob_copy(struct blob_store *s, const struct blob_write *bw, const struct blob_copy *copy,
@@ -203,11 +204,12 @@ int store_block_stage(struct block_writer *w, const char *container, const char 
 		      const char *id);
 void store_block_close(struct block_writer *w);
 /*
- * Stage part of another blob as a block, without copying bytes where that part lies in one piece, else
- * through a copy. BE_CONTAINER_NOT_FOUND, BE_BLOB_NOT_FOUND (the source went away).
+ * Stage part of another blob as a block, without copying bytes where that part lies in one piece,
+ * else through a copy. BE_CONTAINER_NOT_FOUND, BE_BLOB_NOT_FOUND (the source went away).
  */
 int store_block_from_blob(struct blob_store *s, const char *container, const char *name,
-			  const char *id, const struct blob_info *source, uint64_t off, uint64_t len);
+			  const char *id, const struct blob_info *source, uint64_t off,
+			  uint64_t len);
 /* Both lists; either callback may be NULL. *ret_info: the blob if committed (else size 0, id 0). */
 int store_block_list(struct blob_store *s, const char *container, const char *name,
 		     blob_stamp snapshot, struct blob_info *ret_info,
@@ -218,16 +220,16 @@ int store_block_list(struct blob_store *s, const char *container, const char *na
 
 struct blob_listing {
 	const char *container, *prefix, *delimiter; /* "" where absent */
-	const char *from;         /* first name to return; "" from the start */
-	blob_stamp from_snapshot; /* with snapshots: first one of that name */
+	const char *from;			    /* first name to return; "" from the start */
+	blob_stamp from_snapshot;		    /* with snapshots: first one of that name */
 	bool snapshots, uncommitted;
 	/* One blob, or (b NULL) one common prefix. Return 1 to stop before this entry. */
 	int (*each)(void *arg, const struct blob_info *b, const char *prefix, size_t prefix_len);
 	void *arg;
 };
 /*
- * One scan of the index in name order. When each() stops it, *ret_more is true and ret_next holds the
- * name (raw bytes) with *ret_next_snapshot where the next page starts.
+ * One scan of the index in name order. When each() stops it, *ret_more is true and ret_next holds
+ * the name (raw bytes) with *ret_next_snapshot where the next page starts.
  */
 int store_blob_list(struct blob_store *s, const struct blob_listing *l, bool *ret_more,
 		    struct adafs_buf *ret_next, blob_stamp *ret_next_snapshot);

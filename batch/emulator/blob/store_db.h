@@ -10,17 +10,52 @@ struct sqlite3_stmt;
 
 /* Every statement is prepared once a connection; the texts stand in db_store.c in this order. */
 enum stmt {
-	ST_BEGIN, ST_COMMIT, ST_ROLLBACK,
-	ST_CONTAINER_INSERT, ST_CONTAINER_GET, ST_CONTAINER_LIST, ST_CONTAINER_DELETE,
-	ST_CONTAINER_SET_METADATA, ST_CONTAINER_SET_ACCESS,
-	ST_POLICY_LIST, ST_POLICY_CLEAR, ST_POLICY_INSERT,
-	ST_BLOB_GET, ST_BLOB_INSERT, ST_BLOB_DELETE, ST_BLOB_UPDATE, ST_BLOB_SNAPSHOTS,
-	ST_BLOB_CONTENTS, ST_BLOB_DELETE_ALL, ST_BLOB_LIST, ST_BLOB_LIST_SNAPSHOTS, ST_BLOB_USES,
-	ST_CONTENT_INSERT, ST_CONTENT_DELETE, ST_EXTENT_INSERT, ST_EXTENT_RANGE, ST_EXTENT_FILES,
-	ST_EXTENT_DELETE, ST_BLOCK_INSERT, ST_BLOCK_FIND, ST_BLOCK_LIST, ST_BLOCK_DELETE,
-	ST_STAGED_PUT, ST_STAGED_GET, ST_STAGED_LIST, ST_STAGED_ANY, ST_STAGED_COUNT, ST_STAGED_NAMES,
-	ST_STAGED_FILES, ST_STAGED_DELETE, ST_STAGED_FILES_ALL, ST_STAGED_DELETE_ALL,
-	ST_STAGED_DELETE_OLD, ST_FILE_USED, ST_MAX_STAMP, ST_MAX_FILE,
+	ST_BEGIN,
+	ST_COMMIT,
+	ST_ROLLBACK,
+	ST_CONTAINER_INSERT,
+	ST_CONTAINER_GET,
+	ST_CONTAINER_LIST,
+	ST_CONTAINER_DELETE,
+	ST_CONTAINER_SET_METADATA,
+	ST_CONTAINER_SET_ACCESS,
+	ST_POLICY_LIST,
+	ST_POLICY_CLEAR,
+	ST_POLICY_INSERT,
+	ST_BLOB_GET,
+	ST_BLOB_INSERT,
+	ST_BLOB_DELETE,
+	ST_BLOB_UPDATE,
+	ST_BLOB_SNAPSHOTS,
+	ST_BLOB_CONTENTS,
+	ST_BLOB_DELETE_ALL,
+	ST_BLOB_LIST,
+	ST_BLOB_LIST_SNAPSHOTS,
+	ST_BLOB_USES,
+	ST_CONTENT_INSERT,
+	ST_CONTENT_DELETE,
+	ST_EXTENT_INSERT,
+	ST_EXTENT_RANGE,
+	ST_EXTENT_FILES,
+	ST_EXTENT_DELETE,
+	ST_BLOCK_INSERT,
+	ST_BLOCK_FIND,
+	ST_BLOCK_LIST,
+	ST_BLOCK_DELETE,
+	ST_STAGED_PUT,
+	ST_STAGED_GET,
+	ST_STAGED_LIST,
+	ST_STAGED_ANY,
+	ST_STAGED_COUNT,
+	ST_STAGED_NAMES,
+	ST_STAGED_FILES,
+	ST_STAGED_DELETE,
+	ST_STAGED_FILES_ALL,
+	ST_STAGED_DELETE_ALL,
+	ST_STAGED_DELETE_OLD,
+	ST_FILE_USED,
+	ST_MAX_STAMP,
+	ST_MAX_FILE,
 	ST_COUNT,
 };
 
@@ -32,30 +67,31 @@ struct db {
 
 /* The file that the blocks of one blob are appended to while they are staged. */
 struct upload {
-	struct upload *next;   /* in the store's list; only while attached */
+	struct upload *next; /* in the store's list; only while attached */
 	int64_t container;
-	char *name;            /* owned */
+	char *name; /* owned */
 	int64_t file;
 	int fd;
-	uint64_t end;          /* where the next block goes */
+	uint64_t end; /* where the next block goes */
 	unsigned n_writers;
-	bool attached;         /* further blocks of this blob go here */
-	uint64_t n_staged;     /* at least as many as are staged; -1: not counted yet */
-	uint64_t used;         /* by the store's clock of uploads: the smallest is the oldest */
+	bool attached;	   /* further blocks of this blob go here */
+	uint64_t n_staged; /* at least as many as are staged; -1: not counted yet */
+	uint64_t used;	   /* by the store's clock of uploads: the smallest is the oldest */
 };
 
 struct blob_store {
-	char *dir;                      /* data files */
-	struct adafs_mutex lock;        /* rank STORE: the writer connection and all below */
+	char *dir;		 /* data files */
+	struct adafs_mutex lock; /* rank STORE: the writer connection and all below */
 	struct db *writer ADAFS_GUARDED_BY(&lock);
 	int64_t last_stamp ADAFS_GUARDED_BY(&lock);
-	int64_t *dropped ADAFS_GUARDED_BY(&lock);  /* files that lost a reference in this transaction */
+	int64_t *dropped
+		ADAFS_GUARDED_BY(&lock); /* files that lost a reference in this transaction */
 	size_t n_dropped ADAFS_GUARDED_BY(&lock);
 	struct upload *uploads ADAFS_GUARDED_BY(&lock);
 	struct upload *detached ADAFS_GUARDED_BY(&lock); /* still written to, not found any more */
 	unsigned n_uploads ADAFS_GUARDED_BY(&lock);
 	uint64_t upload_clock ADAFS_GUARDED_BY(&lock);
-	int64_t next_file;              /* atomic */
+	int64_t next_file;		 /* atomic */
 	struct adafs_mutex readers_lock; /* LEAF */
 	struct adafs_cond reader_idle;
 	struct db *readers ADAFS_GUARDED_BY(&readers_lock);
@@ -94,19 +130,22 @@ int db_blob_row(struct sqlite3_stmt *st, struct blob_info *ret);
 /* --- blob_store.c, used by its neighbours ---------------------------------------------------- */
 
 /* What exists under the write's name, and whether the guard lets it be replaced. */
-int blob_prepare_locked(struct blob_store *s, const struct blob_write *bw, struct blob_info *ret_old,
-			bool *ret_exists, int64_t *ret_container);
+int blob_prepare_locked(struct blob_store *s, const struct blob_write *bw,
+			struct blob_info *ret_old, bool *ret_exists, int64_t *ret_container);
 /* Delete a content that no blob names any more, noting its files as dropped. */
 int content_release_locked(struct blob_store *s, int64_t content);
 int content_new_locked(struct blob_store *s, int64_t *ret_content);
-/* The extents that cover [off, off + len) of a content, merged; nothing is opened. -ESTALE: gone. */
-int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len, struct blob_pieces *ret);
-int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64_t file, uint64_t off,
-		      uint64_t len);
+/* The extents that cover [off, off + len) of a content, merged; nothing is opened. -ESTALE: gone.
+ */
+int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len,
+		 struct blob_pieces *ret);
+int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64_t file,
+		      uint64_t off, uint64_t len);
 /* The row of a new version; its texts are borrowed from bw: never clear it. */
 struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, blob_stamp stamp);
 /* Replace the blob's row (old may be NULL) and release the old content and all staged blocks. */
-int blob_replace_locked(struct blob_store *s, const struct blob_info *old, const struct blob_info *b);
+int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
+			const struct blob_info *b);
 
 /* --- block_store.c --------------------------------------------------------------------------- */
 
