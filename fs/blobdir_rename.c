@@ -303,8 +303,13 @@ static int check_target_dir(struct call *c, const struct place *to, bool no_repl
 	if (!to->entry->is_dir)
 		return -ENOTDIR;
 	ADAFS_FREE char *below = adafs_fmt("%s/", to->blob);
+	struct node *n = node_find(c->fs, to->dir, to->name, "");
+	bool written = n && wfile_any_below(n);
+	node_unref(n);
 	if (!below)
 		return -ENOMEM;
+	if (written)
+		return -ENOTEMPTY;
 	blobs_forget(c->fs->blobs, to->view->container, below, false);
 	int rc = blobs_list(c->fs->blobs, to->view->container, below, true, &names, &err);
 	bool empty = names.n == 0;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "batch/base/clock.h"
+#include "batch/base/codec.h"
 #include "batch/base/log.h"
 #include "batch/base/mutex.h"
 
@@ -480,6 +481,9 @@ static int ask(struct blobs *b, const char *container, const char *prefix, const
 	ADAFS_FREE char *below = adafs_fmt("%s%s/", prefix, name);
 	if (!full || !below)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	/* The service refuses to be asked for what cannot be a name. */
+	if (!adafs_utf8_valid(full, strlen(full)) || adafs_utf16_units(full, strlen(full)) > 1024)
+		return -ENOENT;
 	struct lookup l = { .full = full, .full_len = strlen(full), .name = name };
 	int rc = adafs_blob_list_some(b->fs->blob, container, full, "/", ADAFS_LIST_META, LOOKUP_MAX,
 				      on_looked_up, &l, reterr);

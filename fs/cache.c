@@ -77,6 +77,7 @@ struct cache_file {
 	int64_t size;
 	unsigned refs; /* handles and extents */
 	struct extent *extents;
+	struct cache_seq seq; /* all handles together: a second reader only asks for what the page cache lacks */
 };
 
 struct cache {
@@ -432,6 +433,12 @@ static bool seq_note(struct cache_seq *seq, int64_t off, int64_t end)
 	return near;
 }
 
+/* A sequence long enough, or from the start, to fetch whole blocks for. */
+static bool reads_on(const struct cache_seq *seq)
+{
+	return seq->from_start || seq->streak >= STREAK_FULL;
+}
+
 /* The extent that holds pos, or NULL; ret_free_end: how far from pos no extent is. */
 static struct extent *find_locked(const struct cache_file *f, int64_t pos, int64_t *ret_free_start,
 				  int64_t *ret_free_end)
@@ -488,7 +495,7 @@ static struct extent *fetch_locked(struct cache_file *f, const struct cache_seq 
 	int64_t block = pos - pos % BLOCK, block_end = min64(block + BLOCK, f->size);
 	int64_t from = pos & ~INT64_C(4095), to = min64((end + 4095) & ~INT64_C(4095), block_end);
 	int64_t exact_from = max64(from, free_start), exact_to = min64(to, free_end);
-	if (near && (seq->from_start || seq->streak >= STREAK_FULL)) {
+	if (near && reads_on(seq)) {
 		from = block;
 		to = block_end;
 	} else if (near) {
@@ -604,6 +611,10 @@ int cache_read(struct cache_file *f, struct cache_seq *seq, struct call *call, s
 
 	adafs_mutex_lock(&c->lock);
 	bool near = seq_note(seq, off, end);
+	if (seq_note(&f->seq, off, end) && reads_on(&f->seq) && !(near && reads_on(seq))) {
+		seq = &f->seq;
+		near = true;
+	}
 	struct extent *e = find_locked(f, off, &free_start, &free_end);
 	if (!e)
 		e = fetch_locked(f, seq, near, off, end, free_start, free_end, &chain);
