@@ -57,10 +57,11 @@ static void parse_failure(const cJSON *info, struct derive_task *t)
 
 int derive_task_parse(const cJSON *item, struct derive_task *ret)
 {
-	const char *id = adafs_json_str(item, "id", NULL), *state = adafs_json_str(item, "state", NULL);
+	const char *id = adafs_json_str(item, "id", NULL),
+		   *state = adafs_json_str(item, "state", NULL);
 	if (!id || !state || strlen(id) >= sizeof(ret->id))
 		return -EPROTO;
-	*ret = (struct derive_task){ .state = DERIVE_TASK_ACTIVE };
+	*ret = (struct derive_task){.state = DERIVE_TASK_ACTIVE};
 	strcpy(ret->id, id);
 	if (strcasecmp(state, "preparing") == 0)
 		ret->state = DERIVE_TASK_PREPARING;
@@ -183,7 +184,8 @@ static void queued_text(const struct derive_pool *pool, struct adafs_buf *out)
 	else if (pool->nodes == 0)
 		adafs_buf_addf(out, "waits for a node: pool '%s' has none; resize it", pool->id);
 	else
-		adafs_buf_addf(out, "waits for a free slot in pool '%s' behind other tasks", pool->id);
+		adafs_buf_addf(out, "waits for a free slot in pool '%s' behind other tasks",
+			       pool->id);
 }
 
 static void skipped_text(const struct foreman_job *j, const struct foreman_step *s,
@@ -206,7 +208,8 @@ static void cancelled_text(const struct derive_task *t, const struct derive_job 
 	else if (strcmp(job->reason, "MaxWallClockTimeExpiry") == 0)
 		adafs_buf_adds(out, "ended: the whole job ran over its time limit");
 	else if (job->ended && !(t && t->state == DERIVE_TASK_COMPLETED))
-		adafs_buf_adds(out, "cancelled: the Batch job was ended outside adafs before this step");
+		adafs_buf_adds(out,
+			       "cancelled: the Batch job was ended outside adafs before this step");
 	else
 		adafs_buf_adds(out, "cancelled: the task was ended outside adafs");
 }
@@ -266,7 +269,8 @@ static void step_text(const struct foreman_job *j, const struct foreman_step *s,
 	}
 }
 
-static const struct derive_task *find_task(const struct derive_task *tasks, size_t n, const char *id)
+static const struct derive_task *find_task(const struct derive_task *tasks, size_t n,
+					   const char *id)
 {
 	for (size_t i = 0; i < n; i++)
 		if (strcasecmp(tasks[i].id, id) == 0)
@@ -274,7 +278,8 @@ static const struct derive_task *find_task(const struct derive_task *tasks, size
 	return NULL;
 }
 
-/* One line of the log that is due: collected first, since steps end in another order than they are listed. */
+/* One line of the log that is due: collected first, since steps end in another order than they are
+ * listed. */
 struct log_line {
 	int64_t when_us;
 	const struct foreman_step *step;
@@ -296,7 +301,7 @@ static bool update_step(struct foreman_job *j, struct foreman_step *s, const str
 
 	int64_t started = t && t->state != DERIVE_TASK_ACTIVE ? t->started_us : 0;
 	if (started && started != s->started_us)
-		lines[(*n_lines)++] = (struct log_line){ started, s, true };
+		lines[(*n_lines)++] = (struct log_line){started, s, true};
 	int64_t finished = t && t->state == DERIVE_TASK_COMPLETED ? t->finished_us : 0;
 	int64_t when = t && t->changed_us ? t->changed_us : s->changed_us;
 	if (finished)
@@ -304,9 +309,10 @@ static bool update_step(struct foreman_job *j, struct foreman_step *s, const str
 	else if (s->state == ADAFS_STATE_RUNNING && started)
 		when = started;
 	if (s->state != before && ended(s->state))
-		lines[(*n_lines)++] = (struct log_line){ when, s, false };
+		lines[(*n_lines)++] = (struct log_line){when, s, false};
 
-	/* Without a task of its own that ran, the time of change is the service's, and an older one stays. */
+	/* Without a task of its own that ran, the time of change is the service's, and an older one
+	 * stays. */
 	bool running = s->state == ADAFS_STATE_RUNNING;
 	bool has_exit = t && t->state == DERIVE_TASK_COMPLETED && t->has_exit_code;
 	int code = has_exit ? t->exit_code : 0;
@@ -389,7 +395,8 @@ static const struct foreman_step *first_in(const struct foreman_job *j, enum ada
 	return NULL;
 }
 
-/* Empty counts for the image's own steps: the merge finds nothing only when other images did not either. */
+/* Empty counts for the image's own steps: the merge finds nothing only when other images did not
+ * either. */
 static bool any_empty(const struct foreman_job *j)
 {
 	for (size_t i = 0; i < j->n_steps; i++)
@@ -447,7 +454,8 @@ static void failed_sentence(const struct foreman_job *j, const struct derive_job
 	if (strcmp(job->reason, "MaxWallClockTimeExpiry") == 0)
 		adafs_buf_adds(out, "failed: the job ran over its time limit");
 	else if (s)
-		adafs_buf_addf(out, "%s %s; read stderr.txt of that step", s->task_id, s->waiting_for);
+		adafs_buf_addf(out, "%s %s; read stderr.txt of that step", s->task_id,
+			       s->waiting_for);
 	else
 		adafs_buf_adds(out, "failed");
 }
@@ -475,9 +483,9 @@ char *derive_job_sentence(const struct foreman_job *j, enum adafs_state state,
 		adafs_buf_addf(&out, "nothing was found in this image (%s)", s ? s->task_id : "");
 		break;
 	case ADAFS_STATE_CANCELLED:
-		adafs_buf_adds(&out, derive_job_cancelled(job) ?
-					     "cancelled" :
-					     "cancelled: the Batch job was ended outside adafs");
+		adafs_buf_adds(&out, derive_job_cancelled(job)
+					     ? "cancelled"
+					     : "cancelled: the Batch job was ended outside adafs");
 		break;
 	default:
 		adafs_buf_adds(&out, "completed");

@@ -9,7 +9,8 @@
 
 /* $select of a task list: all that derive_task_parse reads. */
 #define DERIVE_TASK_SELECT "id,state,stateTransitionTime,executionInfo,nodeInfo"
-/* The reason that adafs gives when it terminates a job for a user: any mount knows a cancelled job by it. */
+/* The reason that adafs gives when it terminates a job for a user: any mount knows a cancelled job
+ * by it. */
 #define DERIVE_CANCEL_REASON "adafs: cancelled"
 
 enum derive_task_state {
@@ -29,7 +30,7 @@ struct derive_task {
 	int64_t changed_us, started_us, finished_us; /* 0: not yet */
 	char node[128];
 	char failure_code[64];
-	char failure_text[256]; /* the service's message */
+	char failure_text[256];	  /* the service's message */
 	char failure_detail[256]; /* its details, "name: value" each */
 };
 /* 0, or -EPROTO when there is no id or state. Unknown states count as active. */
@@ -37,8 +38,8 @@ int derive_task_parse(const cJSON *item, struct derive_task *ret);
 
 /* What is known of the Batch job as a whole. */
 struct derive_job {
-	bool ended;   /* completed or deleting: active tasks will never run */
-	bool cancel;  /* this process was asked to cancel it */
+	bool ended;	  /* completed or deleting: active tasks will never run */
+	bool cancel;	  /* this process was asked to cancel it */
 	char reason[128]; /* terminateReason; "": none */
 	char scheduling_error[256];
 };
@@ -51,12 +52,12 @@ bool derive_job_cancelled(const struct derive_job *job);
 struct derive_pool {
 	const char *id;
 	const char *state; /* allocationState; "": unknown */
-	int nodes;         /* -1: unknown */
+	int nodes;	   /* -1: unknown */
 };
 
 /*
- * Bring the steps of a job to what the tasks say; logs what started and ended, in time order. Returns whether
- * anything changed.
+ * Bring the steps of a job to what the tasks say; logs what started and ended, in time order.
+ * Returns whether anything changed.
  */
 bool derive_steps(struct foreman_job *j, const struct derive_task *tasks, size_t n,
 		  const struct derive_job *job, const struct derive_pool *pool);
@@ -64,13 +65,15 @@ bool derive_steps(struct foreman_job *j, const struct derive_task *tasks, size_t
 bool derive_all_ended(const struct foreman_job *j);
 /* The job's state from its steps. */
 enum adafs_state derive_job_state(const struct foreman_job *j, const struct derive_job *job);
-/* Its sentence: what it waits for, or why it stopped and what to do. free() it; NULL: out of memory. */
+/* Its sentence: what it waits for, or why it stopped and what to do. free() it; NULL: out of
+ * memory. */
 char *derive_job_sentence(const struct foreman_job *j, enum adafs_state state,
 			  const struct derive_job *job, const struct derive_pool *pool);
 
 /* What an exit code means, in words; out is always filled. */
 void explain_exit(int code, char *out, size_t size);
-/* What a service failure code means and what to do; NULL: nothing to add to the service's own text. */
+/* What a service failure code means and what to do; NULL: nothing to add to the service's own text.
+ */
 const char *explain_failure_code(const char *code);
 
 #endif

@@ -19,14 +19,16 @@
 #define POLL_MAX_MS 15000
 #define LOCAL_POLL_MS 400
 #define LOCAL_POLL_MAX_MS 1000
-/* Somebody looks: the container is listed again when the last time is longer ago, for what other mounts did. */
+/* Somebody looks: the container is listed again when the last time is longer ago, for what other
+ * mounts did. */
 #define RESCAN_MS 60000
 
 /* --- life --------------------------------------------------------------------------------- */
 
 static int init_tables(struct adafs_foreman *f)
 {
-	struct view_input in = { .jobs = &f->jobs, .images = &f->images, .pool_state = "", .trouble = "" };
+	struct view_input in = {
+		.jobs = &f->jobs, .images = &f->images, .pool_state = "", .trouble = ""};
 	f->pool_state = strdup("");
 	f->blob_trouble = strdup("");
 	f->batch_trouble = strdup("");
@@ -50,17 +52,20 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 	f->blob = config->blob;
 	f->batch = config->batch;
 	f->container = strdup(config->container);
-	const char *pool = config->pool && *config->pool ? config->pool : adafs_pipeline_pool(config->pipeline);
+	const char *pool = config->pool && *config->pool ? config->pool
+							 : adafs_pipeline_pool(config->pipeline);
 	f->pool = strdup(pool ? pool : "");
-	f->owner = adafs_fmt("%s/%s", adafs_blob_client_account(config->blob)->name, config->container);
+	f->owner = adafs_fmt("%s/%s", adafs_blob_client_account(config->blob)->name,
+			     config->container);
 	f->pipeline = adafs_pipeline_ref(config->pipeline);
 	f->changed = config->changed;
 	f->changed_arg = config->changed_arg;
 	f->poll_ms = config->poll_ms;
 	f->pool_nodes = -1;
-	f->urls = (struct sas_urls){ .blob = f->blob, .container = f->container, .policy = "adafs-1" };
-	f->pipelines = (struct foreman_pipelines){ .blob = f->blob, .container = f->container,
-						   .own = f->pipeline };
+	f->urls =
+		(struct sas_urls){.blob = f->blob, .container = f->container, .policy = "adafs-1"};
+	f->pipelines = (struct foreman_pipelines){
+		.blob = f->blob, .container = f->container, .own = f->pipeline};
 	if (f->container && f->pool && f->owner && init_tables(f) == 0)
 		return f;
 	adafs_foreman_free(f);
@@ -104,6 +109,7 @@ void adafs_foreman_free(struct adafs_foreman *f)
 }
 
 static void *publisher_main(void *arg);
+static struct adafs_view *renew_view_locked(struct adafs_foreman *f);
 
 /* Start the threads; on failure those that run are stopped again. */
 static int start_threads(struct adafs_foreman *f)
@@ -111,11 +117,12 @@ static int start_threads(struct adafs_foreman *f)
 	struct {
 		pthread_t *thread;
 		void *(*main)(void *);
-	} list[] = { { &f->publisher, publisher_main },
-		     { &f->submitter, foreman_submitter_main },
-		     { &f->tracker, foreman_tracker_main } };
+	} list[] = {{&f->publisher, publisher_main},
+		    {&f->submitter, foreman_submitter_main},
+		    {&f->tracker, foreman_tracker_main}};
 	for (; f->n_threads < ADAFS_ARRAY_SIZE(list); f->n_threads++) {
-		int rc = pthread_create(list[f->n_threads].thread, NULL, list[f->n_threads].main, f);
+		int rc =
+			pthread_create(list[f->n_threads].thread, NULL, list[f->n_threads].main, f);
 		if (rc) {
 			adafs_foreman_stop(f);
 			return -rc;
@@ -135,6 +142,10 @@ int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr)
 	if (f->poll_max_ms < f->poll_ms)
 		f->poll_max_ms = f->poll_ms;
 	f->scan_wanted = true;
+	adafs_mutex_lock(&f->lock);
+	struct adafs_view *old = renew_view_locked(f); /* the pool is known from the start */
+	adafs_mutex_unlock(&f->lock);
+	adafs_view_unref(old);
 	rc = start_threads(f);
 	return rc ? adafs_err_set(reterr, rc, "cannot start a thread: %s", strerror(-rc)) : 0;
 }
@@ -143,7 +154,7 @@ void adafs_foreman_stop(struct adafs_foreman *f)
 {
 	if (!f || !f->n_threads)
 		return;
-	pthread_t thread[] = { f->publisher, f->submitter, f->tracker };
+	pthread_t thread[] = {f->publisher, f->submitter, f->tracker};
 	adafs_mutex_lock(&f->lock);
 	f->stopping = true;
 	adafs_cond_broadcast(&f->submitter_wake);
@@ -205,6 +216,23 @@ static struct adafs_view *make_view_locked(struct adafs_foreman *f)
 	return view_make(&in);
 }
 
+/* Make the tables as they are the newest view. Returns the one before, to be released without a lock. */
+static struct adafs_view *renew_view_locked(struct adafs_foreman *f)
+{
+	struct adafs_view *v = make_view_locked(f), *old;
+	f->view_dirty = false;
+	if (!v) { /* the old view stays until the next change */
+		adafs_log(ERROR, "foreman", "out of memory: the view is not renewed");
+		return NULL;
+	}
+	f->generation++;
+	adafs_mutex_lock(&f->view_lock);
+	old = f->view;
+	f->view = v;
+	adafs_mutex_unlock(&f->view_lock);
+	return old;
+}
+
 static void *publisher_main(void *arg)
 {
 	struct adafs_foreman *f = arg;
@@ -214,17 +242,8 @@ static void *publisher_main(void *arg)
 			adafs_cond_wait(&f->publisher_wake, &f->lock);
 			continue;
 		}
-		struct adafs_view *v = make_view_locked(f), *old;
-		f->view_dirty = false;
-		if (!v) { /* out of memory: the old view stays until the next change */
-			adafs_log(ERROR, "foreman", "out of memory: the view is not renewed");
-			continue;
-		}
-		uint64_t generation = ++f->generation;
-		adafs_mutex_lock(&f->view_lock);
-		old = f->view;
-		f->view = v;
-		adafs_mutex_unlock(&f->view_lock);
+		struct adafs_view *old = renew_view_locked(f);
+		uint64_t generation = f->generation;
 		adafs_mutex_unlock(&f->lock);
 		adafs_view_unref(old);
 		if (f->changed)
@@ -251,11 +270,14 @@ static void remember_trigger(struct adafs_foreman *f, const char *blob, const ch
 }
 
 /* The nonce of the newest trigger for this content; "": not ours or too long ago. */
-static const char *recall_nonce_locked(struct adafs_foreman *f, const char *blob, const char *sha256)
+static const char *recall_nonce_locked(struct adafs_foreman *f, const char *blob,
+				       const char *sha256)
 {
 	for (size_t i = 1; i <= FOREMAN_N_TRIGGERS && i <= f->next_trigger; i++) {
-		const struct foreman_trigger *t = &f->trigger[(f->next_trigger - i) % FOREMAN_N_TRIGGERS];
-		if (t->blob && t->sha256 && strcmp(t->blob, blob) == 0 && strcmp(t->sha256, sha256) == 0)
+		const struct foreman_trigger *t =
+			&f->trigger[(f->next_trigger - i) % FOREMAN_N_TRIGGERS];
+		if (t->blob && t->sha256 && strcmp(t->blob, blob) == 0 &&
+		    strcmp(t->sha256, sha256) == 0)
 			return t->nonce;
 	}
 	return "";
@@ -266,10 +288,11 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 {
 	const char *rest;
 	char nonce[33];
-	struct adafs_blob_meta m = { 0 };
+	struct adafs_blob_meta m = {0};
 	ADAFS_FREE char *event = foreman_event_of(blob, &rest);
 	if (!event)
-		return adafs_err_set(reterr, -ENOENT, "'%s' is in no event: copy it to inbox/<event>/", blob);
+		return adafs_err_set(reterr, -ENOENT,
+				     "'%s' is in no event: copy it to inbox/<event>/", blob);
 	int role = adafs_pipeline_role(f->pipeline, rest, reterr);
 	if (role < 0)
 		return role;
@@ -280,7 +303,7 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 	if (!rc)
 		rc = adafs_blob_meta_set(&m, "adafsnonce", nonce);
 	if (!rc && adafs_pipeline_n_inputs(f->pipeline) == 1) {
-		struct adafs_plan_image image = { .blob = blob, .sha256 = sha256 };
+		struct adafs_plan_image image = {.blob = blob, .sha256 = sha256};
 		char id[ADAFS_JOB_ID_LEN];
 		adafs_plan_job_id(event, &image, 1, id);
 		rc = adafs_blob_meta_set(&m, "adafsjob", id);
@@ -412,7 +435,8 @@ int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct ada
 		rc = adafs_err_set(reterr, -EBUSY, "job '%s' has ended already: %s", job_id,
 				   adafs_state_name(j->state));
 	} else if (!j->submitted) {
-		/* The submitter leaves a tombstone instead of a job, or the tracker ends what it has begun. */
+		/* The submitter leaves a tombstone instead of a job, or the tracker ends what it
+		 * has begun. */
 		j->cancel = true;
 		j->retry_at_ms = 0;
 		adafs_cond_signal(&f->submitter_wake);

@@ -26,7 +26,8 @@ enum adafs_state {
 };
 const char *adafs_state_name(enum adafs_state s);
 
-/* A step of a job. All texts are owned by the view, never NULL. Times: microseconds since 1970, 0: not yet. */
+/* A step of a job. All texts are owned by the view, never NULL. Times: microseconds since 1970, 0:
+ * not yet. */
 struct adafs_step_view {
 	unsigned number;
 	char *name;
@@ -37,9 +38,9 @@ struct adafs_step_view {
 	bool has_exit_code;
 	int exit_code;
 	int64_t changed_us, started_us, finished_us;
-	char *node;       /* "" before it runs */
-	char *failure;    /* service code and message, or what the exit code means; "": none */
-	char *depends_on; /* names, one a line */
+	char *node;	   /* "" before it runs */
+	char *failure;	   /* service code and message, or what the exit code means; "": none */
+	char *depends_on;  /* names, one a line */
 	char *work_prefix; /* blobs of this attempt; logs are there once the task has ended */
 	bool task_running; /* logs are read from the node by the Batch file API */
 };
@@ -57,14 +58,15 @@ struct adafs_job_view {
 	int64_t created_us, changed_us;
 	struct adafs_step_view *steps;
 	size_t n_steps;
-	bool newest; /* the newest job of its images: only these count in the map */
+	bool newest;  /* the newest job of its images: only these count in the map */
 	char *events; /* append-only log, one line an event, RFC 3339 time first */
 };
 
-/* An image in inbox/ that has no job yet, or whose job has not ended: what inbox/ shows beside uncommitted files. */
+/* An image in inbox/ that has no job yet, or whose job has not ended: what inbox/ shows beside
+ * uncommitted files. */
 struct adafs_inbox_view {
-	char *blob;        /* images/<event>/... */
-	char *job_id;      /* "": none yet */
+	char *blob;	   /* images/<event>/... */
+	char *job_id;	   /* "": none yet */
 	char *waiting_for; /* why it has no job yet; "": it has one */
 };
 
@@ -77,18 +79,18 @@ struct adafs_view {
 	size_t n_inbox;
 	char *pool_state; /* "steady", "resizing", ... "": unknown */
 	int pool_nodes, pool_slots;
-	bool loaded; /* the first fill from the container has been done */
+	bool loaded;   /* the first fill from the container has been done */
 	char *trouble; /* why the services cannot be reached now; "": all well */
 };
 
 struct adafs_foreman;
 
 struct adafs_foreman_config {
-	struct adafs_blob_client *blob;   /* borrowed */
+	struct adafs_blob_client *blob;	  /* borrowed */
 	struct adafs_batch_client *batch; /* borrowed */
 	const char *container;
 	struct adafs_pipeline *pipeline; /* a reference is taken */
-	const char *pool; /* NULL or "": the one that the pipeline names */
+	const char *pool;		 /* NULL or "": the one that the pipeline names */
 	uint32_t poll_ms; /* shortest interval between two polls of one job; 0: 2000 */
 	/* Called on a foreman thread, no lock held, after a new view was published. May be NULL. */
 	void (*changed)(void *arg, uint64_t generation);
@@ -99,8 +101,8 @@ struct adafs_foreman_config {
 struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *config,
 					struct adafs_err *reterr);
 /*
- * Bring the container into order once (pipeline text and scripts as assets, the stored access policy) and start the threads.
- * The first fill of the view goes on in the background.
+ * Bring the container into order once (pipeline text and scripts as assets, the stored access
+ * policy) and start the threads. The first fill of the view goes on in the background.
  */
 int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 void adafs_foreman_stop(struct adafs_foreman *f);
@@ -121,32 +123,36 @@ struct adafs_foreman_image {
 };
 /*
  * The metadata that makes a commit carry its trigger: adafssha256, adafspipeline, adafsnonce, and
- * adafsjob if there is one input. Called before the commit of an image. -ENOENT with the sentence to show when the
- * pipeline has no role for it.
+ * adafsjob if there is one input. Called before the commit of an image. -ENOENT with the sentence
+ * to show when the pipeline has no role for it.
  */
 int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char *sha256,
 			  struct adafs_blob_meta *ret, struct adafs_err *reterr);
-/* Hand over a committed image; copies what it needs and returns at once. Lost calls are found again by the next scan. */
+/* Hand over a committed image; copies what it needs and returns at once. Lost calls are found again
+ * by the next scan. */
 void adafs_foreman_submit(struct adafs_foreman *f, const struct adafs_foreman_image *image);
 /* An image was deleted or replaced in inbox/: cancels its job. Returns at once. */
 void adafs_foreman_forget(struct adafs_foreman *f, const char *blob);
 /*
- * Cancel a job; waits for the service (worker threads only). -ENOENT, -EBUSY with the reason when it has ended.
+ * Cancel a job; waits for the service (worker threads only). -ENOENT, -EBUSY with the reason when
+ * it has ended.
  */
 int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct adafs_err *reterr);
 /* Somebody looks: poll now if nothing was polled for a while. Returns at once. */
 void adafs_foreman_nudge(struct adafs_foreman *f);
 
 /*
- * Somebody looks into a job whose steps are not known yet (n_steps 0, ended long ago: only the newest 1,000 are read without
- * being asked for): read its manifest, publish a new view. Returns at once.
+ * Somebody looks into a job whose steps are not known yet (n_steps 0, ended long ago: only the
+ * newest 1,000 are read without being asked for): read its manifest, publish a new view. Returns at
+ * once.
  */
 void adafs_foreman_want(struct adafs_foreman *f, const char *job_id);
 
 /* --- results ----------------------------------------------------------------------------- */
 /* One file below results/<event>/. */
 struct adafs_result_file {
-	char *path; /* shown, relative to results/<event>/: "buildings.geojson", "<job-id>/buildings.geojson", "<pipeline>/..." */
+	char *path; /* shown, relative to results/<event>/: "buildings.geojson",
+		       "<job-id>/buildings.geojson", "<pipeline>/..." */
 	char *blob;
 	char etag[ADAFS_ETAG_LEN];
 	int64_t size;
@@ -159,10 +165,11 @@ struct adafs_results {
 /* Names of events that have something in merged/ or parts/; waits for the service. */
 int adafs_results_events(struct adafs_blob_client *c, const char *container, char ***ret_names,
 			 size_t *ret_n, struct adafs_err *reterr);
-/* The newest complete map of an event and each job's parts; waits for the service. first_pipeline: the one whose
- * map stands in results/<event>/ itself; NULL: the only one, or the first by name. */
+/* The newest complete map of an event and each job's parts; waits for the service. first_pipeline:
+ * the one whose map stands in results/<event>/ itself; NULL: the only one, or the first by name. */
 int adafs_results_load(struct adafs_blob_client *c, const char *container, const char *event,
-		       const char *first_pipeline, struct adafs_results *ret, struct adafs_err *reterr);
+		       const char *first_pipeline, struct adafs_results *ret,
+		       struct adafs_err *reterr);
 void adafs_results_clear(struct adafs_results *r);
 
 #endif

@@ -1,11 +1,12 @@
 /*
  * foreman/internal.h - the foreman itself, shared by its files.
  *
- * Three threads. The submitter (submitter.c) fills the tables from the container, brings jobs to Batch
- * and reads manifests; the tracker (tracker.c) polls Batch and writes final manifests; the publisher (foreman.c) turns
- * what they changed into views, never waits for the service, and so shows a new image while they do. `lock` guards the tables and
- * everything below it here; no thread holds it while it waits for the service: copy out, unlock, act, lock, look again.
- * Records of jobs are never freed before the foreman, so a pointer to one stays good across an unlock.
+ * Three threads. The submitter (submitter.c) fills the tables from the container, brings jobs to
+ * Batch and reads manifests; the tracker (tracker.c) polls Batch and writes final manifests; the
+ * publisher (foreman.c) turns what they changed into views, never waits for the service, and so
+ * shows a new image while they do. `lock` guards the tables and everything below it here; no thread
+ * holds it while it waits for the service: copy out, unlock, act, lock, look again. Records of jobs
+ * are never freed before the foreman, so a pointer to one stays good across an unlock.
  */
 #ifndef ADAFS_FOREMAN_INTERNAL_H
 #define ADAFS_FOREMAN_INTERNAL_H
@@ -18,7 +19,8 @@
 #include "batch/foreman/sas_url.h"
 #include "batch/foreman/table.h"
 
-/* The last triggers handed out, so that submit() knows the nonce of a commit without asking the service. */
+/* The last triggers handed out, so that submit() knows the nonce of a commit without asking the
+ * service. */
 #define FOREMAN_N_TRIGGERS 1024
 struct foreman_trigger {
 	char *blob, *sha256;
@@ -31,17 +33,20 @@ struct adafs_foreman {
 	struct adafs_batch_client *batch;
 	char *container;
 	char *pool;
-	char *owner; /* "<account>/<container>": tells our Batch jobs from those of another container */
+	char *owner; /* "<account>/<container>": tells our Batch jobs from those of another
+			container */
 	struct adafs_pipeline *pipeline;
 	void (*changed)(void *arg, uint64_t generation);
 	void *changed_arg;
 	uint32_t poll_ms, poll_max_ms;
 	bool local; /* the engine is on this machine: be lively */
 	struct sas_urls urls;
-	uint64_t policy_ready_ms; /* a new stored access policy counts from then on; submitter thread after start */
+	uint64_t policy_ready_ms; /* a new stored access policy counts from then on; submitter
+				     thread after start */
 	uint64_t policy_check_ms; /* when to look at its expiry again */
 	struct foreman_pipelines pipelines; /* submitter thread only */
-	char **missing_assets;              /* submitter thread only after start: required blobs that are not there */
+	char **missing_assets; /* submitter thread only after start: required blobs that are not
+				  there */
 	size_t n_missing_assets;
 
 	struct adafs_mutex lock; /* rank FOREMAN */
@@ -97,8 +102,9 @@ int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct ada
 
 /* --- pending.c --- */
 /*
- * Find the job of an image; makes one that is to be submitted when there is none. Waits for the service for an
- * image of another pipeline than the mount's own: those are for the submitter thread only.
+ * Find the job of an image; makes one that is to be submitted when there is none. Waits for the
+ * service for an image of another pipeline than the mount's own: those are for the submitter thread
+ * only.
  */
 void foreman_resolve_image(struct adafs_foreman *f, const char *blob);
 /* Resolve all images that are not. Submitter thread only. */
@@ -116,6 +122,7 @@ int foreman_put_manifest(struct adafs_foreman *f, struct foreman_job *j, const c
 /* --- tracker.c --- */
 void *foreman_tracker_main(void *arg);
 /* Take over what another mount wrote of a job. */
-int foreman_adopt_manifest(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr);
+int foreman_adopt_manifest(struct adafs_foreman *f, struct foreman_job *j,
+			   struct adafs_err *reterr);
 
 #endif

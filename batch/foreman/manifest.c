@@ -109,7 +109,8 @@ char *manifest_body(const struct foreman_job *j, const char *pool)
 
 static int set_encoded(struct adafs_blob_meta *m, const char *name, const char *text, size_t max)
 {
-	/* A cut inside an escape or a character would not decode: cut the text before it is encoded. */
+	/* A cut inside an escape or a character would not decode: cut the text before it is
+	 * encoded. */
 	size_t len = strlen(text);
 	ADAFS_FREE char *value = NULL;
 	for (;;) {
@@ -157,17 +158,19 @@ static char *images_text(const struct foreman_job *j)
 
 int manifest_meta(const struct foreman_job *j, struct adafs_blob_meta *ret)
 {
-	struct adafs_blob_meta m = { 0 };
+	struct adafs_blob_meta m = {0};
 	ADAFS_FREE char *images = images_text(j);
 	if (!images ||
-	    adafs_blob_meta_set(&m, "adafsstate", adafs_state_name(j->ended ? j->state : ADAFS_STATE_QUEUED)) ||
+	    adafs_blob_meta_set(&m, "adafsstate",
+				adafs_state_name(j->ended ? j->state : ADAFS_STATE_QUEUED)) ||
 	    adafs_blob_meta_set(&m, "adafsbatchjob", j->batch_job_id) ||
 	    set_number(&m, "adafsrun", j->run) || set_number(&m, "adafscreated", j->created_us) ||
 	    set_number(&m, "adafsended", j->ended ? j->ended_us : 0) ||
 	    set_encoded(&m, "adafsevent", j->event, 1024) ||
 	    set_encoded(&m, "adafspipeline", j->pipeline, 256) ||
 	    adafs_blob_meta_set(&m, "adafsdigest", j->digest) ||
-	    (*j->nonce && strlen(j->nonce) < 512 && adafs_blob_meta_set(&m, "adafsnonce", j->nonce)) ||
+	    (*j->nonce && strlen(j->nonce) < 512 &&
+	     adafs_blob_meta_set(&m, "adafsnonce", j->nonce)) ||
 	    (*images && adafs_blob_meta_set(&m, "adafsimages", images)) ||
 	    (j->ended && set_encoded(&m, "adafsreason", j->waiting_for, MAX_REASON))) {
 		adafs_blob_meta_clear(&m);
@@ -307,24 +310,26 @@ static int read_step(struct foreman_job *j, struct foreman_step *s, const cJSON 
 	return 0;
 }
 
-int manifest_apply_body(struct foreman_job *j, const char *text, size_t len, struct adafs_err *reterr)
+int manifest_apply_body(struct foreman_job *j, const char *text, size_t len,
+			struct adafs_err *reterr)
 {
 	ADAFS_JSON *root = adafs_json_parse(text, len, reterr);
 	if (!root)
 		return -EINVAL;
-	const cJSON *images = adafs_json_get(root, "images"), *steps = adafs_json_get(root, "steps");
+	const cJSON *images = adafs_json_get(root, "images"),
+		    *steps = adafs_json_get(root, "steps");
 	if (!cJSON_IsArray(images) || !cJSON_IsArray(steps) ||
 	    strcmp(adafs_json_str(root, "id", ""), j->id) != 0)
-		return adafs_err_set(reterr, -EINVAL, "manifest of job '%s' is not readable", j->id);
+		return adafs_err_set(reterr, -EINVAL, "manifest of job '%s' is not readable",
+				     j->id);
 	foreman_job_clear_inputs(j);
 	const cJSON *o;
 	cJSON_ArrayForEach(o, images)
 	{
-		int rc = foreman_job_add_input(j, adafs_json_str(o, "role", ""), 0,
-					       adafs_json_str(o, "blob", ""),
-					       adafs_json_str(o, "snapshot", ""),
-					       adafs_json_str(o, "etag", ""),
-					       adafs_json_str(o, "sha256", ""));
+		int rc = foreman_job_add_input(
+			j, adafs_json_str(o, "role", ""), 0, adafs_json_str(o, "blob", ""),
+			adafs_json_str(o, "snapshot", ""), adafs_json_str(o, "etag", ""),
+			adafs_json_str(o, "sha256", ""));
 		if (rc)
 			return adafs_err_set(reterr, rc, "out of memory");
 	}

@@ -1,10 +1,11 @@
 /*
- * foreman/manifest.h - the blob jobs/<job-id>.json: written last at submission and once more when the job has ended. Its
- * metadata holds what a listing needs to show the job, its body the rest (steps). Pure.
+ * foreman/manifest.h - the blob jobs/<job-id>.json: written last at submission and once more when
+ * the job has ended. Its metadata holds what a listing needs to show the job, its body the rest
+ * (steps). Pure.
  *
  * Metadata (ASCII, texts percent-encoded): adafsstate, adafsrun, adafsbatchjob, adafsevent,
- * adafspipeline (name), adafsdigest, adafsnonce, adafscreated, adafsended (microseconds; 0: active),
- * adafsimages ("role:blob:<16 hex of sha256>", joined by ","), adafsreason.
+ * adafspipeline (name), adafsdigest, adafsnonce, adafscreated, adafsended (microseconds; 0:
+ * active), adafsimages ("role:blob:<16 hex of sha256>", joined by ","), adafsreason.
  */
 #ifndef ADAFS_FOREMAN_MANIFEST_H
 #define ADAFS_FOREMAN_MANIFEST_H
@@ -28,6 +29,7 @@ int manifest_meta(const struct foreman_job *j, struct adafs_blob_meta *ret);
 /* Fill a job from the metadata of its manifest. -EINVAL: not ours or not readable; -ENOMEM. */
 int manifest_apply_meta(struct foreman_job *j, const struct adafs_blob_meta *m);
 /* Fill inputs and steps from the body. -EINVAL with what is wrong; -ENOMEM. */
-int manifest_apply_body(struct foreman_job *j, const char *text, size_t len, struct adafs_err *reterr);
+int manifest_apply_body(struct foreman_job *j, const char *text, size_t len,
+			struct adafs_err *reterr);
 
 #endif

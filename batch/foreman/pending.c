@@ -1,6 +1,7 @@
 /*
- * foreman/pending.c - from images to jobs. An image with a trigger belongs to the job whose id follows from its path and content
- * (and those of its partners); a job without a manifest in any state is to be submitted.
+ * foreman/pending.c - from images to jobs. An image with a trigger belongs to the job whose id
+ * follows from its path and content (and those of its partners); a job without a manifest in any
+ * state is to be submitted.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -40,8 +41,8 @@ static char *group_nonce(const struct group *g)
 }
 
 /*
- * The image was committed again with the same content after its job had failed or was cancelled: run it once more. Every
- * mount sees the same nonces, so all choose the same next run.
+ * The image was committed again with the same content after its job had failed or was cancelled:
+ * run it once more. Every mount sees the same nonces, so all choose the same next run.
  */
 static bool wants_rerun(const struct foreman_job *j, const char *nonce)
 {
@@ -84,12 +85,19 @@ static int fill_job(struct adafs_foreman *f, struct foreman_job *j, struct adafs
 		if (foreman_job_add_input(j, adafs_pipeline_input(p, i)->name, i, in->blob, "",
 					  in->etag, in->sha256))
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
-		images[i] = (struct adafs_plan_image){ .role = i, .blob = in->blob, .snapshot = "",
-						       .etag = in->etag, .sha256 = in->sha256 };
+		images[i] = (struct adafs_plan_image){.role = i,
+						      .blob = in->blob,
+						      .snapshot = "",
+						      .etag = in->etag,
+						      .sha256 = in->sha256};
 	}
-	struct adafs_plan_request rq = { .job_id = j->id, .run = j->run, .event = j->event,
-					 .pool = f->pool, .pool_slots = f->pool_slots,
-					 .images = images, .n_images = g->n };
+	struct adafs_plan_request rq = {.job_id = j->id,
+					.run = j->run,
+					.event = j->event,
+					.pool = f->pool,
+					.pool_slots = f->pool_slots,
+					.images = images,
+					.n_images = g->n};
 	struct adafs_plan *plan;
 	int rc = adafs_plan_make(p, &rq, &plan, reterr);
 	if (rc)
@@ -100,8 +108,8 @@ static int fill_job(struct adafs_foreman *f, struct foreman_job *j, struct adafs
 	return rc ? adafs_err_set(reterr, rc, "out of memory") : 0;
 }
 
-static struct foreman_job *add_job_locked(struct adafs_foreman *f, const char *id, const char *event,
-					  struct adafs_pipeline *p)
+static struct foreman_job *add_job_locked(struct adafs_foreman *f, const char *id,
+					  const char *event, struct adafs_pipeline *p)
 {
 	struct foreman_job *j = foreman_job_new(id);
 	if (!j || foreman_table_insert(&f->jobs, j)) {
@@ -125,8 +133,8 @@ static void assign_locked(struct adafs_foreman *f, struct adafs_pipeline *p, con
 	if (!images || !nonce)
 		return;
 	for (size_t i = 0; i < g->n; i++)
-		images[i] = (struct adafs_plan_image){ .role = i, .blob = g->image[i]->blob,
-						       .sha256 = g->image[i]->sha256 };
+		images[i] = (struct adafs_plan_image){
+			.role = i, .blob = g->image[i]->blob, .sha256 = g->image[i]->sha256};
 	char id[ADAFS_JOB_ID_LEN];
 	adafs_plan_job_id(event, images, g->n, id);
 
@@ -177,7 +185,7 @@ static size_t collect_locked(struct adafs_foreman *f, struct adafs_pipeline *p, 
 		int role = adafs_pipeline_role(p, im->blob + len, NULL);
 		if (role < 0 || strcmp(im->digest, adafs_pipeline_digest(p)) != 0)
 			continue;
-		list[n] = (struct pairing_image){ .blob = im->blob, .role = (size_t)role };
+		list[n] = (struct pairing_image){.blob = im->blob, .role = (size_t)role};
 		images[n++] = im;
 	}
 	*ret = list;
@@ -187,7 +195,8 @@ static size_t collect_locked(struct adafs_foreman *f, struct adafs_pipeline *p, 
 
 /* "waiting for the pre partner of x.tif: copy it to inbox/flood/pre-event/x.tif" */
 static void missing_partner_locked(struct adafs_foreman *f, struct adafs_pipeline *p,
-				   const char *event, struct foreman_image *self, const size_t *partner)
+				   const char *event, struct foreman_image *self,
+				   const size_t *partner)
 {
 	struct adafs_buf text = ADAFS_BUF_INIT(8192);
 	const char *name = strrchr(self->blob, '/') + 1;
@@ -197,22 +206,24 @@ static void missing_partner_locked(struct adafs_foreman *f, struct adafs_pipelin
 			continue;
 		ADAFS_FREE char *where = pairing_suggest(in->match, self->blob);
 		adafs_buf_addf(&text, "%s%s partner of %s: copy it to inbox/%s/%s",
-			       text.len ? "; and for the " : "waiting for the ", in->name, name, event,
-			       where ? where : name);
+			       text.len ? "; and for the " : "waiting for the ", in->name, name,
+			       event, where ? where : name);
 	}
 	if (!text.len)
-		adafs_buf_addf(&text, "another image of the same role has the base name of %s too: rename one",
-			       name);
+		adafs_buf_addf(
+			&text,
+			"another image of the same role has the base name of %s too: rename one",
+			name);
 	set_waiting_locked(f, self, adafs_buf_str(&text));
 	adafs_buf_clear(&text);
 }
 
-static void resolve_group_locked(struct adafs_foreman *f, struct adafs_pipeline *p, const char *event,
-				 struct foreman_image *self)
+static void resolve_group_locked(struct adafs_foreman *f, struct adafs_pipeline *p,
+				 const char *event, struct foreman_image *self)
 {
 	size_t n_roles = adafs_pipeline_n_inputs(p);
 	if (n_roles == 1) {
-		struct group g = { .image = &self, .n = 1 };
+		struct group g = {.image = &self, .n = 1};
 		assign_locked(f, p, event, &g);
 		return;
 	}
@@ -228,7 +239,7 @@ static void resolve_group_locked(struct adafs_foreman *f, struct adafs_pipeline 
 				calloc(n_roles, sizeof(struct foreman_image *));
 			for (size_t r = 0; of_role && r < n_roles; r++)
 				of_role[r] = images[partner[r]];
-			struct group g = { .image = of_role, .n = n_roles };
+			struct group g = {.image = of_role, .n = n_roles};
 			if (of_role)
 				assign_locked(f, p, event, &g);
 		} else {
@@ -250,7 +261,7 @@ void foreman_resolve_image(struct adafs_foreman *f, const char *blob)
 	if (!digest)
 		return;
 
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	struct adafs_pipeline *p = pipelines_get(&f->pipelines, digest, &err);
 	adafs_mutex_lock(&f->lock);
 	i = foreman_table_find(&f->images, blob);
@@ -287,7 +298,7 @@ static struct ref *make_refs_locked(struct adafs_foreman *f, size_t *ret_n)
 	for (size_t i = 0; refs && i < f->jobs.n; i++) {
 		struct foreman_job *j = f->jobs.item[i];
 		for (size_t k = 0; k < j->n_inputs; k++)
-			refs[(*ret_n)++] = (struct ref){ j->input[k].blob, j->input[k].sha256, j };
+			refs[(*ret_n)++] = (struct ref){j->input[k].blob, j->input[k].sha256, j};
 	}
 	if (refs)
 		qsort(refs, *ret_n, sizeof(*refs), by_blob);
@@ -323,17 +334,19 @@ static size_t first_ref(const struct ref *refs, size_t n, const char *blob)
 	return low;
 }
 
-/* Whether a job is known that the image's own present trigger made (or one that ended well with the same content). */
+/* Whether a job is known that the image's own present trigger made (or one that ended well with the
+ * same content). */
 static bool settled_locked(struct adafs_foreman *f, struct foreman_image *i, const struct ref *refs,
 			   size_t n)
 {
-	for (size_t k = first_ref(refs, n, i->blob); k < n && strcmp(refs[k].blob, i->blob) == 0; k++) {
+	for (size_t k = first_ref(refs, n, i->blob); k < n && strcmp(refs[k].blob, i->blob) == 0;
+	     k++) {
 		struct foreman_job *j = refs[k].job;
 		if (!j->submitted || !same_content(refs[k].sha256, i->sha256) ||
 		    !job_is_current_locked(f, j))
 			continue;
-		bool retry = j->ended && (j->state == ADAFS_STATE_FAILED ||
-					  j->state == ADAFS_STATE_CANCELLED);
+		bool retry = j->ended &&
+			     (j->state == ADAFS_STATE_FAILED || j->state == ADAFS_STATE_CANCELLED);
 		if (retry && *i->nonce && *j->nonce && !strstr(j->nonce, i->nonce))
 			continue;
 		foreman_text_set(&i->job_id, j->id);
@@ -374,7 +387,8 @@ void foreman_mark_newest_locked(struct adafs_foreman *f)
 		struct foreman_job *j = f->jobs.item[i];
 		bool newest = true;
 		if (j->n_inputs && !job_is_current_locked(f, j)) {
-			/* Not of the present content: newest only when its image is gone and no later job had it. */
+			/* Not of the present content: newest only when its image is gone and no
+			 * later job had it. */
 			const char *blob = j->input[0].blob;
 			newest = !foreman_table_find(&f->images, blob);
 			for (size_t k = first_ref(refs, n, blob);

@@ -18,23 +18,26 @@ static bool permanent(int rc)
 	return rc == -ENOENT || rc == -EINVAL || rc == -EOPNOTSUPP;
 }
 
-/* Its scripts as they are on this machine: usually the same as the mount's own, then nothing is stored. */
+/* Its scripts as they are on this machine: usually the same as the mount's own, then nothing is
+ * stored. */
 static int store_scripts(struct foreman_pipelines *p, const struct adafs_pipeline *pipeline,
 			 struct adafs_err *reterr)
 {
 	for (size_t i = 0; i < adafs_pipeline_n_assets(pipeline); i++) {
 		const struct adafs_pipeline_asset *a = adafs_pipeline_asset(pipeline, i);
-		struct adafs_blob_source src = { .data = a->data, .fd = -1, .len = a->data_len };
-		struct adafs_blob_put put = { .cond = { .if_none_match = "*" } };
-		int rc = !a->data ? 0 :
-				    adafs_blob_put(p->blob, p->container, a->blob, &src, &put, NULL, reterr);
+		struct adafs_blob_source src = {.data = a->data, .fd = -1, .len = a->data_len};
+		struct adafs_blob_put put = {.cond = {.if_none_match = "*"}};
+		int rc = !a->data ? 0
+				  : adafs_blob_put(p->blob, p->container, a->blob, &src, &put, NULL,
+						   reterr);
 		if (rc && rc != -EEXIST && rc != -ESTALE)
 			return rc;
 	}
 	return 0;
 }
 
-/* Relative names of scripts are looked up beside the mount's own pipeline: most often it is the same one, edited. */
+/* Relative names of scripts are looked up beside the mount's own pipeline: most often it is the
+ * same one, edited. */
 static int load(struct foreman_pipelines *p, const char *digest, struct adafs_pipeline **ret,
 		struct adafs_err *reterr)
 {
@@ -43,22 +46,27 @@ static int load(struct foreman_pipelines *p, const char *digest, struct adafs_pi
 	size_t len = 0;
 	if (!blob)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	int rc = adafs_blob_get_text(p->blob, p->container, blob, MAX_TEXT, &text, &len, NULL, reterr);
+	int rc = adafs_blob_get_text(p->blob, p->container, blob, MAX_TEXT, &text, &len, NULL,
+				     reterr);
 	if (rc == -ENOENT)
-		return adafs_err_set(reterr, rc,
-				     "its pipeline (digest %.12s) is not in the container: copy the image again",
-				     digest);
+		return adafs_err_set(
+			reterr, rc,
+			"its pipeline (digest %.12s) is not in the container: copy the image again",
+			digest);
 	if (rc)
 		return rc;
 	char found[ADAFS_SHA256_HEX_LEN];
 	adafs_sha256_hex(text, len, found);
 	if (strcmp(found, digest) != 0)
-		return adafs_err_set(reterr, -EINVAL, "blob '%s' was changed: its digest is wrong", blob);
+		return adafs_err_set(reterr, -EINVAL, "blob '%s' was changed: its digest is wrong",
+				     blob);
 	struct adafs_pipeline *pipeline;
 	rc = adafs_pipeline_parse(adafs_pipeline_path(p->own), text, len, &pipeline, reterr);
 	if (rc) {
-		adafs_err_prefix(reterr, "the pipeline that it was copied under (digest %.12s) cannot be used here",
-				 digest);
+		adafs_err_prefix(
+			reterr,
+			"the pipeline that it was copied under (digest %.12s) cannot be used here",
+			digest);
 		return rc;
 	}
 	rc = adafs_pipeline_runnable(pipeline, reterr);
@@ -86,12 +94,13 @@ struct adafs_pipeline *pipelines_get(struct foreman_pipelines *p, const char *di
 	if (strcmp(digest, adafs_pipeline_digest(p->own)) == 0)
 		return p->own;
 	if (strlen(digest) != 64) {
-		adafs_err_set(reterr, -EINVAL, "its trigger names no pipeline: copy the image again");
+		adafs_err_set(reterr, -EINVAL,
+			      "its trigger names no pipeline: copy the image again");
 		return NULL;
 	}
 	struct foreman_pipeline_entry *e = find(p, digest);
 	if (!e) {
-		struct adafs_err err = { 0 };
+		struct adafs_err err = {0};
 		struct adafs_pipeline *pipeline = NULL;
 		int rc = load(p, digest, &pipeline, &err);
 		if (rc && !permanent(rc)) {

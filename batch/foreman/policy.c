@@ -20,7 +20,7 @@ int policy_merge(struct adafs_blob_policy *policies, size_t *n, int64_t now_us, 
 		if (*n == ADAFS_BLOB_MAX_POLICIES)
 			return -ENOSPC;
 		p = &policies[(*n)++];
-		*p = (struct adafs_blob_policy){ .id = POLICY_FIRST };
+		*p = (struct adafs_blob_policy){.id = POLICY_FIRST};
 		added = true;
 	}
 	int64_t expiry_us = 0;

@@ -1,6 +1,7 @@
 /*
  * foreman/results.c - what a user sees in results/: of each pipeline the newest complete merge, and
- * the parts of its jobs. One listing of merged/, one of parts/, and the summary of each merge that is a candidate.
+ * the parts of its jobs. One listing of merged/, one of parts/, and the summary of each merge that
+ * is a candidate.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -49,8 +50,8 @@ static void free_names(struct name_list *l)
 int adafs_results_events(struct adafs_blob_client *c, const char *container, char ***ret_names,
 			 size_t *ret_n, struct adafs_err *reterr)
 {
-	static const char *const prefix[] = { "merged/", "parts/" };
-	struct name_list l = { 0 };
+	static const char *const prefix[] = {"merged/", "parts/"};
+	struct name_list l = {0};
 	int rc = 0;
 	for (size_t i = 0; i < 2 && !rc; i++) {
 		l.prefix_len = strlen(prefix[i]);
@@ -107,8 +108,8 @@ const struct results_blob *results_find(const struct results_blob *list, size_t 
 	return NULL;
 }
 
-bool results_complete(const struct results_blob *list, size_t n, const char *folder, size_t folder_len,
-		      const cJSON *summary)
+bool results_complete(const struct results_blob *list, size_t n, const char *folder,
+		      size_t folder_len, const cJSON *summary)
 {
 	const cJSON *files = adafs_json_get(summary, "files"), *f;
 	if (!cJSON_IsArray(files))
@@ -116,7 +117,8 @@ bool results_complete(const struct results_blob *list, size_t n, const char *fol
 	cJSON_ArrayForEach(f, files)
 	{
 		const char *path = adafs_json_str(f, "path", NULL);
-		ADAFS_FREE char *name = path ? adafs_fmt("%.*s%s", (int)folder_len, folder, path) : NULL;
+		ADAFS_FREE char *name =
+			path ? adafs_fmt("%.*s%s", (int)folder_len, folder, path) : NULL;
 		const struct results_blob *b = name ? results_find(list, n, name) : NULL;
 		if (!b || b->size != adafs_json_int(f, "size", -1))
 			return false;
@@ -135,7 +137,7 @@ struct blob_list {
 static int see_blob(void *arg, const char *name, const struct adafs_blob_props *props)
 {
 	struct blob_list *l = arg;
-	struct results_blob b = { 0 };
+	struct results_blob b = {0};
 	if (!props || (l->merges && results_parse_merge(name, l->prefix_len, &b)))
 		return 0;
 	if (l->n == l->size) {
@@ -158,7 +160,8 @@ static int see_blob(void *arg, const char *name, const struct adafs_blob_props *
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp(((const struct results_blob *)a)->name, ((const struct results_blob *)b)->name);
+	return strcmp(((const struct results_blob *)a)->name,
+		      ((const struct results_blob *)b)->name);
 }
 
 static int list_blobs(struct adafs_blob_client *c, const char *container, const char *top,
@@ -193,12 +196,14 @@ static int add_file(struct adafs_results *r, const struct results_blob *b, char 
 		return -ENOMEM;
 	}
 	struct adafs_result_file *f = &list[r->n++];
-	*f = (struct adafs_result_file){ .path = path, .blob = blob, .size = b->size, .mtime = b->mtime };
+	*f = (struct adafs_result_file){
+		.path = path, .blob = blob, .size = b->size, .mtime = b->mtime};
 	strcpy(f->etag, b->etag);
 	return 0;
 }
 
-/* Summaries in the order in which they are to be tried: of one pipeline highest count first, then newest. */
+/* Summaries in the order in which they are to be tried: of one pipeline highest count first, then
+ * newest. */
 static int by_rank(const void *a, const void *b)
 {
 	const struct results_blob *x = *(const struct results_blob *const *)a;
@@ -228,14 +233,16 @@ static int check_summary(struct loader *l, const struct results_blob *s, bool *r
 {
 	ADAFS_FREE char *text = NULL;
 	size_t len = 0;
-	int rc = adafs_blob_get_text(l->c, l->container, s->name, MAX_SUMMARY, &text, &len, NULL, reterr);
+	int rc = adafs_blob_get_text(l->c, l->container, s->name, MAX_SUMMARY, &text, &len, NULL,
+				     reterr);
 	*ret_ok = false;
 	if (rc == -ENOENT)
 		return 0;
 	if (rc)
 		return rc;
 	ADAFS_JSON *summary = adafs_json_parse(text, len, NULL);
-	*ret_ok = summary && results_complete(l->merged.blob, l->merged.n, s->name, s->folder_len, summary);
+	*ret_ok = summary &&
+		  results_complete(l->merged.blob, l->merged.n, s->name, s->folder_len, summary);
 	return 0;
 }
 
@@ -247,7 +254,8 @@ static int show_merge(struct loader *l, const struct results_blob *s, const char
 			continue;
 		ADAFS_FREE char *prefix = shown_prefix(l, pipeline);
 		int rc = add_file(&l->out, b,
-				  prefix ? adafs_fmt("%s%s", prefix, b->name + b->folder_len) : NULL);
+				  prefix ? adafs_fmt("%s%s", prefix, b->name + b->folder_len)
+					 : NULL);
 		if (rc)
 			return rc;
 	}
@@ -263,7 +271,8 @@ static int load_merge(struct loader *l, const char *pipeline, struct adafs_err *
 	int rc = list ? 0 : -ENOMEM;
 	for (size_t i = 0; !rc && i < l->merged.n; i++) {
 		const struct results_blob *b = &l->merged.blob[i];
-		if (strcmp(b->name + b->folder_len, "summary.json") == 0 && b->pipeline_len == len &&
+		if (strcmp(b->name + b->folder_len, "summary.json") == 0 &&
+		    b->pipeline_len == len &&
 		    strncmp(b->name + l->merged.prefix_len, pipeline, len) == 0)
 			list[n++] = b;
 	}
@@ -297,14 +306,15 @@ static int load_parts(struct loader *l)
 /* The pipelines of an event by name, from both listings. */
 static int find_pipelines(const struct loader *l, struct name_list *ret)
 {
-	const struct blob_list *lists[] = { &l->merged, &l->parts };
+	const struct blob_list *lists[] = {&l->merged, &l->parts};
 	for (size_t k = 0; k < 2; k++) {
 		for (size_t i = 0; i < lists[k]->n; i++) {
 			const char *at = lists[k]->blob[i].name + lists[k]->prefix_len;
 			size_t len = strcspn(at, "/");
 			bool known = !at[len];
 			for (size_t m = 0; m < ret->n && !known; m++)
-				known = strlen(ret->name[m]) == len && strncmp(ret->name[m], at, len) == 0;
+				known = strlen(ret->name[m]) == len &&
+					strncmp(ret->name[m], at, len) == 0;
 			if (known)
 				continue;
 			char **list = realloc(ret->name, (ret->n + 1) * sizeof(*list));
@@ -330,7 +340,7 @@ static int by_path(const void *a, const void *b)
 
 static int load_all(struct loader *l, const char *first_pipeline, struct adafs_err *reterr)
 {
-	struct name_list pipelines = { 0 };
+	struct name_list pipelines = {0};
 	int rc = find_pipelines(l, &pipelines);
 	bool known = false;
 	for (size_t i = 0; i < pipelines.n; i++)
@@ -348,9 +358,10 @@ static int load_all(struct loader *l, const char *first_pipeline, struct adafs_e
 }
 
 int adafs_results_load(struct adafs_blob_client *c, const char *container, const char *event,
-		       const char *first_pipeline, struct adafs_results *ret, struct adafs_err *reterr)
+		       const char *first_pipeline, struct adafs_results *ret,
+		       struct adafs_err *reterr)
 {
-	struct loader l = { .c = c, .container = container, .merged = { .merges = true } };
+	struct loader l = {.c = c, .container = container, .merged = {.merges = true}};
 	int rc = list_blobs(c, container, "merged", event, &l.merged, reterr);
 	if (!rc)
 		rc = list_blobs(c, container, "parts", event, &l.parts, reterr);
@@ -375,5 +386,5 @@ void adafs_results_clear(struct adafs_results *r)
 		free(r->file[i].blob);
 	}
 	free(r->file);
-	*r = (struct adafs_results){ 0 };
+	*r = (struct adafs_results){0};
 }

@@ -20,9 +20,10 @@ struct results_blob {
 /* Take the name of a merge's file apart. -EINVAL: it is none. */
 int results_parse_merge(const char *name, size_t prefix_len, struct results_blob *b);
 /* Binary search in a list sorted by name. */
-const struct results_blob *results_find(const struct results_blob *list, size_t n, const char *name);
+const struct results_blob *results_find(const struct results_blob *list, size_t n,
+					const char *name);
 /* Whether all files that a summary lists are there with their sizes. */
-bool results_complete(const struct results_blob *list, size_t n, const char *folder, size_t folder_len,
-		      const cJSON *summary);
+bool results_complete(const struct results_blob *list, size_t n, const char *folder,
+		      size_t folder_len, const cJSON *summary);
 
 #endif

@@ -15,7 +15,7 @@ static int make_query(const struct sas_urls *u, enum adafs_plan_access access, c
 		*ret = strdup(a->sas ? a->sas : "");
 		return *ret ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
 	}
-	struct adafs_sas sas = { .policy = u->policy };
+	struct adafs_sas sas = {.policy = u->policy};
 	switch (access) {
 	case ADAFS_PLAN_READ_BLOB:
 		sas.resource = snapshot ? "bs" : "b";

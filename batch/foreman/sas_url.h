@@ -1,6 +1,6 @@
 /*
- * foreman/sas_url.h - the URLs that tasks get: with an account key a service SAS that names a stored access policy, which
- * holds the expiry; with a SAS only, the user's own.
+ * foreman/sas_url.h - the URLs that tasks get: with an account key a service SAS that names a
+ * stored access policy, which holds the expiry; with a SAS only, the user's own.
  */
 #ifndef ADAFS_FOREMAN_SAS_URL_H
 #define ADAFS_FOREMAN_SAS_URL_H

@@ -47,7 +47,8 @@ static void take_manifest_locked(struct adafs_foreman *f, struct foreman_job *j,
 	struct foreman_job *fresh = NULL;
 	if (strcmp(j->manifest_etag, props->etag) == 0)
 		return;
-	/* What this process follows itself it knows better; an end or a further run that another mount wrote counts. */
+	/* What this process follows itself it knows better; an end or a further run that another
+	 * mount wrote counts. */
 	const char *ended = adafs_blob_meta_get(&props->meta, "adafsended");
 	const char *run = adafs_blob_meta_get(&props->meta, "adafsrun");
 	bool active = !ended || strcmp(ended, "0") == 0;
@@ -61,7 +62,8 @@ static void take_manifest_locked(struct adafs_foreman *f, struct foreman_job *j,
 	/* Try it on a stranger first: a manifest that cannot be read must not leave half a job. */
 	fresh = foreman_job_new(j->id);
 	if (!fresh || manifest_apply_meta(fresh, &props->meta)) {
-		adafs_log(WARN, "foreman", "manifest of job '%s' is not readable: left alone", j->id);
+		adafs_log(WARN, "foreman", "manifest of job '%s' is not readable: left alone",
+			  j->id);
 	} else {
 		j->body_loaded = false;
 		manifest_apply_meta(j, &props->meta);
@@ -139,8 +141,8 @@ int foreman_scan(struct adafs_foreman *f, struct adafs_err *reterr)
 	f->scan_number++;
 	f->scan_wanted = false;
 	adafs_mutex_unlock(&f->lock);
-	int rc = adafs_blob_list(f->blob, f->container, "images/", NULL, ADAFS_LIST_META, see_image, f,
-				 reterr);
+	int rc = adafs_blob_list(f->blob, f->container, "images/", NULL, ADAFS_LIST_META, see_image,
+				 f, reterr);
 	if (rc == 0)
 		rc = adafs_blob_list(f->blob, f->container, MANIFEST_PREFIX, NULL, ADAFS_LIST_META,
 				     see_manifest, f, reterr);
@@ -149,7 +151,8 @@ int foreman_scan(struct adafs_foreman *f, struct adafs_err *reterr)
 	if (rc == 0) {
 		drop_unseen_locked(f);
 		want_bodies_locked(f);
-		/* Images that came before the first listing were given jobs without knowing the manifests. */
+		/* Images that came before the first listing were given jobs without knowing the
+		 * manifests. */
 		for (size_t i = 0; !f->loaded && i < f->images.n; i++)
 			((struct foreman_image *)f->images.item[i])->resolved = false;
 	} else {
@@ -166,8 +169,9 @@ int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct ada
 	size_t len = 0;
 	if (!blob)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct adafs_blob_props props = { 0 };
-	int rc = adafs_blob_get_text(f->blob, f->container, blob, MAX_BODY, &text, &len, &props, reterr);
+	struct adafs_blob_props props = {0};
+	int rc = adafs_blob_get_text(f->blob, f->container, blob, MAX_BODY, &text, &len, &props,
+				     reterr);
 	if (rc)
 		return rc;
 	adafs_mutex_lock(&f->lock);

@@ -35,7 +35,8 @@ int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 	if (rc == -ENOENT) {
 		rc = adafs_blob_container_create(f->blob, f->container, reterr);
 		if (rc == 0 || rc == -EEXIST)
-			rc = adafs_blob_container_get_acl(f->blob, f->container, policies, &n, reterr);
+			rc = adafs_blob_container_get_acl(f->blob, f->container, policies, &n,
+							  reterr);
 	}
 	if (rc) {
 		adafs_err_prefix(reterr, "container '%s'", f->container);
@@ -43,10 +44,11 @@ int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 	}
 	rc = policy_merge(policies, &n, adafs_clock_wall_us(), &changed, &added);
 	if (rc == -ENOSPC)
-		return adafs_err_set(reterr, rc,
-				     "container '%s' has five stored access policies of others: remove one, "
-				     "adafs needs one of its own",
-				     f->container);
+		return adafs_err_set(
+			reterr, rc,
+			"container '%s' has five stored access policies of others: remove one, "
+			"adafs needs one of its own",
+			f->container);
 	f->policy_check_ms = adafs_clock_mono_ms() + POLICY_CHECK_MS;
 	if (!changed)
 		return 0;
@@ -86,8 +88,8 @@ static int see_asset(void *arg, const char *name, const struct adafs_blob_props 
 static int put_once(struct adafs_foreman *f, const char *blob, const void *data, size_t len,
 		    const char *type, struct adafs_err *reterr)
 {
-	struct adafs_blob_source src = { .data = data, .fd = -1, .len = len };
-	struct adafs_blob_put put = { .content_type = type, .cond = { .if_none_match = "*" } };
+	struct adafs_blob_source src = {.data = data, .fd = -1, .len = len};
+	struct adafs_blob_put put = {.content_type = type, .cond = {.if_none_match = "*"}};
 	int rc = adafs_blob_put(f->blob, f->container, blob, &src, &put, NULL, reterr);
 	/* The name holds the digest: whoever was first wrote the same bytes. */
 	if (rc == -EEXIST || rc == -ESTALE)
@@ -121,7 +123,8 @@ static int put_assets(struct adafs_foreman *f, const struct asset_list *l, struc
 			rc = put_once(f, a->blob, a->data, a->data_len, NULL, reterr);
 		} else if (!a->optional) {
 			adafs_log(WARN, "foreman",
-				  "asset '%s' of the pipeline is not in container '%s': jobs wait until it is",
+				  "asset '%s' of the pipeline is not in container '%s': jobs wait "
+				  "until it is",
 				  a->blob, f->container);
 			if (add_missing(f, a->blob))
 				rc = adafs_err_set(reterr, -ENOMEM, "out of memory");
@@ -137,7 +140,7 @@ static int setup_assets(struct adafs_foreman *f, struct adafs_err *reterr)
 	ADAFS_FREE char *text_blob = pipelines_blob(adafs_pipeline_digest(p));
 	if (!found || !text_blob)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct asset_list l = { .pipeline = p, .found = found, .text_blob = text_blob };
+	struct asset_list l = {.pipeline = p, .found = found, .text_blob = text_blob};
 	int rc = adafs_blob_list(f->blob, f->container, "assets/", NULL, 0, see_asset, &l, reterr);
 	if (rc)
 		return rc;
@@ -157,7 +160,8 @@ static void take_pool(struct adafs_foreman *f, const cJSON *pool)
 			  adafs_json_int(pool, "currentLowPriorityNodes", 0));
 	int slots = (int)adafs_json_int(pool, "taskSlotsPerNode", 1);
 	adafs_mutex_lock(&f->lock);
-	bool changed = foreman_text_set(&f->pool_state, adafs_json_str(pool, "allocationState", ""));
+	bool changed =
+		foreman_text_set(&f->pool_state, adafs_json_str(pool, "allocationState", ""));
 	if (changed || nodes != f->pool_nodes || slots != f->pool_slots)
 		foreman_show_locked(f);
 	f->pool_nodes = nodes;
@@ -206,23 +210,26 @@ static int setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 			rc = adafs_batch_pool_get(f->batch, f->pool, &pool, reterr);
 	}
 	if (rc == -ENOENT)
-		return adafs_err_set(reterr, rc,
-				     "pool '%s' does not exist in the Batch account: make it, or name another "
-				     "one with pool=",
-				     f->pool);
+		return adafs_err_set(
+			reterr, rc,
+			"pool '%s' does not exist in the Batch account: make it, or name another "
+			"one with pool=",
+			f->pool);
 	if (rc) {
 		adafs_err_prefix(reterr, "pool '%s'", f->pool);
 		return rc;
 	}
 	const char *url = adafs_json_str(pool, "url", "");
 	if (blob_local && *url && !is_loopback(url))
-		return adafs_err_set(reterr, -EINVAL,
-				     "the Batch account's nodes cannot reach the Blob endpoint %s of this "
-				     "machine: use a storage account in Azure, or the embedded Batch",
-				     a->endpoint);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"the Batch account's nodes cannot reach the Blob endpoint %s of this "
+			"machine: use a storage account in Azure, or the embedded Batch",
+			a->endpoint);
 	if (strcasecmp(adafs_json_str(pool, "state", ""), "deleting") == 0)
-		return adafs_err_set(reterr, -EINVAL, "pool '%s' is being deleted: name another one with pool=",
-				     f->pool);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"pool '%s' is being deleted: name another one with pool=", f->pool);
 	f->local = *url ? is_loopback(url) : blob_local;
 	take_pool(f, pool);
 	return 0;
@@ -233,7 +240,8 @@ int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr)
 	const struct adafs_storage_account *a = adafs_blob_client_account(f->blob);
 	if (!a->key && !a->sas)
 		return adafs_err_set(reterr, -EACCES,
-				     "storage account '%s': neither a key nor a SAS is set", a->name);
+				     "storage account '%s': neither a key nor a SAS is set",
+				     a->name);
 	int rc = adafs_pipeline_runnable(f->pipeline, reterr);
 	if (rc)
 		return rc;

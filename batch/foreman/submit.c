@@ -65,7 +65,7 @@ static int work_init(struct work *w, struct adafs_foreman *f, struct foreman_job
 		     struct adafs_err *reterr)
 {
 	bool ok = true;
-	*w = (struct work){ .f = f, .job = j };
+	*w = (struct work){.f = f, .job = j};
 	adafs_mutex_lock(&f->lock);
 	ADAFS_FREE char *digest = strdup(j->digest);
 	w->event = strdup(j->event);
@@ -94,18 +94,19 @@ static int work_init(struct work *w, struct adafs_foreman *f, struct foreman_job
 /* --- the images --------------------------------------------------------------------------- */
 
 /*
- * The version that was committed is not the newest: with the same content the newer one serves as well, else this job has
- * lost its image.
+ * The version that was committed is not the newest: with the same content the newer one serves as
+ * well, else this job has lost its image.
  */
 static int refresh_etag(struct work *w, struct adafs_plan_image *image, struct adafs_err *reterr)
 {
-	struct adafs_blob_props props = { 0 };
+	struct adafs_blob_props props = {0};
 	int rc = adafs_blob_head(w->f->blob, w->f->container, image->blob, NULL, &props, reterr);
 	if (rc)
 		return rc;
 	const char *sha = adafs_blob_meta_get(&props.meta, "adafssha256");
 	if (!sha || strcmp(sha, image->sha256) != 0)
-		rc = adafs_err_set(reterr, -ESTALE, "%s was replaced before its job began", image->blob);
+		rc = adafs_err_set(reterr, -ESTALE, "%s was replaced before its job began",
+				   image->blob);
 	else if (!(image->etag = keep(w, props.etag)))
 		rc = adafs_err_set(reterr, -ENOMEM, "out of memory");
 	adafs_blob_props_clear(&props);
@@ -202,9 +203,11 @@ static int mark_job(struct work *w, struct adafs_err *reterr)
 static const char *metadata_of(const cJSON *job, const char *name)
 {
 	const cJSON *item;
-	cJSON_ArrayForEach(item, adafs_json_get(job, "metadata"))
-		if (strcmp(adafs_json_str(item, "name", ""), name) == 0)
-			return adafs_json_str(item, "value", "");
+	cJSON_ArrayForEach(
+		item, adafs_json_get(job, "metadata")) if (strcmp(adafs_json_str(item, "name", ""),
+								  name) ==
+							   0) return adafs_json_str(item, "value",
+										    "");
 	return "";
 }
 
@@ -244,7 +247,8 @@ static int inspect(struct work *w, enum verdict *ret, struct adafs_err *reterr)
 		return rc;
 	if (strcmp(metadata_of(job, "adafsowner"), w->f->owner) != 0 ||
 	    strcmp(metadata_of(job, "adafsjob"), w->job->id) != 0) {
-		adafs_log(WARN, "foreman", "Batch job '%s' belongs to somebody else: taking the next id", id);
+		adafs_log(WARN, "foreman",
+			  "Batch job '%s' belongs to somebody else: taking the next id", id);
 		*ret = NEXT_RUN;
 		return 0;
 	}
@@ -276,7 +280,8 @@ static int add_half(struct work *w, int first, int end, struct adafs_err *reterr
 {
 	ADAFS_JSON *half = cJSON_CreateArray();
 	for (int i = first; i < end; i++)
-		cJSON_AddItemToArray(half, cJSON_Duplicate(cJSON_GetArrayItem(w->plan->tasks, i), true));
+		cJSON_AddItemToArray(half,
+				     cJSON_Duplicate(cJSON_GetArrayItem(w->plan->tasks, i), true));
 	return adafs_batch_task_add_all(w->f->batch, w->plan->batch_job_id, half, reterr);
 }
 
@@ -306,10 +311,11 @@ static int fill_job(struct work *w, struct adafs_err *reterr)
 	return 0;
 }
 
-/* One try with one run's id. -EEXIST: take the next run; -EAGAIN with err.rc 0: look at this one again. */
+/* One try with one run's id. -EEXIST: take the next run; -EAGAIN with err.rc 0: look at this one
+ * again. */
 static int try_run(struct work *w, struct adafs_err *reterr)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	enum verdict verdict = ADOPT;
 	int rc = make_plan(w, reterr);
 	if (!rc)
@@ -336,7 +342,8 @@ static int try_run(struct work *w, struct adafs_err *reterr)
 		return 0;
 	rc = fill_job(w, &err);
 	if (rc && job_closed(&err)) {
-		/* It ended under our hands: with all tasks it is done, without them the id is dead. */
+		/* It ended under our hands: with all tasks it is done, without them the id is dead.
+		 */
 		rc = inspect(w, &verdict, &err);
 		if (rc == 0 && verdict != ALL_IN)
 			return adafs_err_set(reterr, verdict == NEXT_RUN ? -EEXIST : -EAGAIN,
@@ -352,7 +359,8 @@ static int run_job(struct work *w, struct adafs_err *reterr)
 		if (rc != -EEXIST)
 			return rc;
 	}
-	return adafs_err_set(reterr, -EEXIST, "job '%s' has used up its %d runs", w->job->id, MAX_RUNS);
+	return adafs_err_set(reterr, -EEXIST, "job '%s' has used up its %d runs", w->job->id,
+			     MAX_RUNS);
 }
 
 /* --- the manifest ------------------------------------------------------------------------- */
@@ -360,7 +368,7 @@ static int run_job(struct work *w, struct adafs_err *reterr)
 int foreman_put_manifest(struct adafs_foreman *f, struct foreman_job *j, const char *if_match,
 			 struct adafs_err *reterr)
 {
-	struct adafs_blob_meta meta = { 0 };
+	struct adafs_blob_meta meta = {0};
 	char etag[ADAFS_ETAG_LEN] = "";
 	adafs_mutex_lock(&f->lock);
 	ADAFS_FREE char *body = manifest_body(j, f->pool);
@@ -371,11 +379,11 @@ int foreman_put_manifest(struct adafs_foreman *f, struct foreman_job *j, const c
 		adafs_blob_meta_clear(&meta);
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	}
-	struct adafs_blob_source src = { .data = body, .fd = -1, .len = strlen(body) };
+	struct adafs_blob_source src = {.data = body, .fd = -1, .len = strlen(body)};
 	struct adafs_blob_put put = {
 		.content_type = "application/json",
 		.meta = &meta,
-		.cond = { .if_match = if_match, .if_none_match = if_match ? NULL : "*" },
+		.cond = {.if_match = if_match, .if_none_match = if_match ? NULL : "*"},
 	};
 	rc = adafs_blob_put(f->blob, f->container, blob, &src, &put, etag, reterr);
 	adafs_blob_meta_clear(&meta);
@@ -405,7 +413,8 @@ static int write_manifest(struct adafs_foreman *f, struct foreman_job *j, struct
 	bool other = mine && *mine && *j->batch_job_id && strcmp(mine, j->batch_job_id) != 0;
 	adafs_mutex_unlock(&f->lock);
 	if (other) {
-		adafs_log(WARN, "foreman", "job '%s' runs under another id: ending '%s'", j->id, mine);
+		adafs_log(WARN, "foreman", "job '%s' runs under another id: ending '%s'", j->id,
+			  mine);
 		adafs_batch_job_terminate(f->batch, mine, "adafs: superseded", NULL);
 	}
 	return 0;
@@ -431,7 +440,8 @@ static int take_work(struct work *w, struct adafs_err *reterr)
 }
 
 /* Cancelled before it was submitted: end what a try before may have made, and leave a tombstone. */
-static int submit_tombstone(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
+static int submit_tombstone(struct adafs_foreman *f, struct foreman_job *j,
+			    struct adafs_err *reterr)
 {
 	adafs_mutex_lock(&f->lock);
 	ADAFS_FREE char *id = strdup(j->batch_job_id);
@@ -475,14 +485,16 @@ static int check_ready(struct adafs_foreman *f, struct foreman_job *j, struct ad
 		adafs_mutex_lock(&f->lock);
 		j->retry_at_ms = f->policy_ready_ms;
 		adafs_mutex_unlock(&f->lock);
-		return adafs_err_set(reterr, -EAGAIN, "waits for the container's new access policy to take effect");
+		return adafs_err_set(reterr, -EAGAIN,
+				     "waits for the container's new access policy to take effect");
 	}
 	while (f->n_missing_assets) {
 		const char *blob = f->missing_assets[f->n_missing_assets - 1];
-		struct adafs_blob_props props = { 0 };
+		struct adafs_blob_props props = {0};
 		int rc = adafs_blob_head(f->blob, f->container, blob, NULL, &props, reterr);
 		if (rc == -ENOENT)
-			return adafs_err_set(reterr, rc, "waits for asset '%s': copy it to containers/%s/%s",
+			return adafs_err_set(reterr, rc,
+					     "waits for asset '%s': copy it to containers/%s/%s",
 					     blob, f->container, blob);
 		if (rc)
 			return rc;
@@ -492,7 +504,8 @@ static int check_ready(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	return 0;
 }
 
-/* The image is gone or holds something else: there is nothing to submit, and no manifest to write. */
+/* The image is gone or holds something else: there is nothing to submit, and no manifest to write.
+ */
 static void give_up(struct adafs_foreman *f, struct foreman_job *j, const char *why)
 {
 	adafs_mutex_lock(&f->lock);
@@ -535,7 +548,8 @@ int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	if (!rc)
 		rc = take_work(&w, reterr);
 	work_clear(&w);
-	if ((rc == -ESTALE || rc == -ENOENT) && !images_done && w.pipeline) {
+	bool no_container = strcmp(reterr->service_code, "ContainerNotFound") == 0;
+	if ((rc == -ESTALE || rc == -ENOENT) && !images_done && w.pipeline && !no_container) {
 		give_up(f, j, reterr->msg);
 		return 0;
 	}

@@ -1,6 +1,7 @@
 /*
- * foreman/submitter.c - the thread that fills the tables from the container, brings jobs to Batch one after the other, and reads
- * manifests. What fails is tried again with a growing delay, for as long as the mount lives.
+ * foreman/submitter.c - the thread that fills the tables from the container, brings jobs to Batch
+ * one after the other, and reads manifests. What fails is tried again with a growing delay, for as
+ * long as the mount lives.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -39,7 +40,7 @@ uint32_t foreman_backoff_ms(const struct adafs_foreman *f, unsigned n_tries)
 
 static void do_scan(struct adafs_foreman *f, unsigned *n_failures)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	int rc = foreman_scan(f, &err);
 	if (rc == 0)
 		foreman_resolve_all(f);
@@ -52,7 +53,8 @@ static void do_scan(struct adafs_foreman *f, unsigned *n_failures)
 		adafs_cond_signal(&f->tracker_wake);
 	} else if (!f->stopping) {
 		f->scan_retry_ms = adafs_clock_mono_ms() + foreman_backoff_ms(f, ++*n_failures);
-		ADAFS_FREE char *text = adafs_fmt("the container cannot be listed now: %s", err.msg);
+		ADAFS_FREE char *text =
+			adafs_fmt("the container cannot be listed now: %s", err.msg);
 		foreman_set_trouble_locked(f, &f->blob_trouble, text);
 	}
 	adafs_mutex_unlock(&f->lock);
@@ -60,7 +62,7 @@ static void do_scan(struct adafs_foreman *f, unsigned *n_failures)
 
 static void do_job(struct adafs_foreman *f, struct foreman_job *j)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	int rc = foreman_submit_job(f, j, &err);
 	uint64_t now = adafs_clock_mono_ms();
 	adafs_mutex_lock(&f->lock);
@@ -72,9 +74,10 @@ static void do_job(struct adafs_foreman *f, struct foreman_job *j)
 			j->retry_at_ms = now + foreman_backoff_ms(f, j->n_tries);
 		bool quota = strcmp(err.service_code, "ActiveJobAndScheduleQuotaReached") == 0;
 		ADAFS_FREE char *text =
-			quota ? strdup("waits: the Batch account has as many active jobs as it may; it goes "
-				       "on when others end") :
-				adafs_fmt("not submitted yet, will be tried again: %s", err.msg);
+			quota ? strdup("waits: the Batch account has as many active jobs as it "
+				       "may; it goes "
+				       "on when others end")
+			      : adafs_fmt("not submitted yet, will be tried again: %s", err.msg);
 		if (foreman_text_set(&j->waiting_for, text))
 			adafs_log(WARN, "foreman", "job '%s': %s", j->id, text);
 		if (foreman_transient(&err) && err.rc != -EAGAIN)
@@ -86,7 +89,7 @@ static void do_job(struct adafs_foreman *f, struct foreman_job *j)
 
 static void do_body(struct adafs_foreman *f, struct foreman_job *j)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	int rc = foreman_load_body(f, j, &err);
 	if (rc == 0)
 		return;
@@ -96,14 +99,16 @@ static void do_body(struct adafs_foreman *f, struct foreman_job *j)
 		j->retry_at_ms = adafs_clock_mono_ms() + foreman_backoff_ms(f, j->n_tries);
 		if (!foreman_transient(&err) && j->ended)
 			j->body_wanted = false;
-		adafs_log(WARN, "foreman", "manifest of job '%s' cannot be read: %s", j->id, err.msg);
+		adafs_log(WARN, "foreman", "manifest of job '%s' cannot be read: %s", j->id,
+			  err.msg);
 	}
 	adafs_mutex_unlock(&f->lock);
 }
 
 static bool wants_body(const struct foreman_job *j)
 {
-	return j->submitted && !j->body_loaded && *j->manifest_etag && (!j->ended || j->body_wanted);
+	return j->submitted && !j->body_loaded && *j->manifest_etag &&
+	       (!j->ended || j->body_wanted);
 }
 
 /* The next job with something to do for this thread, else NULL and when to look again. */
@@ -139,7 +144,8 @@ static enum chore next_chore_locked(struct adafs_foreman *f, struct foreman_job 
 	*ret_due = UINT64_MAX;
 	if (f->scan_wanted && now >= f->scan_retry_ms)
 		return SCAN;
-	/* Before the first listing nothing is submitted: an ended job may be known to its manifest alone. */
+	/* Before the first listing nothing is submitted: an ended job may be known to its manifest
+	 * alone. */
 	if (f->loaded && f->resolve_wanted)
 		return RESOLVE;
 	*ret_job = f->loaded ? next_job_locked(f, now, ret_due) : NULL;

@@ -41,8 +41,9 @@ struct foreman_input {
 struct job_snap;
 
 /*
- * A job. Its life: created here (submitted false) -> the manifest is written or found (submitted) ->
- * ended. Only the submitter thread brings unsubmitted jobs to Batch, only the tracker follows submitted ones to their end.
+ * A job. Its life: created here (submitted false) -> the manifest is written or found (submitted)
+ * -> ended. Only the submitter thread brings unsubmitted jobs to Batch, only the tracker follows
+ * submitted ones to their end.
  */
 struct foreman_job {
 	char *id; /* the key: first member */
@@ -50,8 +51,8 @@ struct foreman_job {
 	char *batch_job_id;
 	char *event;
 	char *pipeline; /* its name */
-	char *digest;   /* of its text */
-	char *nonce;    /* of the triggers that made this run, joined by commas; "": unknown */
+	char *digest;	/* of its text */
+	char *nonce;	/* of the triggers that made this run, joined by commas; "": unknown */
 	struct foreman_input *input;
 	size_t n_inputs;
 	enum adafs_state state;
@@ -66,13 +67,13 @@ struct foreman_job {
 	bool ended;
 	bool body_loaded; /* the steps are known */
 	bool body_wanted;
-	bool cancel;      /* asked for by the user */
-	bool cancel_sent; /* and Batch was told */
+	bool cancel;	    /* asked for by the user */
+	bool cancel_sent;   /* and Batch was told */
 	bool final_pending; /* ended, but the manifest does not say so yet */
 	bool newest;
 	bool batch_ended; /* the Batch job as last seen: see struct derive_job */
 	char *batch_reason, *batch_error;
-	unsigned n_gone; /* polls in a row that answered JobNotFound */
+	unsigned n_gone;  /* polls in a row that answered JobNotFound */
 	unsigned n_tries; /* of the submission, for the back-off */
 	uint64_t retry_at_ms;
 
@@ -87,10 +88,10 @@ struct foreman_image {
 	char *sha256;
 	char *digest;
 	char *nonce;
-	char *job_id;      /* "": none yet */
+	char *job_id;	   /* "": none yet */
 	char *waiting_for; /* why there is none */
-	uint64_t seen;     /* number of the last scan that saw it */
-	bool resolved;     /* job_id belongs to the present content */
+	uint64_t seen;	   /* number of the last scan that saw it */
+	bool resolved;	   /* job_id belongs to the present content */
 };
 
 /* Pointers to records whose first member is their key, sorted by it. */
@@ -129,7 +130,8 @@ struct foreman_image *foreman_image_new(const char *blob);
 void foreman_image_free(struct foreman_image *i);
 
 /*
- * The event of a blob "images/<event>/<rest>" (owned) and where the rest begins (may be NULL). NULL: no such name.
+ * The event of a blob "images/<event>/<rest>" (owned) and where the rest begins (may be NULL).
+ * NULL: no such name.
  */
 char *foreman_event_of(const char *blob, const char **ret_rest);
 

@@ -1,6 +1,7 @@
 /*
- * foreman/tracker.c - follows submitted jobs to their end. One poll is one list of jobs (or a look at the pool) and one list of
- * tasks a job: J + 1 requests, never more than ten in any second. Nothing is asked while no job is active.
+ * foreman/tracker.c - follows submitted jobs to their end. One poll is one list of jobs (or a look
+ * at the pool) and one list of tasks a job: J + 1 requests, never more than ten in any second.
+ * Nothing is asked while no job is active.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -62,7 +63,8 @@ static int collect_locked(struct tracker *t)
 			continue;
 		if (t->n == t->size) {
 			size_t size = t->size ? 2 * t->size : 16;
-			struct foreman_job **list = realloc(t->job, size * sizeof(struct foreman_job *));
+			struct foreman_job **list =
+				realloc(t->job, size * sizeof(struct foreman_job *));
 			if (!list)
 				return -ENOMEM;
 			t->job = list;
@@ -91,7 +93,7 @@ struct job_listing {
 
 static void take_job_locked(struct adafs_foreman *f, struct foreman_job *j, const cJSON *item)
 {
-	struct derive_job d = { 0 };
+	struct derive_job d = {0};
 	(void)f;
 	derive_job_parse(item, &d);
 	j->batch_ended = d.ended;
@@ -132,11 +134,13 @@ static int poll_jobs(struct tracker *t, struct adafs_err *reterr)
 	ADAFS_FREE bool *seen = calloc(t->n + 1, sizeof(*seen));
 	if (!filter || !seen)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct job_listing l = { .t = t, .seen = seen };
-	int rc = adafs_batch_job_list(t->f->batch, filter, "id,state,executionInfo", see_job, &l, reterr);
+	struct job_listing l = {.t = t, .seen = seen};
+	int rc = adafs_batch_job_list(t->f->batch, filter, "id,state,executionInfo", see_job, &l,
+				      reterr);
 	if (rc || t->n <= MAX_IDS_IN_FILTER)
 		return rc;
-	/* Not among the live ones: it has ended (or is gone, which its task list will tell). Why is worth one question. */
+	/* Not among the live ones: it has ended (or is gone, which its task list will tell). Why is
+	 * worth one question. */
 	for (size_t i = 0; i < t->n && !rc; i++) {
 		ADAFS_JSON *job = NULL;
 		ADAFS_FREE char *id = batch_id(t->f, t->job[i]);
@@ -179,7 +183,7 @@ static int see_task(void *arg, const cJSON *item)
 
 static void fill_derive_job(const struct foreman_job *j, struct derive_job *d)
 {
-	*d = (struct derive_job){ .ended = j->batch_ended, .cancel = j->cancel };
+	*d = (struct derive_job){.ended = j->batch_ended, .cancel = j->cancel};
 	snprintf(d->reason, sizeof(d->reason), "%s", j->batch_reason);
 	snprintf(d->scheduling_error, sizeof(d->scheduling_error), "%s", j->batch_error);
 }
@@ -194,7 +198,11 @@ static void end_job_locked(struct adafs_foreman *f, struct foreman_job *j)
 	j->final_pending = true;
 	j->ended_us = last ? last : adafs_clock_wall_us();
 	j->changed_us = j->ended_us;
-	foreman_job_log(j, j->ended_us, "job %s: %s", adafs_state_name(j->state), j->waiting_for);
+	if (j->state == ADAFS_STATE_COMPLETED)
+		foreman_job_log(j, j->ended_us, "job completed");
+	else
+		foreman_job_log(j, j->ended_us, "job %s: %s", adafs_state_name(j->state),
+				j->waiting_for);
 	f->newest_dirty = true;
 }
 
@@ -203,7 +211,7 @@ static bool apply_tasks(struct adafs_foreman *f, struct foreman_job *j, const st
 {
 	struct derive_job d;
 	adafs_mutex_lock(&f->lock);
-	struct derive_pool pool = { .id = f->pool, .state = f->pool_state, .nodes = f->pool_nodes };
+	struct derive_pool pool = {.id = f->pool, .state = f->pool_state, .nodes = f->pool_nodes};
 	fill_derive_job(j, &d);
 	j->n_gone = 0;
 	bool changed = derive_steps(j, l->task, l->n, &d, &pool);
@@ -234,7 +242,8 @@ static int count_one(void *arg, const char *name, const struct adafs_blob_props 
 	return 0;
 }
 
-/* Batch knows the job no more, though it was not seen to end: what it left in the container decides. */
+/* Batch knows the job no more, though it was not seen to end: what it left in the container
+ * decides. */
 static int settle_gone(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
 {
 	int n_parts = 0;
@@ -247,17 +256,19 @@ static int settle_gone(struct adafs_foreman *f, struct foreman_job *j, struct ad
 		return 0;
 	if (!prefix)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	int rc = adafs_blob_list_some(f->blob, f->container, prefix, NULL, 0, 1, count_one, &n_parts,
-				      reterr);
+	int rc = adafs_blob_list_some(f->blob, f->container, prefix, NULL, 0, 1, count_one,
+				      &n_parts, reterr);
 	if (rc)
 		return rc;
 	adafs_mutex_lock(&f->lock);
 	bool done = n_parts > 0;
-	const char *why = done	     ? "completed; Batch has forgotten the job, its results are there" :
-			  cancelled ? "cancelled" :
-				      "failed: deleted outside adafs; copy the image again to run it again";
-	j->state = done ? ADAFS_STATE_COMPLETED :
-		   cancelled ? ADAFS_STATE_CANCELLED : ADAFS_STATE_FAILED;
+	const char *why =
+		done	    ? "completed; Batch has forgotten the job, its results are there"
+		: cancelled ? "cancelled"
+			    : "failed: deleted outside adafs; copy the image again to run it again";
+	j->state = done	       ? ADAFS_STATE_COMPLETED
+		   : cancelled ? ADAFS_STATE_CANCELLED
+			       : ADAFS_STATE_FAILED;
 	foreman_text_set(&j->waiting_for, why);
 	for (size_t i = 0; i < j->n_steps; i++) {
 		struct foreman_step *s = &j->step[i];
@@ -265,7 +276,8 @@ static int settle_gone(struct adafs_foreman *f, struct foreman_job *j, struct ad
 			continue;
 		s->state = done ? ADAFS_STATE_COMPLETED : ADAFS_STATE_CANCELLED;
 		s->task_running = false;
-		foreman_text_set(&s->waiting_for, done ? "completed" : "cancelled: the Batch job is gone");
+		foreman_text_set(&s->waiting_for,
+				 done ? "completed" : "cancelled: the Batch job is gone");
 	}
 	end_job_locked(f, j);
 	foreman_touch_locked(f, j);
@@ -284,7 +296,8 @@ static int write_end(struct adafs_foreman *f, struct foreman_job *j, struct adaf
 	if (rc == -ESTALE || rc == -ENOENT) {
 		rc = foreman_adopt_manifest(f, j, reterr);
 		if (rc == -ENOENT)
-			rc = 0; /* somebody took the manifest away: the job is shown until this mount ends */
+			rc = 0; /* somebody took the manifest away: the job is shown until this
+				   mount ends */
 		else
 			return rc;
 	}
@@ -308,7 +321,8 @@ static int send_cancel(struct tracker *t, struct foreman_job *j, struct adafs_er
 	if (!due || !take_slot(t))
 		return 0;
 	ADAFS_FREE char *id = batch_id(f, j);
-	int rc = id ? adafs_batch_job_terminate(f->batch, id, DERIVE_CANCEL_REASON, reterr) : -ENOMEM;
+	int rc = id ? adafs_batch_job_terminate(f->batch, id, DERIVE_CANCEL_REASON, reterr)
+		    : -ENOMEM;
 	if (rc && rc != -ENOENT)
 		return rc;
 	adafs_mutex_lock(&f->lock);
@@ -317,7 +331,8 @@ static int send_cancel(struct tracker *t, struct foreman_job *j, struct adafs_er
 	return 0;
 }
 
-static int poll_job(struct tracker *t, struct foreman_job *j, bool *changed, struct adafs_err *reterr)
+static int poll_job(struct tracker *t, struct foreman_job *j, bool *changed,
+		    struct adafs_err *reterr)
 {
 	struct adafs_foreman *f = t->f;
 	int rc = 0;
@@ -325,11 +340,12 @@ static int poll_job(struct tracker *t, struct foreman_job *j, bool *changed, str
 	bool ended = j->ended;
 	adafs_mutex_unlock(&f->lock);
 	if (!ended) {
-		struct task_list l = { 0 };
+		struct task_list l = {0};
 		ADAFS_FREE char *id = batch_id(f, j);
 		if (!id || !take_slot(t))
 			return 0;
-		rc = adafs_batch_task_list(f->batch, id, NULL, DERIVE_TASK_SELECT, see_task, &l, reterr);
+		rc = adafs_batch_task_list(f->batch, id, NULL, DERIVE_TASK_SELECT, see_task, &l,
+					   reterr);
 		if (rc == 0)
 			*changed |= apply_tasks(f, j, &l);
 		else if (rc == -ENOENT)
@@ -376,7 +392,7 @@ static int poll_all(struct tracker *t, bool *changed, struct adafs_err *reterr)
 static void poll_once(struct tracker *t)
 {
 	struct adafs_foreman *f = t->f;
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	bool changed = false;
 	int rc = poll_all(t, &changed, &err);
 	adafs_mutex_lock(&f->lock);
@@ -408,7 +424,7 @@ static uint64_t interval_ms(const struct tracker *t)
 void *foreman_tracker_main(void *arg)
 {
 	struct adafs_foreman *f = arg;
-	struct tracker t = { .f = f };
+	struct tracker t = {.f = f};
 	uint64_t last_ms = 0;
 	adafs_mutex_lock(&f->lock);
 	while (!f->stopping) {

@@ -1,6 +1,7 @@
 /*
- * foreman/view.h - building and publishing the immutable snapshots. A job's part (job_snap) is shared by all views
- * in which it did not change, so that a new view costs one pointer and one shallow copy a job.
+ * foreman/view.h - building and publishing the immutable snapshots. A job's part (job_snap) is
+ * shared by all views in which it did not change, so that a new view costs one pointer and one
+ * shallow copy a job.
  */
 #ifndef ADAFS_FOREMAN_VIEW_H
 #define ADAFS_FOREMAN_VIEW_H

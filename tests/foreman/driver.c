@@ -4,8 +4,8 @@
  *
  *   foreman_driver CONTAINER PIPELINE [POOL]
  *
- *   put FILE BLOB     commit an image with its trigger, hand it over      -> {"etag": ...} or {"error": ...}
- *   wait SECONDS      until the first fill is done and every job has ended -> the view
+ *   put FILE BLOB     commit an image with its trigger, hand it over      -> {"etag": ...} or
+ * {"error": ...} wait SECONDS      until the first fill is done and every job has ended -> the view
  *   view              -> the view
  *   cancel JOB | forget BLOB (deletes the blob too) | nudge | want JOB     -> {} or {"error": ...}
  *   results EVENT     -> {"path": size, ...}
@@ -90,7 +90,8 @@ static cJSON *job_json(const struct adafs_job_view *j)
 	cJSON_AddStringToObject(o, "waiting_for", j->waiting_for);
 	cJSON_AddStringToObject(o, "events", j->events);
 	cJSON_AddBoolToObject(o, "newest", j->newest);
-	cJSON *images = cJSON_AddArrayToObject(o, "images"), *steps = cJSON_AddArrayToObject(o, "steps");
+	cJSON *images = cJSON_AddArrayToObject(o, "images"),
+	      *steps = cJSON_AddArrayToObject(o, "steps");
 	for (size_t i = 0; i < j->n_images; i++)
 		cJSON_AddItemToArray(images, cJSON_CreateString(j->images[i]));
 	for (size_t i = 0; i < j->n_steps; i++)
@@ -105,12 +106,14 @@ static cJSON *view_json(const struct adafs_view *v)
 	cJSON_AddStringToObject(o, "trouble", v->trouble);
 	cJSON_AddStringToObject(o, "pool_state", v->pool_state);
 	cJSON_AddNumberToObject(o, "pool_nodes", v->pool_nodes);
-	cJSON *jobs = cJSON_AddArrayToObject(o, "jobs"), *inbox = cJSON_AddObjectToObject(o, "inbox");
+	cJSON *jobs = cJSON_AddArrayToObject(o, "jobs"),
+	      *inbox = cJSON_AddObjectToObject(o, "inbox");
 	for (size_t i = 0; i < v->n_jobs; i++)
 		cJSON_AddItemToArray(jobs, job_json(&v->jobs[i]));
 	for (size_t i = 0; i < v->n_inbox; i++)
 		cJSON_AddStringToObject(inbox, v->inbox[i].blob,
-					*v->inbox[i].job_id ? v->inbox[i].job_id : v->inbox[i].waiting_for);
+					*v->inbox[i].job_id ? v->inbox[i].job_id
+							    : v->inbox[i].waiting_for);
 	return o;
 }
 
@@ -141,8 +144,8 @@ static bool settled(void)
 	struct adafs_view *v = adafs_foreman_view(foreman);
 	bool all = v->loaded && (!*last_put || shows(v, last_put));
 	for (size_t i = 0; i < v->n_jobs; i++)
-		all = all && v->jobs[i].state != ADAFS_STATE_QUEUED && v->jobs[i].state != ADAFS_STATE_RUNNING &&
-		      v->jobs[i].n_steps;
+		all = all && v->jobs[i].state != ADAFS_STATE_QUEUED &&
+		      v->jobs[i].state != ADAFS_STATE_RUNNING && v->jobs[i].n_steps;
 	adafs_view_unref(v);
 	return all;
 }
@@ -160,7 +163,8 @@ static void do_wait(double seconds)
 		pthread_mutex_lock(&lock);
 		if (done)
 			break;
-		if (n_changes == before && pthread_cond_timedwait(&changed_cond, &lock, &end) == ETIMEDOUT)
+		if (n_changes == before &&
+		    pthread_cond_timedwait(&changed_cond, &lock, &end) == ETIMEDOUT)
 			break;
 	}
 	pthread_mutex_unlock(&lock);
@@ -169,19 +173,19 @@ static void do_wait(double seconds)
 
 static void do_put(const char *path, const char *name)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	ADAFS_FREE char *data = NULL;
 	size_t len = 0;
 	char sha256[ADAFS_SHA256_HEX_LEN], etag[ADAFS_ETAG_LEN] = "";
-	struct adafs_blob_meta meta = { 0 };
+	struct adafs_blob_meta meta = {0};
 	int rc = adafs_file_read(path, 64 << 20, &data, &len, &err);
 	if (!rc) {
 		adafs_sha256_hex(data, len, sha256);
 		rc = adafs_foreman_trigger(foreman, name, sha256, &meta, &err);
 	}
 	if (!rc) {
-		struct adafs_blob_source src = { .data = data, .fd = -1, .len = len };
-		struct adafs_blob_put put = { .meta = &meta };
+		struct adafs_blob_source src = {.data = data, .fd = -1, .len = len};
+		struct adafs_blob_put put = {.meta = &meta};
 		rc = adafs_blob_put(blob, container, name, &src, &put, etag, &err);
 	}
 	adafs_blob_meta_clear(&meta);
@@ -189,18 +193,19 @@ static void do_put(const char *path, const char *name)
 		reply_rc(rc, &err);
 		return;
 	}
-	/* Told before the hand-over, as close(2) would have returned 0 if the process dies in it. */
+	/* Told before the hand-over, as close(2) would have returned 0 if the process dies in it.
+	 */
 	printf("{\"etag\": \"%s\"}\n", etag);
 	fflush(stdout);
-	struct adafs_foreman_image image = { .blob = name, .etag = etag, .sha256 = sha256,
-					     .size = (int64_t)len };
+	struct adafs_foreman_image image = {
+		.blob = name, .etag = etag, .sha256 = sha256, .size = (int64_t)len};
 	adafs_foreman_submit(foreman, &image);
 	snprintf(last_put, sizeof(last_put), "%s", name);
 }
 
 static void do_results(const char *event)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	struct adafs_results r;
 	int rc = adafs_results_load(blob, container, event, NULL, &r, &err);
 	if (rc) {
@@ -216,7 +221,7 @@ static void do_results(const char *event)
 
 static void do_events(void)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	char **names;
 	size_t n;
 	int rc = adafs_results_events(blob, container, &names, &n, &err);
@@ -245,7 +250,7 @@ static void do_stats(void)
 /* Returns false at the end. */
 static bool command(char *line)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	char *word = strtok(line, " \n"), *a = strtok(NULL, " \n"), *b = strtok(NULL, " \n");
 	if (!word || strcmp(word, "quit") == 0)
 		return false;
@@ -290,9 +295,10 @@ static int env_int(const char *name)
 
 static int open_services(struct adafs_err *err)
 {
-	struct adafs_storage_account storage = { 0 };
-	struct adafs_batch_account account = { 0 };
-	struct adafs_http_config config = { .io_timeout_ms = (uint32_t)env_int("DRIVER_IO_TIMEOUT_MS") };
+	struct adafs_storage_account storage = {0};
+	struct adafs_batch_account account = {0};
+	struct adafs_http_config config = {.io_timeout_ms =
+						   (uint32_t)env_int("DRIVER_IO_TIMEOUT_MS")};
 	const char *connection = getenv("AZURE_STORAGE_CONNECTION_STRING");
 	http = adafs_http_new(&config, err);
 	int rc = http ? adafs_http_start(http, err) : -ENOMEM;
@@ -335,7 +341,7 @@ static int start(char **argv, struct adafs_err *err)
 
 int main(int argc, char **argv)
 {
-	struct adafs_err err = { 0 };
+	struct adafs_err err = {0};
 	char line[4096];
 	if (argc > 1 && strcmp(argv[1], "emulator") == 0)
 		return adafs_emulator_main(argc - 1, argv + 1);

@@ -13,15 +13,23 @@
 static struct foreman_job *make_job(void)
 {
 	struct foreman_job *j = foreman_job_new("flood-a-12345678");
-	size_t dep[] = { 0 };
+	size_t dep[] = {0};
 	struct adafs_plan_step steps[] = {
-		{ .number = 1, .name = (char *)"cover", .task_id = (char *)"01-cover",
-		  .command = (char *)"cover \"{image}\"\n", .work_prefix = (char *)"work/x/01-cover/1/" },
-		{ .number = 2, .name = (char *)"merge", .task_id = (char *)"02-merge",
-		  .command = (char *)"", .work_prefix = (char *)"work/x/02-merge/1/",
-		  .depends_on = dep, .n_depends_on = 1, .merge = true },
+		{.number = 1,
+		 .name = (char *)"cover",
+		 .task_id = (char *)"01-cover",
+		 .command = (char *)"cover \"{image}\"\n",
+		 .work_prefix = (char *)"work/x/01-cover/1/"},
+		{.number = 2,
+		 .name = (char *)"merge",
+		 .task_id = (char *)"02-merge",
+		 .command = (char *)"",
+		 .work_prefix = (char *)"work/x/02-merge/1/",
+		 .depends_on = dep,
+		 .n_depends_on = 1,
+		 .merge = true},
 	};
-	struct adafs_plan plan = { .steps = steps, .n_steps = 2 };
+	struct adafs_plan plan = {.steps = steps, .n_steps = 2};
 	assert_non_null(j);
 	j->created_us = INT64_C(1767225600123456);
 	j->run = 3;
@@ -31,9 +39,11 @@ static struct foreman_job *make_job(void)
 	foreman_text_set(&j->digest, SHA);
 	foreman_text_set(&j->nonce, "aa,bb");
 	assert_int_equal(foreman_job_add_input(j, "pre", 0, "images/Über/pre-event/a,b:c%.tif",
-					       "2026-01-01T00:00:00.1234567Z", "0x8D", SHA), 0);
+					       "2026-01-01T00:00:00.1234567Z", "0x8D", SHA),
+			 0);
 	assert_int_equal(foreman_job_add_input(j, "post", 1, "images/Über/post-event/a,b:c%.tif",
-					       "2026-01-01T00:00:00.1234568Z", "0x8E", SHA), 0);
+					       "2026-01-01T00:00:00.1234568Z", "0x8E", SHA),
+			 0);
 	assert_int_equal(foreman_job_take_plan(j, &plan), 0);
 	return j;
 }
@@ -61,7 +71,7 @@ static void test_meta(void **state)
 {
 	(void)state;
 	struct foreman_job *a = make_job(), *b = foreman_job_new(a->id);
-	struct adafs_blob_meta m = { 0 };
+	struct adafs_blob_meta m = {0};
 	end_job(a);
 	assert_int_equal(manifest_meta(a, &m), 0);
 	size_t total = 0;
@@ -129,8 +139,9 @@ static void test_active_body(void **state)
 static void test_bad(void **state)
 {
 	(void)state;
-	static const char *const text[] = { "", "[]", "{}", "{\"id\":\"other\",\"images\":[],\"steps\":[]}",
-					    "{\"id\":\"x\",\"images\":[1],\"steps\":3}" };
+	static const char *const text[] = {"", "[]", "{}",
+					   "{\"id\":\"other\",\"images\":[],\"steps\":[]}",
+					   "{\"id\":\"x\",\"images\":[1],\"steps\":3}"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(text); i++) {
 		struct foreman_job *j = foreman_job_new("x");
 		assert_int_not_equal(manifest_apply_body(j, text[i], strlen(text[i]), NULL), 0);
@@ -138,9 +149,10 @@ static void test_bad(void **state)
 	}
 	/* Wrong types inside must not crash. */
 	struct foreman_job *j = foreman_job_new("x");
-	const char *odd = "{\"id\":\"x\",\"images\":[1],\"steps\":[2,{\"dependsOn\":[3,\"a\"],\"task\":4}]}";
+	const char *odd =
+		"{\"id\":\"x\",\"images\":[1],\"steps\":[2,{\"dependsOn\":[3,\"a\"],\"task\":4}]}";
 	assert_int_equal(manifest_apply_body(j, odd, strlen(odd), NULL), 0);
-	struct adafs_blob_meta m = { 0 };
+	struct adafs_blob_meta m = {0};
 	assert_int_not_equal(manifest_apply_meta(j, &m), 0);
 	adafs_blob_meta_set(&m, "adafsstate", "completed");
 	adafs_blob_meta_set(&m, "adafsimages", "no colon");
@@ -165,8 +177,9 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_meta), cmocka_unit_test(test_body), cmocka_unit_test(test_active_body),
-		cmocka_unit_test(test_bad),  cmocka_unit_test(test_names),
+		cmocka_unit_test(test_meta),	    cmocka_unit_test(test_body),
+		cmocka_unit_test(test_active_body), cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
