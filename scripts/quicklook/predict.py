@@ -124,7 +124,7 @@ class Tile:
         """Share of shadow in the strip beside the piece that lies away from the sun, less that on the sunny side."""
         reach = max(2, round(1.5 / self.px))
         dy, dx = (round(reach * f(way)) for f in (np.sin, np.cos))
-        grown, _ = self.surround(box, piece, reach)
+        grown = self.grow(box, reach)
         wide = self.widen(box, piece, grown)
         dark, known = self.shadow[grown], self.valid[grown]
         share = []
@@ -139,7 +139,7 @@ class Tile:
         count = 0
         for k, box, _ in pieces:
             piece = self.fill(labels[box] == k)
-            if count < 300 and self.confidence(box, piece) >= 0.65:
+            if count < 100 and self.confidence(box, piece) >= 0.65:
                 total += [self.shade(box, piece, way) for way in DIRECTIONS]
                 count += 1
         best = int(np.argmax(total))
@@ -147,11 +147,13 @@ class Tile:
 
     def surround(self, box, piece, reach=2):
         """A larger box and, in it, the pixels within `reach` of the piece's outline, outside of it."""
-        (r, c), (h, w) = box, self.open.shape
-        grown = (slice(max(0, r.start - reach), min(h, r.stop + reach)),
-                 slice(max(0, c.start - reach), min(w, c.stop + reach)))
+        grown = self.grow(box, reach)
         wide = self.widen(box, piece, grown)
         return grown, self.nd.binary_dilation(wide, iterations=reach) & ~wide
+
+    def grow(self, box, reach):
+        """The box with `reach` more pixels on each side, as far as the tile goes."""
+        return tuple(slice(max(0, b.start - reach), min(n, b.stop + reach)) for b, n in zip(box, self.open.shape))
 
     @staticmethod
     def widen(box, piece, grown):

@@ -33,7 +33,7 @@ def damage_scores(found, truth, pairs):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--found", required=True, help="GeoJSON of the analysis")
-    ap.add_argument("--truth", required=True, help="GeoJSON of make-scene")
+    ap.add_argument("--truth", required=True, nargs="+", help="GeoJSON of make-scene; several are taken as one")
     ap.add_argument("--min", type=float, default=0.85, help="least value of each figure (0.85); exit 1 below")
     ap.add_argument("--iou", type=float, default=0.5, help="least overlap of a match (0.5)")
     ap.add_argument("--buildings-only", action="store_true", help="do not look at damage classes")
@@ -41,7 +41,7 @@ def main():
     a = ap.parse_args()
     if not 0 < a.iou <= 1 or not 0 <= a.min <= 1:
         ap.error("--iou and --min lie between 0 and 1")
-    found, truth = common.read_features(a.found), common.read_features(a.truth)
+    found, truth = common.read_features(a.found), [f for t in a.truth for f in common.read_features(t)]
     pairs = matches([shape(f) for f in found], [shape(f) for f in truth], a.iou)
     figures = {"buildings precision": ratio(len(pairs), len(found)), "buildings recall": ratio(len(pairs), len(truth))}
     lines = [f"buildings: {len(found)} found, {len(truth)} true, {len(pairs)} matched"]

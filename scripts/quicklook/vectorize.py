@@ -36,17 +36,15 @@ def confidence(mosaic, inverse, point):
 def smallest_rectangle(ring):
     """Corners of the smallest rectangle around a closed ring, and its area."""
     edges = np.diff(ring, axis=0)
-    best = None
-    for angle in np.unique(np.round(np.concatenate([np.arctan2(edges[:, 1], edges[:, 0]) % (math.pi / 2),
-                                                    np.radians(np.arange(0, 90, 1.5))]), 3)):
-        c, s = math.cos(angle), math.sin(angle)
-        turned = ring @ np.array([[c, -s], [s, c]])
-        low, high = turned.min(axis=0), turned.max(axis=0)
-        area = float(np.prod(high - low))
-        if best is None or area < best[0]:
-            best = (area, low, high, np.array([[c, s], [-s, c]]))
-    area, low, high, back = best
-    return np.array([low, (high[0], low[1]), high, (low[0], high[1])]) @ back, area
+    angles = np.unique(np.round(np.concatenate([np.arctan2(edges[:, 1], edges[:, 0]) % (math.pi / 2),
+                                                np.radians(np.arange(0, 90, 1.5))]), 3))
+    c, s = np.cos(angles), np.sin(angles)
+    along, across = np.outer(ring[:, 0], c) + np.outer(ring[:, 1], s), np.outer(ring[:, 1], c) - np.outer(ring[:, 0], s)
+    areas = np.ptp(along, axis=0) * np.ptp(across, axis=0)
+    k = int(np.argmin(areas))
+    (u0, u1), (v0, v1) = ((w[:, k].min(), w[:, k].max()) for w in (along, across))
+    corners = np.array([(u0, v0), (u1, v0), (u1, v1), (u0, v1)]) @ np.array([[c[k], s[k]], [-s[k], c[k]]])
+    return corners, float(areas[k])
 
 
 def ring_area(ring):

@@ -59,8 +59,8 @@ def load(path):
 
 
 def figures(found, truth, *more):
-    done = subprocess.run(["/usr/bin/python3", "-B", os.path.join(TOOLS, "score.py"), "--json", "--min", "0", "--found", found,
-                           "--truth", truth, *more], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["/usr/bin/python3", "-B", os.path.join(TOOLS, "score.py"), "--json", "--min", "0", "--found",
+                           found, "--truth", truth, *more], capture_output=True, text=True, timeout=60, check=True)
     return json.loads(done.stdout)["figures"]
 
 

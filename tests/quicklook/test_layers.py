@@ -34,7 +34,8 @@ def test_merge_of_one_and_of_an_empty_one(tmp_path):
 
 
 def test_merge_keeps_the_best_of_what_overlaps(tmp_path):
-    layer(tmp_path / "parts" / "a" / "buildings.geojson", house(1, damage="unassessed", score=None), house(2, score=0.6))
+    layer(tmp_path / "parts" / "a" / "buildings.geojson", house(1, damage="unassessed", score=None),
+          house(2, score=0.6))
     layer(tmp_path / "parts" / "b" / "buildings.geojson", house(1.00001, damage="destroyed", score=0.7),
           house(2.00001, score=0.9), house(3, score=0.5))
     assert [f["properties"]["job"] for f in merge(tmp_path)] == ["b", "b", "b"]

@@ -24,5 +24,5 @@ def test_files_are_georeferenced_and_truth_is_whole(scene):
 
 
 def test_too_many_buildings_are_refused_with_the_way_out(tmp_path):
-    done = make_scene(tmp_path, 1, 100, "--size", 256, want=2)
+    done = make_scene(tmp_path, 1, 30, "--size", 128, want=2)
     assert "--size" in done.stderr and not list(tmp_path.iterdir())
