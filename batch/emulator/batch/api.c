@@ -22,52 +22,65 @@
 const char *api_error_text(const char *code)
 {
 	static const char *const texts[][2] = {
-		{ "AuthenticationFailed", "Server failed to authenticate the request. Make sure the value of "
-					  "Authorization header is formed correctly including the signature." },
-		{ "ConditionNotMet", "The condition specified using HTTP conditional header(s) is not met." },
+		{ "AuthenticationFailed",
+		  "Server failed to authenticate the request. Make sure the value of "
+		  "Authorization header is formed correctly including the signature." },
+		{ "ConditionNotMet",
+		  "The condition specified using HTTP conditional header(s) is not met." },
 		{ "FileNotFound", "The specified file does not exist." },
-		{ "InternalError", "Server encountered an internal error. Please try again after some time." },
-		{ "InvalidPropertyValue", "The value provided for one of the properties in the request body is "
-					  "invalid." },
-		{ "InvalidQueryParameterValue", "Value for one of the query parameters specified in the request "
-						"URI is invalid" },
-		{ "InvalidRange", "The range specified is invalid for the current size of the resource." },
+		{ "InternalError",
+		  "Server encountered an internal error. Please try again after some time." },
+		{ "InvalidPropertyValue",
+		  "The value provided for one of the properties in the request body is "
+		  "invalid." },
+		{ "InvalidQueryParameterValue",
+		  "Value for one of the query parameters specified in the request URI is "
+		  "invalid" },
+		{ "InvalidRange",
+		  "The range specified is invalid for the current size of the resource." },
 		{ "InvalidRequestBody", "The specified Request Body is not syntactically valid." },
-		{ "JobBeingDeleted", "The specified job has been marked for deletion and is being garbage "
-				     "collected." },
+		{ "JobBeingDeleted",
+		  "The specified job has been marked for deletion and is being garbage "
+		  "collected." },
 		{ "JobBeingTerminated", "The specified job is being terminated." },
 		{ "JobCompleted", "The specified job is already in a completed state." },
 		{ "JobExists", "The specified job already exists." },
 		{ "JobNotActive", "The specified job is not active." },
 		{ "JobNotFound", "The specified job does not exist." },
 		{ "MissingRequiredHeader", "A required HTTP header was not specified." },
-		{ "MissingRequiredProperty", "A required property was not specified in the request body." },
-		{ "MissingRequiredQueryParameter", "A required query parameter was not specified." },
-		{ "MultipleConditionHeadersNotSupported", "Multiple condition headers are not supported." },
+		{ "MissingRequiredProperty",
+		  "A required property was not specified in the request body." },
+		{ "MissingRequiredQueryParameter",
+		  "A required query parameter was not specified." },
+		{ "MultipleConditionHeadersNotSupported",
+		  "Multiple condition headers are not supported." },
 		{ "NodeNotFound", "The specified node does not exist." },
-		{ "OperationInvalidForCurrentState", "The operation is not valid for the current state of the "
-						     "resource." },
+		{ "OperationInvalidForCurrentState",
+		  "The operation is not valid for the current state of the resource." },
 		{ "OutOfRangePriority", "The priority must be between -1000 and 1000." },
-		{ "PoolBeingDeleted", "The specified pool has been marked for deletion and is being reclaimed." },
+		{ "PoolBeingDeleted",
+		  "The specified pool has been marked for deletion and is being reclaimed." },
 		{ "PoolBeingResized", "The specified pool is being resized." },
 		{ "PoolExists", "The specified pool already exists." },
 		{ "PoolNotFound", "The specified pool does not exist." },
-		{ "RequestBodyTooLarge", "The size of the request body exceeds the maximum permitted size." },
+		{ "RequestBodyTooLarge",
+		  "The size of the request body exceeds the maximum permitted size." },
 		{ "ResourceNotFound", "The specified resource does not exist." },
 		{ "TaskCompleted", "The specified task is already in a completed state." },
-		{ "TaskDependenciesNotSpecifiedOnJob", "The task has dependencies, but the job does not use task "
-						       "dependencies." },
+		{ "TaskDependenciesNotSpecifiedOnJob",
+		  "The task has dependencies, but the job does not use task dependencies." },
 		{ "TaskDependencyListTooLong", "The list of task dependencies is too long." },
 		{ "TaskExists", "The specified task already exists." },
 		{ "TaskFilesCleanedup", "The files of the specified task have been cleaned up." },
-		{ "TaskFilesUnavailable", "The files of the specified task are unavailable as the node is "
-					  "unavailable." },
+		{ "TaskFilesUnavailable",
+		  "The files of the specified task are unavailable as the node is "
+		  "unavailable." },
 		{ "TaskNotCompleted", "The specified task is not in a completed state." },
 		{ "TaskNotFound", "The specified task does not exist." },
 		{ "TaskSucceeded", "The specified task has already succeeded." },
 		{ "UnsupportedHttpVerb", "The resource doesn't support the specified Http Verb." },
-		{ "UnsupportedProperty", "One of the properties specified in the request body is not "
-					 "supported." },
+		{ "UnsupportedProperty",
+		  "One of the properties specified in the request body is not supported." },
 		{ "UnsupportedRequestVersion", "The specified API version is not supported." },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(texts); i++)

@@ -58,6 +58,10 @@ static int check_resource_files(const cJSON *spec, struct refusal *r)
 		if (http && !adafs_json_get(item, "filePath"))
 			return refuse(r, 400, "MissingRequiredProperty", "filePath",
 				      "A resource file with httpUrl needs filePath");
+		const char *mode = adafs_json_str(item, "fileMode", "0770");
+		if (!*mode || strspn(mode, "01234567") != strlen(mode) || strlen(mode) > 5)
+			return refuse(r, 400, "InvalidPropertyValue", "fileMode",
+				      "A file mode is an octal number");
 		if (http && adafs_json_get(item, "blobPrefix"))
 			return refuse(r, 400, "InvalidPropertyValue", "blobPrefix",
 				      "blobPrefix is for storage containers only");

@@ -11,6 +11,7 @@
 #include "batch/base/log.h"
 #include "batch/base/random.h"
 #include "batch/emulator/batch/batch_store.h"
+#include "batch/emulator/batch/janitor.h"
 #include "batch/emulator/batch/recover.h"
 #include "batch/emulator/batch/runner.h"
 #include "batch/emulator/batch/scheduler.h"
@@ -135,7 +136,7 @@ void service_trash_locked(struct batch_service *s, const char *path)
 	ADAFS_FREE char *to = adafs_fmt("%s/trash/%" PRIx64, s->dir, s->next_trash++);
 	if (to && rename(path, to) == 0) {
 		s->trash = true;
-		service_wake_locked(s);
+		adafs_cond_signal(&s->trash_added);
 	} else if (errno != ENOENT) {
 		adafs_log(WARN, "batch", "cannot remove '%s': %s", path, strerror(errno));
 	}
@@ -234,6 +235,7 @@ int batch_service_new(const struct batch_service_config *config, struct batch_se
 	adafs_mutex_init(&s->lock, ADAFS_RANK_SCHEDULER);
 	adafs_cond_init(&s->wake);
 	adafs_cond_init(&s->idle);
+	adafs_cond_init(&s->trash_added);
 	TAILQ_INIT(&s->dirty);
 	s->next_seq = 1;
 	int rc = copy_config(s, config);
@@ -277,6 +279,10 @@ int batch_service_start(struct batch_service *s, struct adafs_err *reterr)
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "cannot start the scheduler: %s", strerror(-rc));
 	s->started = true;
+	rc = -pthread_create(&s->janitor, NULL, janitor_thread, s);
+	s->has_janitor = rc == 0;
+	if (rc < 0)
+		return adafs_err_set(reterr, rc, "cannot start a thread: %s", strerror(-rc));
 	return http_server_start(s->server, reterr);
 }
 
@@ -302,8 +308,11 @@ void batch_service_stop(struct batch_service *s)
 	s->stopping = true;
 	adafs_cond_broadcast(&s->wake);
 	adafs_cond_broadcast(&s->idle);
+	adafs_cond_broadcast(&s->trash_added);
 	adafs_mutex_unlock(&s->lock);
 	pthread_join(s->scheduler, NULL);
+	if (s->has_janitor)
+		pthread_join(s->janitor, NULL);
 	adafs_mutex_lock(&s->lock);
 	stop_all_runs(s);
 	while (s->n_runs)
@@ -331,6 +340,7 @@ void batch_service_free(struct batch_service *s)
 	batch_store_close(s->store);
 	adafs_cond_clear(&s->wake);
 	adafs_cond_clear(&s->idle);
+	adafs_cond_clear(&s->trash_added);
 	adafs_mutex_clear(&s->lock);
 	free(s->endpoint);
 	free(s->account);

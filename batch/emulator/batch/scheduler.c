@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "batch/base/clock.h"
-#include "batch/base/file.h"
 #include "batch/base/log.h"
 #include "batch/emulator/batch/batch_store.h"
 #include "batch/emulator/batch/runner.h"
@@ -581,22 +580,6 @@ static void launch_all(struct batch_service *s, struct run_list *started)
 	}
 }
 
-static void empty_trash(const struct batch_service *s)
-{
-	ADAFS_FREE char *trash = adafs_fmt("%s/trash", s->dir);
-	DIR *d = trash ? opendir(trash) : NULL;
-	const struct dirent *entry;
-	while (d && (entry = readdir(d)) != NULL) {
-		ADAFS_FREE char *path = *entry->d_name == '.'
-						? NULL
-						: adafs_fmt("%s/%s", trash, entry->d_name);
-		if (path && adafs_remove_tree(path) < 0)
-			adafs_log(WARN, "batch", "cannot delete '%s'", path);
-	}
-	if (d)
-		closedir(d);
-}
-
 static void wait_for_work(struct batch_service *s, int64_t next_deadline_us)
 {
 	int64_t now = adafs_clock_wall_us();
@@ -632,12 +615,8 @@ void *sched_thread(void *service)
 				place_pool(s, p, &started);
 		}
 		commit_or_wait(s);
-		bool trash = s->trash;
-		s->trash = false;
 		adafs_mutex_unlock(&s->lock);
 		launch_all(s, &started);
-		if (trash)
-			empty_trash(s);
 		adafs_mutex_lock(&s->lock);
 		wait_for_work(s, next);
 	}

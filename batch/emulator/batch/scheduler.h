@@ -13,7 +13,7 @@
 /* The most nodes that a pool gets; what is asked beyond shows as a resize error. */
 #define SCHED_MAX_NODES 1000
 
-/* The thread: starts tasks that fit, ends jobs at their limits, deletes what was thrown away. */
+/* The thread: starts tasks that fit, ends jobs at their limits, throws away files past their time. */
 void *sched_thread(void *service);
 
 /* An active task (added, loaded, requeued, reactivated) waits for its dependencies or becomes ready. */
@@ -38,7 +38,10 @@ void sched_job_settle_locked(struct batch_service *s, struct job *j);
 /* Gone as soon as nothing of it runs. */
 void sched_job_delete_locked(struct batch_service *s, struct job *j);
 
-/* Bring the nodes to the targets in the pool's spec. option: "requeue", "terminate" or another, which waits. */
+/*
+ * Bring the nodes to the targets in the pool's spec. option: what happens to tasks on nodes that go:
+ * "requeue", "terminate", or another, which waits for them.
+ */
 void sched_pool_resize_locked(struct batch_service *s, struct pool *p, const char *option);
 /* A node takes no more tasks and goes. */
 void sched_node_leave_locked(struct batch_service *s, struct node *n, const char *option);

@@ -3,7 +3,7 @@
  *
  * Threads: the HTTP server's pool runs handlers (api_*.c), one scheduler thread starts tasks and
  * keeps deadlines (scheduler.c), one thread a running task moves its files and waits for its
- * process (runner.c). All state is under one lock, which is never held during network or bulk
+ * process (runner.c), one deletes what was thrown away (janitor.c). All state is under one lock, which is never held during network or bulk
  * file work; only the database is written under it.
  */
 #ifndef ADAFS_EMULATOR_BATCH_SERVICE_H
@@ -37,10 +37,12 @@ struct batch_service {
 	struct adafs_mutex lock;
 	struct adafs_cond wake; /* the scheduler has something to do */
 	struct adafs_cond idle; /* a run has ended */
+	struct adafs_cond trash_added;
 	bool work;              /* something changed since the scheduler's last pass */
 	bool stopping;
 	bool started;
-	pthread_t scheduler;
+	pthread_t scheduler, janitor;
+	bool has_janitor;
 	struct batch_store *store;
 	struct entity_list pools, jobs;
 	TAILQ_HEAD(dirty_list, entity) dirty;
@@ -71,7 +73,7 @@ void service_wake_locked(struct batch_service *s);
 /* Undo the add of an entity that no commit has written. */
 void service_forget_locked(struct batch_service *s, struct entity *e);
 
-/* Move a directory out of the way at once; its bytes are deleted by the scheduler thread. */
+/* Move a directory out of the way at once; its bytes are deleted by the janitor thread. */
 void service_trash_locked(struct batch_service *s, const char *path);
 /* "DIR/batch/nodes/<node>/workitems/<job>/job-1/<task>"; free(). NULL: out of memory or no node. */
 char *service_task_dir(const struct batch_service *s, const struct task *t);

@@ -22,7 +22,7 @@ enum batch_spec_type {
 	SPEC_STRINGS,  /* a list of texts */
 	SPEC_ANY,      /* copied as it is */
 	SPEC_IGNORED,  /* accepted and dropped */
-	/* The service has it, the emulator does not: only its neutral value passes (false, 0, "", [], null). */
+	/* The service has it, the emulator does not: only a neutral value passes (false, 0, "", []). */
 	SPEC_UNSUPPORTED,
 };
 
