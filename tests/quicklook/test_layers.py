@@ -70,6 +70,12 @@ def test_score_of_the_truth_is_one(scene):
     assert set(figures(scene["truth"], scene["truth"]).values()) == {1.0}
 
 
+def test_a_merged_layer_is_held_against_several_truths(tmp_path):
+    truths = [layer(tmp_path / f"t{k}", house(k)) for k in range(2)]
+    found = layer(tmp_path / "f", house(0), house(1))
+    assert "2 matched" in tool("score", "--found", found, "--truth", *truths).stdout
+
+
 def test_overlap_below_half_is_no_match(tmp_path):
     truth, found = layer(tmp_path / "t", house(0)), layer(tmp_path / "f", house(0.00004))
     assert figures_of(found, truth)["buildings recall"] == 0
