@@ -215,13 +215,9 @@ static int command_mount(int argc, char **argv)
 		const struct session_hooks hooks = { .start = start, .stop = stop, .arg = &m };
 		if (session_run(&fs, &hooks, &err) < 0)
 			status = EXIT_MOUNT;
-	} else {
-		engine_close(m.engine, false);
 	}
-	/*
-	 * The engine is the serving process's from here on, which ended it as it saw fit: letting go of its lock here would let go
-	 * of the child's too, since both share one open file.
-	 */
+	/* A parent lets go of nothing but memory: the child, which shares the open lock file, goes on. */
+	engine_close(m.engine, false);
 	if (fs.foreman)
 		adafs_foreman_free(fs.foreman);
 	free_clients(&fs);
