@@ -216,7 +216,8 @@ static struct adafs_view *make_view_locked(struct adafs_foreman *f)
 	return view_make(&in);
 }
 
-/* Make the tables as they are the newest view. Returns the one before, to be released without a lock. */
+/* Make the tables as they are the newest view. Returns the one before, to be released without a
+ * lock. */
 static struct adafs_view *renew_view_locked(struct adafs_foreman *f)
 {
 	struct adafs_view *v = make_view_locked(f), *old;
@@ -319,7 +320,8 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 
 /* --- what the filesystem asks for --------------------------------------------------------- */
 
-/* Enter a committed image; -ENOMEM. */
+/* Enter a committed image and find its job, so that no view shows one without the other; -ENOMEM.
+ */
 static int note_image_locked(struct adafs_foreman *f, const struct adafs_foreman_image *image)
 {
 	struct foreman_image *i = foreman_table_find(&f->images, image->blob);
@@ -338,6 +340,7 @@ static int note_image_locked(struct adafs_foreman *f, const struct adafs_foreman
 	/* A listing under way may have passed this name already. */
 	i->seen = f->scan_number;
 	foreman_show_locked(f);
+	foreman_resolve_own_locked(f, i);
 	return 0;
 }
 
@@ -345,13 +348,9 @@ void adafs_foreman_submit(struct adafs_foreman *f, const struct adafs_foreman_im
 {
 	foreman_crash_point("after-commit");
 	adafs_mutex_lock(&f->lock);
-	int rc = note_image_locked(f, image);
-	if (rc) /* nothing is lost: the blob carries its trigger, a listing finds it */
+	/* Without memory nothing is lost: the blob carries its trigger, a listing finds it. */
+	if (note_image_locked(f, image))
 		f->scan_wanted = true;
-	adafs_mutex_unlock(&f->lock);
-	if (rc == 0)
-		foreman_resolve_image(f, image->blob);
-	adafs_mutex_lock(&f->lock);
 	adafs_cond_signal(&f->submitter_wake);
 	adafs_mutex_unlock(&f->lock);
 }

@@ -102,11 +102,13 @@ int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct ada
 
 /* --- pending.c --- */
 /*
- * Find the job of an image; makes one that is to be submitted when there is none. Waits for the
- * service for an image of another pipeline than the mount's own: those are for the submitter thread
- * only.
+ * Find the job of an image; makes one that is to be submitted when there is none. May ask the
+ * service for an older pipeline: submitter thread only.
  */
 void foreman_resolve_image(struct adafs_foreman *f, const char *blob);
+/* The same for an image of the mount's own pipeline, which needs no service: any thread. */
+void foreman_resolve_own_locked(struct adafs_foreman *f, struct foreman_image *i)
+	ADAFS_REQUIRES(&f->lock);
 /* Resolve all images that are not. Submitter thread only. */
 void foreman_resolve_all(struct adafs_foreman *f);
 /* Recompute which jobs are the newest of their images. */

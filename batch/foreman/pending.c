@@ -250,6 +250,24 @@ static void resolve_group_locked(struct adafs_foreman *f, struct adafs_pipeline 
 	free(images);
 }
 
+static void resolve_locked(struct adafs_foreman *f, struct adafs_pipeline *p, const char *event,
+			   const char *rest, struct foreman_image *i)
+{
+	struct adafs_err err = {0};
+	if (adafs_pipeline_role(p, rest, &err) < 0)
+		set_waiting_locked(f, i, err.msg);
+	else
+		resolve_group_locked(f, p, event, i);
+}
+
+void foreman_resolve_own_locked(struct adafs_foreman *f, struct foreman_image *i)
+{
+	const char *rest;
+	ADAFS_FREE char *event = foreman_event_of(i->blob, &rest);
+	if (event)
+		resolve_locked(f, f->pipeline, event, rest, i);
+}
+
 void foreman_resolve_image(struct adafs_foreman *f, const char *blob)
 {
 	const char *rest;
@@ -265,12 +283,14 @@ void foreman_resolve_image(struct adafs_foreman *f, const char *blob)
 	struct adafs_pipeline *p = pipelines_get(&f->pipelines, digest, &err);
 	adafs_mutex_lock(&f->lock);
 	i = foreman_table_find(&f->images, blob);
+	/* Committed again under another pipeline in the meantime: then it has been resolved anew.
+	 */
+	if (i && strcmp(i->digest, digest) != 0)
+		i = NULL;
 	if (i && !p)
 		set_waiting_locked(f, i, err.msg);
-	else if (i && adafs_pipeline_role(p, rest, &err) < 0)
-		set_waiting_locked(f, i, err.msg);
 	else if (i)
-		resolve_group_locked(f, p, event, i);
+		resolve_locked(f, p, event, rest, i);
 	adafs_mutex_unlock(&f->lock);
 }
 

@@ -3,6 +3,8 @@
  * the parts of its jobs. One listing of merged/, one of parts/, and the summary of each merge that
  * is a candidate.
  */
+#include "batch/foreman/results.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -10,7 +12,6 @@
 #include "batch/base/buf.h"
 #include "batch/base/json.h"
 #include "batch/foreman/foreman.h"
-#include "batch/foreman/results.h"
 
 #define MAX_SUMMARY (16 << 20)
 
