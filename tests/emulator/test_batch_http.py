@@ -593,6 +593,8 @@ def test_resource_files(b, storage):
           sh("nocontainer", "true", resourceFiles=[{"storageContainerUrl": storage.sas("none", "rl")}]),
           sh("expired", "true", resourceFiles=[{"httpUrl": storage.sas("input", "r", "big", hours=-1),
                                                 "filePath": "f"}]),
+          sh("folder", "true", resourceFiles=[{"httpUrl": storage.sas("input", "r", "big"),
+                                               "filePath": "f/"}]),
           sh("escape", "true", resourceFiles=[{"httpUrl": storage.sas("input", "r", "big"),
                                                "filePath": "../../f"}]))
     assert b.wait_task("rf", "t")["executionInfo"]["result"] == "success"
@@ -602,6 +604,7 @@ def test_resource_files(b, storage):
     for task, code in (("gone", "BlobNotFound"), ("denied", "BlobAccessDenied"),
                        ("expired", "BlobAccessDenied"), ("nolist", "ResourceContainerAccessDenied"),
                        ("nocontainer", "ResourceContainerNotFound"),
+                       ("folder", "ResourceFileCreateFailed"),
                        ("escape", "ResourceFileCreateFailed")):
         info = b.wait_task("rf", task)["executionInfo"]
         assert info["failureInfo"]["code"] == code, (task, info)

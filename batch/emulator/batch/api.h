@@ -77,8 +77,8 @@ cJSON *api_time(int64_t us);
 
 /*
  * A page of a list: filtered, selected, limited by maxresults, continued by $skiptoken. next gives
- * items in order of their keys: the first whose key is above `after` ("" at first); view makes its JSON for
- * the properties of `select` (NULL: all).
+ * items in order of their keys, at first the one whose key is above `after` (""); view makes the JSON
+ * of one with the properties of `select` (NULL: all).
  */
 struct api_list {
 	const char *metadata;

@@ -97,7 +97,8 @@ static void file_headers(struct api *a, const char *path, const struct stat *st)
 	char date[ADAFS_RFC1123_LEN];
 	adafs_clock_rfc1123(st->st_mtime, date);
 	http_resp_header(a->resp, "Last-Modified", date);
-	http_resp_header(a->resp, "ocp-batch-file-isdirectory", S_ISDIR(st->st_mode) ? "True" : "False");
+	http_resp_header(a->resp, "ocp-batch-file-isdirectory",
+			 S_ISDIR(st->st_mode) ? "True" : "False");
 	http_resp_headerf(a->resp, "ocp-batch-file-mode", "0o%o", (unsigned)st->st_mode);
 	ADAFS_FREE char *url = adafs_fmt("%s%s", a->base, a->req->path);
 	ADAFS_FREE char *encoded = url ? adafs_url_encode(url, strlen(url), "") : NULL;

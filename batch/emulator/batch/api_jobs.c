@@ -96,7 +96,8 @@ static int check_change(struct api *a, const struct job *j, const cJSON *change)
 	const char *pool_is = adafs_json_str(adafs_json_get(j->e.spec, "poolInfo"), "poolId", "");
 	if (pool && strcmp(pool, pool_is) != 0 && j->e.state != JOB_DISABLED)
 		return api_error(a, 409, "OperationInvalidForCurrentState", "Reason",
-				 "The pool of a job can be changed only while the job is disabled", NULL);
+				 "The pool of a job can be changed only while it is disabled",
+				 NULL);
 	return 0;
 }
 

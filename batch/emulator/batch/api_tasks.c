@@ -86,9 +86,24 @@ static int check_dependencies(const struct job *j, const cJSON *spec, struct ref
 	return 0;
 }
 
+static int check_environment(const cJSON *spec, struct refusal *r)
+{
+	const cJSON *item;
+	cJSON_ArrayForEach(item, adafs_json_get(spec, "environmentSettings")) {
+		const char *name = adafs_json_str(item, "name", "");
+		if (!*name || strchr(name, '='))
+			return refuse(r, 400, "InvalidPropertyValue", "environmentSettings",
+				      "The name of an environment variable is not empty and holds no "
+				      "equals sign");
+	}
+	return 0;
+}
+
 static int check_task(const struct job *j, const cJSON *spec, struct refusal *r)
 {
 	int rc = check_resource_files(spec, r);
+	if (rc == 0)
+		rc = check_environment(spec, r);
 	if (rc == 0)
 		rc = check_dependencies(j, spec, r);
 	if (rc < 0)

@@ -154,7 +154,8 @@ enum batch_auth_result batch_auth_check(const struct http_req *req, const char *
 	}
 	const char *who = auth + n + strspn(auth + n, " ");
 	if (strncasecmp(who, account, account_len) != 0 || who[account_len] != ':') {
-		*ret_detail = adafs_fmt("The account in the Authorization header is not '%s'.", account);
+		*ret_detail = adafs_fmt("The account in the Authorization header is not '%s'.",
+					account);
 		return BATCH_AUTH_FAILED;
 	}
 	if (!date_fits(req, now)) {

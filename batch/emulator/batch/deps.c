@@ -148,7 +148,7 @@ void deps_unwait(struct task *t)
 		if (!t->wait_next)
 			strmap_del(waiters, t->waits_for);
 		else
-			(void)strmap_set(waiters, t->waits_for, t->wait_next); /* replaces: no allocation */
+			(void)strmap_set(waiters, t->waits_for, t->wait_next); /* replaces */
 	} else {
 		while (first && first->wait_next != t)
 			first = first->wait_next;

@@ -114,7 +114,7 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* Each entry of dir that matches segment, in order of name. "**": its directories, links not followed. */
+/* Entries of dir that match segment, in order of name. "**": its directories, no links. */
 static int walk_directory(const struct walk *w, const char *dir, const char *relative,
 			  const char *segment, const char *rest, int depth)
 {

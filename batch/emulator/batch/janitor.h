@@ -5,7 +5,7 @@
 #ifndef ADAFS_EMULATOR_BATCH_JANITOR_H
 #define ADAFS_EMULATOR_BATCH_JANITOR_H
 
-/* The thread; service is a struct batch_service. Ends when the service stops; the rest is for the next start. */
+/* service is a struct batch_service. Ends when it stops; the rest is for the next start. */
 void *janitor_thread(void *service);
 
 #endif

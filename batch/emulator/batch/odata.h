@@ -1,8 +1,9 @@
 /*
  * emulator/batch/odata.h - $filter and $select of the Batch lists.
  *
- * A filter is comparisons (eq ne ge gt le lt) and startswith, joined by and, or and parentheses. Each
- * list allows certain properties, each with certain operators; anything else is refused, as the service does.
+ * A filter is comparisons (eq ne ge gt le lt) and startswith, joined by and, or and parentheses.
+ * Each list allows certain properties, each with certain operators; anything else is refused, as
+ * the service does.
  */
 #ifndef ADAFS_EMULATOR_BATCH_ODATA_H
 #define ADAFS_EMULATOR_BATCH_ODATA_H

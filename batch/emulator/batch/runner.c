@@ -68,7 +68,8 @@ static char **task_env(const struct run *run, const char *node_dir)
 	env_put(&e, adafs_fmt("AZ_BATCH_ACCOUNT_URL=%s", run->s->endpoint));
 	env_put(&e, adafs_fmt("AZ_BATCH_POOL_ID=%s", run->node->pool->e.id));
 	env_put(&e, adafs_fmt("AZ_BATCH_NODE_ID=%s", run->node->id));
-	env_put(&e, adafs_fmt("AZ_BATCH_NODE_IS_DEDICATED=%s", run->node->dedicated ? "true" : "false"));
+	env_put(&e, adafs_fmt("AZ_BATCH_NODE_IS_DEDICATED=%s",
+			      run->node->dedicated ? "true" : "false"));
 	env_put(&e, adafs_fmt("AZ_BATCH_NODE_ROOT_DIR=%s", node_dir));
 	env_put(&e, adafs_fmt("AZ_BATCH_NODE_SHARED_DIR=%s/shared", node_dir));
 	env_put(&e, adafs_fmt("AZ_BATCH_NODE_STARTUP_DIR=%s/startup", node_dir));

@@ -3,8 +3,8 @@
  *
  * Threads: the HTTP server's pool runs handlers (api_*.c), one scheduler thread starts tasks and
  * keeps deadlines (scheduler.c), one thread a running task moves its files and waits for its
- * process (runner.c), one deletes what was thrown away (janitor.c). All state is under one lock, which is never held during network or bulk
- * file work; only the database is written under it.
+ * process (runner.c), one deletes what was thrown away (janitor.c). All state is under one lock,
+ * which is never held during network or bulk file work; only the database is written under it.
  */
 #ifndef ADAFS_EMULATOR_BATCH_SERVICE_H
 #define ADAFS_EMULATOR_BATCH_SERVICE_H

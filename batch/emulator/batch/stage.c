@@ -181,8 +181,12 @@ static int stage_item(struct stage *st)
 	const char *mode = adafs_json_str(st->item, "fileMode", "0770");
 	st->mode = (mode_t)strtoul(mode, NULL, 8) & 07777;
 	const char *url = adafs_json_str(st->item, "httpUrl", NULL);
-	if (url)
-		return download(st, url, adafs_json_str(st->item, "filePath", ""));
+	if (url) {
+		const char *path = adafs_json_str(st->item, "filePath", "");
+		if (!*path || path[strlen(path) - 1] == '/')
+			return disk_failure(st, path, "ResourceFileCreateFailed", -EISDIR);
+		return download(st, url, path);
+	}
 	url = adafs_json_str(st->item, "storageContainerUrl", "");
 	struct adafs_err err = { 0 };
 	int rc = adafs_blob_list_url(st->t->http, url, adafs_json_str(st->item, "blobPrefix", ""),

@@ -24,7 +24,8 @@ struct upload {
 static cJSON *failure_of(const struct adafs_err *err, const char *path)
 {
 	const char *category = "UserError", *code = "FileUploadMiscError";
-	const char *message = "Encountered a miscellaneous error while uploading one of the output files";
+	const char *message =
+		"Encountered a miscellaneous error while uploading one of the output files";
 	if (err->http_status == 404) {
 		code = "FileUploadContainerNotFound";
 		message = "One of the specified Azure container(s) was not found while attempting to "
@@ -120,8 +121,8 @@ static FILE *open_log(const struct batch_transfer *t, const char *name)
 
 static bool condition_fits(const cJSON *item, bool success)
 {
-	const char *when =
-		adafs_json_str(adafs_json_get(item, "uploadOptions"), "uploadCondition", "taskcompletion");
+	const char *when = adafs_json_str(adafs_json_get(item, "uploadOptions"), "uploadCondition",
+					  "taskcompletion");
 	return strcmp(when, success ? "taskfailure" : "tasksuccess") != 0;
 }
 
