@@ -184,8 +184,8 @@ static int wait_serving(const struct engine *e, pid_t pid, struct adafs_err *ret
 			ADAFS_FREE char *words = last_words(e);
 			if (!ended)
 				kill(pid, SIGTERM);
-			return adafs_err_set(reterr, -EIO, "the emulator in %s %s%s%s", e->dir,
-					     ended ? "ended at its start" : "does not serve after 10 s",
+			return adafs_err_set(reterr, ended ? -ECHILD : -EIO,
+					     "the emulator in %s %s%s%s", e->dir, ended ? "ended at its start" : "does not serve after 10 s",
 					     words && *words ? ": " : "", words ? words : "");
 		}
 		nap();
@@ -214,11 +214,16 @@ static int start_if_dead(const struct engine *e, struct adafs_err *reterr)
 	}
 	/* Settings of a dead one would be taken for those of the next before it serves. */
 	unlink(settings);
-	int rc = spawn(e, &pid, reterr);
-	if (rc < 0)
-		return rc;
-	note_started(e, pid);
-	return wait_serving(e, pid, reterr);
+	/* Somebody's look at the lock may fall on the moment in which the new one takes it: then it ends, and is tried once more. */
+	int rc = -ECHILD;
+	for (int i = 0; i < 2 && rc == -ECHILD; i++) {
+		rc = spawn(e, &pid, reterr);
+		if (rc < 0)
+			return rc;
+		note_started(e, pid);
+		rc = wait_serving(e, pid, reterr);
+	}
+	return rc;
 }
 
 /* Take `mounts` exclusively; the waits for it are short. */

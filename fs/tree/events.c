@@ -15,6 +15,7 @@
 struct events {
 	struct events_view all, files;
 	struct blobdir_policy all_policy, files_policy;
+	struct events_index index;
 };
 
 static const struct node_ops events_ops;
@@ -45,6 +46,69 @@ void events_made(const struct events_view *v)
 			blobs_put(v->fs->blobs, v->fs->container, dir, name, made);
 	}
 }
+
+/* --- the index ---------------------------------------------------------------------------- */
+
+static int by_blob(const void *a, const void *b)
+{
+	const struct events_image *x = a, *y = b;
+
+	return strcmp(x->blob, y->blob);
+}
+
+static int index_fill(struct events_index *x, const struct adafs_view *view)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < view->n_jobs; i++)
+		n += view->jobs[i].newest ? view->jobs[i].n_images : 0;
+	struct events_image *image = calloc(n + 1, sizeof(*image));
+	if (!image)
+		return -ENOMEM;
+	free(x->image);
+	x->image = image;
+	x->n = n;
+	for (size_t i = 0; i < view->n_jobs; i++)
+		for (size_t k = 0; view->jobs[i].newest && k < view->jobs[i].n_images; k++)
+			*image++ = (struct events_image){ view->jobs[i].images[k], &view->jobs[i] };
+	qsort(x->image, n, sizeof(*x->image), by_blob);
+	return 0;
+}
+
+const struct adafs_view *events_index_lock(struct events_index *x, struct fs *fs)
+{
+	struct adafs_view *view = adafs_foreman_view(fs->foreman), *old = view;
+	int rc = 0;
+
+	adafs_mutex_lock(&x->lock);
+	if (!x->view || view->generation > x->view->generation) {
+		rc = index_fill(x, view);
+		if (rc == 0) {
+			old = x->view;
+			x->view = view;
+		}
+	}
+	if (rc < 0)
+		adafs_mutex_unlock(&x->lock);
+	if (old)
+		adafs_view_unref(old);
+	return rc < 0 ? NULL : x->view;
+}
+
+void events_index_unlock(struct events_index *x)
+{
+	adafs_mutex_unlock(&x->lock);
+}
+
+const struct adafs_job_view *events_index_job(const struct events_index *x, const char *blob)
+{
+	const struct events_image key = { .blob = blob };
+	const struct events_image *found = bsearch(&key, x->image, x->n, sizeof(key), by_blob);
+
+	return found ? found->job : NULL;
+}
+
+/* --- the directory ------------------------------------------------------------------------ */
 
 static void node_unrefp(struct node **n)
 {
@@ -215,7 +279,13 @@ static struct node *events_rename_target(struct call *c, struct node *newdir, st
 
 static void events_free(void *data)
 {
-	free(data);
+	struct events *e = data;
+
+	if (e->index.view)
+		adafs_view_unref(e->index.view);
+	free(e->index.image);
+	adafs_mutex_clear(&e->index.lock);
+	free(e);
 }
 
 static const struct node_ops events_ops = {
@@ -241,8 +311,9 @@ struct node *events_root(struct fs *fs, struct node *root, const char *name, con
 
 	if (!e)
 		return NULL;
-	e->all = (struct events_view){ .fs = fs, .prefix = prefix };
-	e->files = (struct events_view){ .fs = fs, .prefix = default_prefix };
+	adafs_mutex_init(&e->index.lock, ADAFS_RANK_LEAF);
+	e->all = (struct events_view){ .fs = fs, .prefix = prefix, .index = &e->index };
+	e->files = (struct events_view){ .fs = fs, .prefix = default_prefix, .index = &e->index };
 	e->all_policy = *policy;
 	e->all_policy.arg = &e->all;
 	e->files_policy = *policy;

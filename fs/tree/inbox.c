@@ -6,7 +6,6 @@
 #include "fs/tree/inbox.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "batch/azure/sas.h"
@@ -199,26 +198,15 @@ static const struct adafs_inbox_view *find_image(const struct adafs_view *view, 
 	return NULL;
 }
 
-static const struct adafs_job_view *newest_job(const struct adafs_view *view, const char *blob)
-{
-	for (size_t i = 0; i < view->n_jobs; i++) {
-		if (!view->jobs[i].newest)
-			continue;
-		for (size_t k = 0; k < view->jobs[i].n_images; k++)
-			if (strcmp(view->jobs[i].images[k], blob) == 0)
-				return &view->jobs[i];
-	}
-	return NULL;
-}
-
-/* The job of an image as it is now. view->inbox knows of newer content than the newest job. */
-static const struct adafs_job_view *job_of(const struct adafs_view *view, const char *blob)
+/* The job of an image as it is now. view->inbox knows of newer content than the newest job. The index is locked. */
+static const struct adafs_job_view *job_of(const struct events_view *v, const struct adafs_view *view,
+					   const char *blob)
 {
 	const struct adafs_inbox_view *image = find_image(view, blob);
 
 	if (image)
 		return *image->job_id ? adafs_view_job(view, image->job_id) : NULL;
-	return newest_job(view, blob);
+	return events_index_job(v->index, blob);
 }
 
 static bool ended_well(const struct adafs_job_view *job)
@@ -235,10 +223,12 @@ static bool inbox_shown(void *arg, const char *path, const struct adafs_blob_pro
 	(void)props;
 	if (!blob || !is_image_name(blob))
 		return true;
-	struct adafs_view *view = adafs_foreman_view(v->fs->foreman);
-	const struct adafs_job_view *job = job_of(view, blob);
+	const struct adafs_view *view = events_index_lock(v->index, v->fs);
+	if (!view)
+		return true;
+	const struct adafs_job_view *job = job_of(v, view, blob);
 	bool shown = !job || !ended_well(job);
-	adafs_view_unref(view);
+	events_index_unlock(v->index);
 	return shown;
 }
 
@@ -262,18 +252,21 @@ static int read_url(struct fs *fs, const char *blob, struct adafs_buf *ret)
 	return rc < 0 ? rc : adafs_buf_addf(ret, "%s?%s", url, query);
 }
 
-static int job_attribute(struct fs *fs, const char *blob, bool state, struct adafs_buf *ret)
+static int job_attribute(const struct events_view *v, const char *blob, bool state,
+			 struct adafs_buf *ret)
 {
-	struct adafs_view *view = adafs_foreman_view(fs->foreman);
-	const struct adafs_inbox_view *image = find_image(view, blob);
-	const struct adafs_job_view *job = job_of(view, blob);
+	const struct adafs_view *view = events_index_lock(v->index, v->fs);
 	int rc = -ENODATA;
 
+	if (!view)
+		return -ENOMEM;
+	const struct adafs_inbox_view *image = find_image(view, blob);
+	const struct adafs_job_view *job = job_of(v, view, blob);
 	if (job)
 		rc = adafs_buf_adds(ret, state ? adafs_state_name(job->state) : job->id);
 	else if (image && state)
 		rc = adafs_buf_adds(ret, "waiting");
-	adafs_view_unref(view);
+	events_index_unlock(v->index);
 	return rc;
 }
 
@@ -286,9 +279,9 @@ static int inbox_getxattr(void *arg, const char *path, const struct adafs_blob_p
 	if (!blob)
 		return -ENOMEM;
 	if (strcmp(name, "user.adafs.job") == 0)
-		return job_attribute(v->fs, blob, false, ret);
+		return job_attribute(v, blob, false, ret);
 	if (strcmp(name, "user.adafs.state") == 0)
-		return job_attribute(v->fs, blob, true, ret);
+		return job_attribute(v, blob, true, ret);
 	if (!props)
 		return -ENODATA;
 	if (strcmp(name, "user.adafs.url") == 0)
@@ -314,7 +307,7 @@ static int inbox_listxattr(void *arg, const char *path, struct adafs_buf *ret)
 		ADAFS_FREE char *blob = events_blob(v, path);
 		if (!blob)
 			return -ENOMEM;
-		if (i < 2 && job_attribute(v->fs, blob, i == 1, &value) < 0)
+		if (i < 2 && job_attribute(v, blob, i == 1, &value) < 0)
 			continue;
 		int rc = adafs_buf_add(ret, names[i], strlen(names[i]) + 1);
 		if (rc < 0)
