@@ -214,7 +214,7 @@ static int start_if_dead(const struct engine *e, struct adafs_err *reterr)
 	}
 	/* Settings of a dead one would be taken for those of the next before it serves. */
 	unlink(settings);
-	/* Somebody's look at the lock may fall on the moment in which the new one takes it: then it ends, and is tried once more. */
+	/* A look at the lock by somebody may fall on the moment in which the new one takes it: it ends, and is tried again. */
 	int rc = -ECHILD;
 	for (int i = 0; i < 2 && rc == -ECHILD; i++) {
 		rc = spawn(e, &pid, reterr);
@@ -356,7 +356,7 @@ static bool wait_stop(struct engine *e, uint64_t ms)
 	return stopping;
 }
 
-/* Another mount may be quicker: whoever has `mounts` for itself starts it; ours is shared, so a lock file of its own decides. */
+/* All mounts share `mounts` and watch, so a lock of its own decides which of them starts the emulator. */
 static int restart(struct engine *e)
 {
 	struct adafs_err err = { 0 };

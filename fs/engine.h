@@ -14,8 +14,8 @@
 struct engine;
 
 /*
- * Attach to the emulator of dir, or start it and wait until it serves (at most 10 s). Its process is no child to be waited
- * for and outlives the mount. No threads yet: to be called before a fork.
+ * Attach to the emulator of dir, or start it and wait until it serves (at most 10 s). Its process outlives
+ * the mount. No threads yet: to be called before a fork.
  */
 int engine_open(const char *dir, struct engine **ret, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /* Fill the accounts that are not configured from its settings. */

@@ -39,8 +39,8 @@ char *events_blob(const struct events_view *v, const char *path);
 void events_made(const struct events_view *v);
 
 /*
- * The directory `name` over container fs->container. prefix and default_prefix are static texts; policy is copied, and its arg
- * is set to the view that is meant. A reference for the caller; NULL: out of memory.
+ * The directory `name` over container fs->container. prefix and default_prefix are static texts; policy is
+ * copied, and its arg is set to the view that is meant. A reference for the caller; NULL: out of memory.
  */
 struct node *events_root(struct fs *fs, struct node *root, const char *name, const char *prefix,
 			 const char *default_prefix, const struct blobdir_policy *policy);

@@ -1,6 +1,6 @@
 /*
- * fs/tree/inbox.c - inbox/, the view of images/ where files become jobs. A commit of an image is checked before it is sent and
- * carries its trigger; a file under a temporary name carries the check's verdict instead, so that renaming it needs
+ * fs/tree/inbox.c - inbox/, the view of images/ where files become jobs. A commit of an image is checked
+ * before it is sent and carries its trigger; a file under a temporary name carries the check's verdict instead, so that renaming it needs
  * no bytes. Images whose job has ended well are hidden; nothing is moved.
  */
 #include "fs/tree/inbox.h"
