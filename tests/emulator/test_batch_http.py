@@ -3,6 +3,7 @@ import base64
 import datetime
 import http.client
 import random
+import socket
 import sys
 import time
 import urllib.parse
@@ -610,6 +611,21 @@ def test_resource_files(b, storage):
         assert info["failureInfo"]["code"] == code, (task, info)
         assert "exitCode" not in info and info["retryCount"] == 0
         assert "sig=" not in str(info)
+
+
+def test_a_source_that_hangs_keeps_nobody(b):
+    """Terminate and time limit end a task whose download never comes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = "http://127.0.0.1:%d/f" % server.getsockname()[1]
+        b.job("hang")
+        b.add("hang", sh("t", "true", resourceFiles=[{"httpUrl": url, "filePath": "f"}]),
+              sh("limit", "true", resourceFiles=[{"httpUrl": url, "filePath": "f"}],
+                 constraints={"maxWallClockTime": "PT1S"}))
+        b.wait_task("hang", "t", "running")
+        b.ok("POST", "/jobs/hang/tasks/t/terminate", status=204)
+        for t in ("t", "limit"):
+            info = b.wait_task("hang", t, seconds=10)["executionInfo"]
+            assert info["failureInfo"]["code"] == "TaskEnded" and "exitCode" not in info
 
 
 def test_output_files(b, storage):

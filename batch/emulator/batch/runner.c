@@ -359,6 +359,7 @@ static void run_task(struct run *run, struct run_result *r)
 				    : adafs_clock_mono_ms() + (uint64_t)run->limit_ms;
 	struct batch_transfer t = { .http = run->s->client, .task_dir = run->dir, .wd = run->wd,
 				    .envp = run->envp, .cancelled = &run->stopped,
+				    .stop_fd = run->stop_fd,
 				    .deadline_ms = deadline };
 	r->outcome = OUTCOME_PREPROCESSING;
 	int rc = make_dirs(run);

@@ -7,6 +7,7 @@
 #include "batch/azure/blob.h"
 #include "batch/base/buf.h"
 #include "batch/base/file.h"
+#include "batch/emulator/batch/fetch.h"
 #include "batch/emulator/batch/transfer_internal.h"
 
 /* One resource file of the task. */
@@ -16,28 +17,6 @@ struct stage {
 	mode_t mode;
 	cJSON **ret_failure;
 };
-
-struct sink {
-	const struct batch_transfer *t;
-	int fd;
-	bool disk_failed;
-};
-
-static int sink_write(void *arg, const void *data, size_t len)
-{
-	struct sink *s = arg;
-	if (transfer_cancelled(s->t))
-		return -ECANCELED;
-	int rc = adafs_write_all(s->fd, data, len);
-	s->disk_failed |= rc < 0;
-	return rc;
-}
-
-static int sink_rewind(void *arg)
-{
-	struct sink *s = arg;
-	return ftruncate(s->fd, 0) < 0 || lseek(s->fd, 0, SEEK_SET) < 0 ? -errno : 0;
-}
 
 /* The URL without its query: a signature does not belong into a failure's details. */
 static char *bare_url(const char *url)
@@ -116,20 +95,13 @@ static int download(const struct stage *st, const char *url, const char *path)
 	ADAFS_CLOSE int fd = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, st->mode);
 	if (fd < 0)
 		return disk_failure(st, path, "ResourceFileCreateFailed", -errno);
-	struct sink sink = { .t = st->t, .fd = fd };
-	struct adafs_http_request *rq = adafs_http_request_new("GET", strdup(url));
-	if (!rq)
-		return disk_failure(st, path, "ResourceFileCreateFailed", -ENOMEM);
-	rq->write = sink_write;
-	rq->rewind = sink_rewind;
-	rq->write_arg = &sink;
-	rq->operation = "GetResourceFile";
+	bool disk_failed = false;
 	struct adafs_err err = { 0 };
-	rc = adafs_http_perform(st->t->http, rq, NULL, &err);
+	rc = batch_fetch(st->t, url, fd, &disk_failed, &err);
 	if (rc < 0 && transfer_cancelled(st->t))
 		return -ECANCELED;
 	if (rc < 0)
-		return sink.disk_failed ? disk_failure(st, path, "ResourceFileWriteFailed", rc)
+		return disk_failed ? disk_failure(st, path, "ResourceFileWriteFailed", rc)
 					: blob_failure(st, url, path, &err);
 	/* The mode is asked for as it is, without this process's umask. */
 	return fchmod(fd, st->mode) < 0 ? disk_failure(st, path, "ResourceFileWriteFailed", -errno)

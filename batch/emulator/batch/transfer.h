@@ -18,6 +18,7 @@ struct batch_transfer {
 	const char *wd;             /* what paths and patterns are relative to */
 	char *const *envp;          /* $NAME in patterns */
 	const atomic_bool *cancelled;
+	int stop_fd;                /* readable from when cancelled is set; borrowed */
 	uint64_t deadline_ms;       /* monotonic; UINT64_MAX: none */
 };
 
