@@ -384,18 +384,14 @@ static int set_time(struct call *c, struct node *n, const struct stat *st, int t
 }
 
 /* truncate(2) without a handle is an open, a truncate and a close. */
-static int set_size(struct call *c, struct node *n, int64_t size)
+static int truncate_path(struct call *c, struct node *n, int64_t size)
 {
-	struct wfile *w = wfile_of(n);
-	if (w) {
-		int rc = wfile_truncate(w, c->may_wait, size);
-		wfile_unref(w);
-		return rc;
-	}
+	struct handle *h;
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
-	struct handle *h;
-	int rc = check_version(c, n);
+	struct wfile *w = wfile_of(n);
+	int rc = w ? 0 : check_version(c, n);
+	wfile_unref(w);
 	if (!rc)
 		rc = open_writer(c, n, 0, &h);
 	if (rc)
@@ -403,10 +399,16 @@ static int set_size(struct call *c, struct node *n, int64_t size)
 	struct bfile *f = (struct bfile *)h;
 	rc = wfile_truncate(f->w, true, size);
 	if (!rc)
-		rc = wfile_flush(f->w, c, false);
+		rc = wfile_commit_alone(f->w);
 	wfile_close(f->w);
 	free(f);
 	return rc;
+}
+
+static int set_size(struct call *c, struct node *n, struct handle *h, int64_t size)
+{
+	struct bfile *f = (struct bfile *)h;
+	return f && f->w ? wfile_truncate(f->w, c->may_wait, size) : truncate_path(c, n, size);
 }
 
 int blobdir_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
@@ -418,7 +420,7 @@ int blobdir_setattr(struct call *c, struct node *n, struct handle *h, const stru
 		return -EROFS;
 	int rc = 0;
 	if ((to_set & FUSE_SET_ATTR_SIZE) && !bnode_of(n)->is_dir)
-		rc = set_size(c, n, st->st_size);
+		rc = set_size(c, n, h, st->st_size);
 	/* Times of directories, modes and owners are accepted and not kept, as on any disk without them. */
 	if (!rc && (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) && !bnode_of(n)->is_dir)
 		rc = set_time(c, n, st, to_set);

@@ -94,6 +94,7 @@ struct wfile {
 	struct node *dir;           /* where it stands, with a reference; under wfiles_lock */
 	char *name;                 /* NULL: unlinked or replaced */
 	unsigned handles;           /* under wfiles_lock */
+	bool finishing;             /* under wfiles_lock: one of them is being closed as the last */
 	unsigned refs;              /* atomic */
 	struct view *view;          /* borrowed from node */
 	struct node *node;          /* a reference */
@@ -152,6 +153,8 @@ int wfile_set_mtime(struct wfile *w, bool may_wait, struct timespec t);
 /* close(2) and fsync(2). killed: the caller was killed. */
 int wfile_flush(struct wfile *w, const struct call *c, bool killed);
 int wfile_fsync(struct wfile *w, const struct call *c);
+/* Commit a change made without a handle; a policy's file that somebody else has open is left to his close. On a worker. */
+int wfile_commit_alone(struct wfile *w);
 /* Take and give back the right to change where the file stands. Blocks that are under way have ended. */
 void wfile_begin(struct wfile *w);
 void wfile_end(struct wfile *w);

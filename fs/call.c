@@ -93,7 +93,13 @@ static bool caller_is_dying(pid_t pid, bool is_flush)
 
 bool call_caller_killed(const struct call *c)
 {
-	return task_flags(c->pid) & PF_SIGNALED_FLAG;
+	return c->killed;
+}
+
+/* When the flush arrives: a dying caller does not wait for the answer, so later it may be gone. */
+void calls_note_killed(struct op *op)
+{
+	op->call.killed = task_flags(op->call.pid) & PF_SIGNALED_FLAG;
 }
 
 void op_unref(struct op *op)

@@ -24,6 +24,7 @@ struct call {
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;
+	bool killed; /* of a FLUSH: see call_caller_killed */
 };
 
 /* Reply to a read that returned -EINPROGRESS: data is copied out before this returns. rc < 0: an error. */

@@ -91,6 +91,7 @@ int calls_start(struct calls *c, struct adafs_err *reterr);
 unsigned calls_stop(struct calls *c, uint32_t timeout_ms);
 void calls_free(struct calls *c);
 void calls_register(struct op *op);
+void calls_note_killed(struct op *op);
 /* Claim the reply. False: an interrupt has answered. */
 bool calls_claim(struct op *op);
 void calls_begin(struct fs *fs);

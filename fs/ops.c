@@ -505,6 +505,8 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!op)
 		return;
 	op->handle = handle_of(fi);
+	if (op->handle->ops->flush)
+		calls_note_killed(op);
 	op_start(op);
 }
 

@@ -141,8 +141,11 @@ static void take_down(struct fs *fs, const struct session_hooks *hooks)
 	workers_free(ADAFS_STEAL(fs->workers));
 	if (hooks->stop)
 		hooks->stop(fs, hooks->arg);
-	if (fs->session)
+	/* Only now: it closes the descriptor that replies are written to. */
+	if (fs->session) {
+		fuse_session_unmount(fs->session);
 		fuse_session_destroy(ADAFS_STEAL(fs->session));
+	}
 	free_state(fs);
 }
 
@@ -198,9 +201,8 @@ static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd, s
 	}
 	adafs_log(INFO, "fs", "mounted on '%s'", fs->options->mountpoint);
 	rc = serve(fs, reterr);
-	fuse_session_unmount(fs->session);
-	adafs_log(INFO, "fs", "unmounted '%s'", fs->options->mountpoint);
 	take_down(fs, hooks);
+	adafs_log(INFO, "fs", "unmounted '%s'", fs->options->mountpoint);
 	return rc;
 }
 

@@ -448,6 +448,15 @@ int wfile_flush(struct wfile *w, const struct call *c, bool killed)
 	return commit_now(w, killed, true);
 }
 
+int wfile_commit_alone(struct wfile *w)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	bool alone = w->handles == (w->finishing ? 2 : 1);
+	adafs_mutex_unlock(&wfiles_lock);
+	/* Where a commit is only storing bytes it does no harm amid another's writes, and the caller sees how it ended. */
+	return alone || !w->view->policy->before_commit ? commit_now(w, false, true) : 0;
+}
+
 int wfile_fsync(struct wfile *w, const struct call *c)
 {
 	adafs_mutex_lock(&w->lock);
@@ -506,9 +515,11 @@ void wfile_close(struct wfile *w)
 	adafs_mutex_lock(&wfiles_lock);
 	/* Still registered while it is committed: a lookup finds it, a new open joins it. */
 	while (w->handles == 1 && unfinished(w)) {
+		w->finishing = true;
 		adafs_mutex_unlock(&wfiles_lock);
 		finish(w);
 		adafs_mutex_lock(&wfiles_lock);
+		w->finishing = false;
 	}
 	bool last = --w->handles == 0;
 	if (last) {
