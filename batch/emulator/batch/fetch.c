@@ -18,7 +18,8 @@ struct fetch {
 	atomic_int refs;
 	atomic_bool abandoned;
 	int fd;      /* own descriptor: the file may be gone before the request is */
-	int done_fd; /* eventfd: written when err is complete */
+	atomic_bool done; /* err and disk_failed are complete */
+	int done_fd;      /* eventfd: written after that */
 	bool disk_failed;
 	struct adafs_err err;
 };
@@ -69,6 +70,7 @@ static void fetch_done(void *arg, struct adafs_http_response *response, const st
 	struct fetch *f = arg;
 	(void)response;
 	adafs_err_copy(&f->err, err);
+	atomic_store(&f->done, true);
 	uint64_t one = 1;
 	/* Never full: it is written once. */
 	(void)!write(f->done_fd, &one, sizeof(one));
@@ -76,21 +78,21 @@ static void fetch_done(void *arg, struct adafs_http_response *response, const st
 }
 
 /* 0: the request has ended; -ECANCELED: the task is to end first. */
-static int fetch_wait(const struct batch_transfer *t, const struct fetch *f)
+static int fetch_wait(const struct batch_transfer *t, struct fetch *f)
 {
 	struct pollfd fds[] = { { .fd = f->done_fd, .events = POLLIN },
 				{ .fd = t->stop_fd, .events = POLLIN } };
 	for (;;) {
 		uint64_t now = adafs_clock_mono_ms();
 		int timeout = -1;
-		if (t->deadline_ms != UINT64_MAX)
-			timeout = t->deadline_ms <= now		       ? 0
-				  : t->deadline_ms - now > INT32_MAX ? INT32_MAX
-								       : (int)(t->deadline_ms - now);
+		if (t->deadline_ms <= now)
+			timeout = 0;
+		else if (t->deadline_ms - now < INT32_MAX)
+			timeout = (int)(t->deadline_ms - now);
 		int n = poll(fds, ADAFS_ARRAY_SIZE(fds), timeout);
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (fds[0].revents && n > 0)
+		if (n > 0 && fds[0].revents && atomic_load(&f->done))
 			return 0;
 		if (transfer_cancelled(t))
 			return -ECANCELED;
