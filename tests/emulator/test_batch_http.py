@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import azure_sign  # noqa: E402
 from batch_sign import Batch, sh  # noqa: E402
-from conftest import Emulator  # noqa: E402
+from harness import Emulator  # noqa: E402
 
 
 @pytest.fixture

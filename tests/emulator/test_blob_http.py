@@ -1,4 +1,4 @@
-"""The emulator's Blob service over HTTP, as any client sees it. Binary: $ADAFS, else build/adafs."""
+"""The emulator's Blob service over HTTP, as any client sees it."""
 import base64
 import hashlib
 import http.client
@@ -20,9 +20,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import azure_sign  # noqa: E402
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-ADAFS = os.environ.get("ADAFS", os.path.join(ROOT, "build", "adafs"))
+from harness import program  # noqa: E402
 
 
 def when(seconds):
@@ -35,7 +33,7 @@ class Emulator:
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen([ADAFS, "emulator", "--dir", self.path, *self.args],
+        self.process = subprocess.Popen([program(), "emulator", "--dir", self.path, *self.args],
                                         stdout=subprocess.PIPE, text=True)
         lines = []
         for line in self.process.stdout:
@@ -131,8 +129,6 @@ class Client:
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory):
-    if not os.access(ADAFS, os.X_OK):
-        pytest.skip("no adafs binary at %s" % ADAFS)
     e = Emulator(tmp_path_factory.mktemp("emulator"))
     yield e
     e.stop()
@@ -801,7 +797,7 @@ def test_restart_keeps_everything(tmp_path):
         env = dict(e.env)
         c.send("PUT", "/keep?restype=container")
         etag = c.put("/keep/a", b"kept")["etag"]
-        second = subprocess.run([ADAFS, "emulator", "--dir", e.path], capture_output=True, text=True,
+        second = subprocess.run([program(), "emulator", "--dir", e.path], capture_output=True, text=True,
                                 timeout=30)
         assert second.returncode == 1 and "already serves" in second.stderr
         assert (os.stat(e.path + "/key").st_mode & 0o777) == 0o600
@@ -823,9 +819,7 @@ def test_restart_keeps_everything(tmp_path):
 
 
 def test_usage(tmp_path):
-    if not os.access(ADAFS, os.X_OK):
-        pytest.skip("no adafs binary")
-    run = lambda *a: subprocess.run([ADAFS, "emulator", *a], capture_output=True, text=True, timeout=30)
+    run = lambda *a: subprocess.run([program(), "emulator", *a], capture_output=True, text=True, timeout=30)
     r = run("--slot", "2")
     assert r.returncode == 2 and "--slots" in r.stderr
     assert run("--help").returncode == 0

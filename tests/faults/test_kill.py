@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import batch_get, png, wait_for
+from harness import batch_get, png, wait_for
 
 TINY = Path(__file__).parent / "tiny.json"
 CRASH_POINTS = ["after-commit", "after-snapshot", "after-job", "after-half-tasks", "before-patch",

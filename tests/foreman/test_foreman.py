@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, SANITIZER_WORDS, program, wait_for
+from harness import ROOT, SANITIZER_WORDS, program, wait_for
 
 CONTAINER = "ada"
 CRASH_POINTS = ["after-commit", "after-snapshot", "after-job", "after-half-tasks", "before-patch",

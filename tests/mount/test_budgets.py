@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import batch_call, png, wait_for
+from harness import batch_call, png, wait_for
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.json"
 MIB = 1024 * 1024

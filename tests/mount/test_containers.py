@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, batch_call, wait_for
+from harness import ROOT, batch_call, wait_for
 from fsx import Fsx
 
 sys.path.insert(0, str(ROOT / "tests" / "emulator"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import program, wait_for
+from harness import program, wait_for
 from images import gate, tiff, write_pipeline
 
 

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from conftest import wait_for
+from harness import wait_for
 from images import gate, tiff, write_pipeline
 
 

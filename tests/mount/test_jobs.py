@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import wait_for
+from harness import wait_for
 from images import gate, tiff, write_pipeline
 
 
@@ -147,7 +147,7 @@ def test_tools_walk_the_tree_of_a_running_job(gated, tmp_path):
 
 
 def test_status_files_and_the_table(gated, tmp_path):
-    from conftest import program
+    from harness import program
     job = start_job(gated, "x&y.tif")
     table = subprocess.run([program(), "status", str(gated.path)], capture_output=True, text=True, timeout=30)
     assert table.returncode == 0 and job.name in table.stdout and "running" in table.stdout

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import shared_data, wait_for
+from harness import shared_data, wait_for
 
 
 def layers(path) -> str:

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from conftest import ROOT, program
+from harness import ROOT, program
 
 KEY = "c2VjcmV0LWtleS1vZi1ub2JvZHk="
 

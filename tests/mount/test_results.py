@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import wait_for
+from harness import wait_for
 from images import tiff, write_pipeline
 
 

@@ -1,5 +1,5 @@
 """make-scene: what it promises of its files."""
-from conftest import load, make_scene
+from steps import load, make_scene
 from osgeo import gdal, ogr
 
 

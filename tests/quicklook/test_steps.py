@@ -1,7 +1,7 @@
 """The steps: right on scenes, and well-behaved on what users bring."""
 import numpy as np
 import pytest
-from conftest import assess, figures, final, find, load, make_scene, tool
+from steps import assess, figures, final, find, load, make_scene, tool
 from osgeo import gdal, ogr, osr
 
 gdal.UseExceptions()

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import call, figures, load, tool
+from steps import call, figures, load, tool
 
 
 def house(x, y=0, size=1e-4, **properties):
@@ -86,7 +86,7 @@ def figures_of(found, truth):
 
 
 def test_every_tool_has_help():
-    from conftest import TOOLS
+    from steps import TOOLS
     import glob
     for path in glob.glob(TOOLS + "/*.py"):
         if "argparse" in open(path, encoding="utf-8").read():
