@@ -3,13 +3,14 @@
  * written (write.c) come before what the service knows. A node's version is its ETag; a file that was never
  * committed has a version of its own.
  */
-#include "fs/blobdir_int.h"
+#include "fs/blobdir.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "batch/base/log.h"
+#include "fs/blobdir_int.h"
 
 /* --- views -------------------------------------------------------------------------------- */
 static void view_free(struct view *v)

@@ -575,13 +575,15 @@ static void gather_locked(struct cache_file *f, const struct cache_seq *seq, boo
 		}
 		int64_t from;
 		size_t n = overlap(e, g->off, g->size, &from);
+		pos = e->off + (int64_t)e->len;
 		if (e->state == READY) {
+			pin_locked(f->cache, e);
 			gather_copy(g, e);
 			e->consumed += n;
+			unpin_locked(f->cache, e);
 		} else {
 			g->rc = add_waiter_locked(e, g, g->call, from, n);
 		}
-		pos = e->off + (int64_t)e->len;
 	}
 }
 
