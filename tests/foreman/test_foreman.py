@@ -258,8 +258,10 @@ def test_one_image(driver, services, emulator, image):
     assert results["all.txt"] > 0 and "summary.json" in results, results
     assert f"{job['id']}/report.txt" in results and not any("part.json" in r for r in results)
     assert d.do("events") == ["flood"]
-    manifest = services.blobs("jobs/")[f"jobs/{job['id']}.json"]
-    assert manifest["adafsstate"] == "completed" and manifest["adafsended"] != "0"
+    # What the view shows is written down right after.
+    manifest = wait_for("the manifest says so", lambda: (m := services.blobs("jobs/")[f"jobs/{job['id']}.json"])
+                        and m["adafsstate"] == "completed" and m, 20)
+    assert manifest["adafsended"] != "0"
     assert d.view()["inbox"] == {}
 
     # A second client without any state shows the same and asks Batch for nothing but the pool.
