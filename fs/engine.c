@@ -122,12 +122,14 @@ static int prepare_spawn(const struct engine *e, posix_spawn_file_actions_t *act
 /* posix_spawn, never fork: a forked child of the mount would hold its /dev/fuse. */
 static int spawn(const struct engine *e, pid_t *ret_pid, struct adafs_err *reterr)
 {
-	char *argv[] = { (char *)"adafs", (char *)"emulator", (char *)"--dir", e->dir, NULL };
+	ADAFS_FREE char *mounts = adafs_fmt("%s/mounts", e->dir);
+	char *argv[] = { (char *)"adafs", (char *)"emulator", (char *)"--dir", e->dir,
+			 (char *)"--while-used", mounts, NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	pid_t pid;
 
-	if (posix_spawn_file_actions_init(&actions))
+	if (!mounts || posix_spawn_file_actions_init(&actions))
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	if (posix_spawnattr_init(&attr)) {
 		posix_spawn_file_actions_destroy(&actions);

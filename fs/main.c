@@ -148,9 +148,12 @@ static void stop(struct fs *fs, void *arg)
 {
 	struct mount *m = arg;
 
-	engine_unwatch(m->engine);
-	if (m->foreman_started)
+	/* cp and unmount: the job starts all the same. */
+	if (m->foreman_started) {
+		adafs_foreman_drain(fs->foreman, fs->options->io_timeout_ms);
 		adafs_foreman_stop(fs->foreman);
+	}
+	engine_unwatch(m->engine);
 	bool idle = m->engine && m->http_started && batch_is_idle(fs);
 	if (m->http_started)
 		adafs_http_stop(fs->http);

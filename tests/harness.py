@@ -93,6 +93,15 @@ class Emulator:
                     total[name] = total.get(name, 0) + n
         return total
 
+    def ends_within(self, seconds: float) -> bool:
+        """Let it run for so long; whether it ended by itself meanwhile."""
+        assert self.process
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def kill(self) -> None:
         """As a power cut would end it."""
         assert self.process

@@ -88,13 +88,18 @@ struct adafs_blob_policy {
 	char start[32], expiry[32], permissions[16];
 };
 #define ADAFS_BLOB_MAX_POLICIES 5
-/* Get / Set Container ACL. Set replaces all: read first and merge with foreign ones. */
+/* All that Set Container ACL replaces at once. */
+struct adafs_blob_acl {
+	struct adafs_blob_policy policy[ADAFS_BLOB_MAX_POLICIES];
+	size_t n;
+	char public_access[16]; /* "container", "blob" or "": none */
+};
+/* Get Container ACL. */
 int adafs_blob_container_get_acl(struct adafs_blob_client *c, const char *container,
-				 struct adafs_blob_policy ret[ADAFS_BLOB_MAX_POLICIES], size_t *ret_n,
-				 struct adafs_err *reterr);
+				 struct adafs_blob_acl *ret, struct adafs_err *reterr);
+/* Set Container ACL replaces all, public access too: change what Get gave. -EINVAL: more than five policies. */
 int adafs_blob_container_set_acl(struct adafs_blob_client *c, const char *container,
-				 const struct adafs_blob_policy *policies, size_t n,
-				 struct adafs_err *reterr);
+				 const struct adafs_blob_acl *acl, struct adafs_err *reterr);
 
 /* --- listing ---------------------------------------------------------------------------- */
 enum {

@@ -106,21 +106,16 @@ int adafs_blob_container_list(struct adafs_blob_client *c, adafs_blob_container_
 
 /* --- Get and Set Container ACL -------------------------------------------------------------- */
 
-struct acl {
-	struct adafs_blob_policy *policies;
-	size_t n;
-};
-
 static int on_acl_element(void *arg, const char *path, const char *text, size_t len)
 {
-	struct acl *acl = arg;
+	struct adafs_blob_acl *acl = arg;
 	static const char root[] = "SignedIdentifiers/SignedIdentifier";
 	if (strncmp(path, root, sizeof(root) - 1) != 0)
 		return 0;
 	path += sizeof(root) - 1;
 	if (acl->n == ADAFS_BLOB_MAX_POLICIES)
 		return -EPROTO;
-	struct adafs_blob_policy *p = &acl->policies[acl->n];
+	struct adafs_blob_policy *p = &acl->policy[acl->n];
 	const struct {
 		const char *path;
 		char *out;
@@ -143,8 +138,7 @@ static int on_acl_element(void *arg, const char *path, const char *text, size_t 
 }
 
 int adafs_blob_container_get_acl(struct adafs_blob_client *c, const char *container,
-				 struct adafs_blob_policy ret[ADAFS_BLOB_MAX_POLICIES],
-				 size_t *ret_n, struct adafs_err *reterr)
+				 struct adafs_blob_acl *ret, struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, NULL);
 	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
@@ -153,8 +147,9 @@ int adafs_blob_container_get_acl(struct adafs_blob_client *c, const char *contai
 		&response, reterr);
 	if (rc < 0)
 		return rc;
-	struct adafs_blob_policy policies[ADAFS_BLOB_MAX_POLICIES] = {0};
-	struct acl acl = {.policies = policies};
+	struct adafs_blob_acl acl = {0};
+	const char *access = adafs_http_headers_get(&response.headers, "x-ms-blob-public-access");
+	snprintf(acl.public_access, sizeof(acl.public_access), "%s", access ? access : "");
 	const struct adafs_xml_handler handler = {.end = on_acl_element, .arg = &acl};
 	const char *body = adafs_buf_str(&response.body);
 	size_t bom = strncmp(body, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
@@ -162,16 +157,15 @@ int adafs_blob_container_get_acl(struct adafs_blob_client *c, const char *contai
 		rc = adafs_xml_parse(body + bom, response.body.len - bom, &handler, reterr);
 	if (rc < 0)
 		return rc;
-	memcpy(ret, policies, sizeof(policies));
-	*ret_n = acl.n;
+	*ret = acl;
 	return 0;
 }
 
-static int acl_write(struct adafs_buf *b, const struct adafs_blob_policy *policies, size_t n)
+static int acl_write(struct adafs_buf *b, const struct adafs_blob_acl *acl)
 {
 	int rc = adafs_buf_adds(b, "<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers>");
-	for (size_t i = 0; i < n && rc == 0; i++) {
-		const struct adafs_blob_policy *p = &policies[i];
+	for (size_t i = 0; i < acl->n && rc == 0; i++) {
+		const struct adafs_blob_policy *p = &acl->policy[i];
 		const char *const fields[][2] = {
 			{"Start", p->start}, {"Expiry", p->expiry}, {"Permission", p->permissions}};
 		rc = adafs_buf_adds(b, "<SignedIdentifier>");
@@ -189,10 +183,9 @@ static int acl_write(struct adafs_buf *b, const struct adafs_blob_policy *polici
 }
 
 int adafs_blob_container_set_acl(struct adafs_blob_client *c, const char *container,
-				 const struct adafs_blob_policy *policies, size_t n,
-				 struct adafs_err *reterr)
+				 const struct adafs_blob_acl *acl, struct adafs_err *reterr)
 {
-	if (n > ADAFS_BLOB_MAX_POLICIES)
+	if (acl->n > ADAFS_BLOB_MAX_POLICIES)
 		return adafs_err_set(reterr, -EINVAL,
 				     "a container has at most %d stored access policies",
 				     ADAFS_BLOB_MAX_POLICIES);
@@ -200,9 +193,11 @@ int adafs_blob_container_set_acl(struct adafs_blob_client *c, const char *contai
 	const struct blob_target t = blob_target_of(c, container, NULL);
 	struct adafs_http_request *rq =
 		blob_container_request(&t, "PUT", "Set Container ACL", "comp=acl");
-	int rc = acl_write(&body, policies, n);
+	int rc = acl_write(&body, acl);
 	if (rc == 0)
 		rc = blob_header(rq, "Content-Type", "application/xml");
+	if (rc == 0 && *acl->public_access)
+		rc = blob_header(rq, "x-ms-blob-public-access", acl->public_access);
 	if (rc < 0)
 		return blob_request_drop(rq, rc, reterr);
 	rq->body = body.data;

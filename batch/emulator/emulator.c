@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #include "batch/emulator/emulator_internal.h"
 
 #define STOP_GRACE_MS 2000
+#define GRACE_S 60
 #define WANTED_FILES 65536
 
 struct emulator {
@@ -174,12 +176,40 @@ static void emulator_stop(struct emulator *e)
 		close(e->lock_fd);
 }
 
-static int wait_for_signal(const sigset_t *set)
+/* The file locked for us alone when no mount holds it and no job is active, else -1. */
+static int lock_unused(struct emulator *e)
 {
-	int sig;
-	while (sigwait(set, &sig) != 0)
-		;
-	return sig;
+	int fd = open(e->options.while_used, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0 && (flock(fd, LOCK_EX | LOCK_NB) < 0 || batch_service_busy(e->batch))) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* The signal that asks for the end, or 0 when nobody uses it any more. */
+static int wait_for_end(struct emulator *e, const sigset_t *set)
+{
+	const struct timespec period = {.tv_sec = 1};
+	unsigned grace_s = e->options.grace_s ? e->options.grace_s : GRACE_S, unused_s = 0;
+	if (!e->options.while_used) {
+		int sig;
+		while (sigwait(set, &sig) != 0)
+			;
+		return sig;
+	}
+	for (;;) {
+		int sig = sigtimedwait(set, NULL, &period);
+		if (sig > 0)
+			return sig;
+		int fd = errno == EAGAIN ? lock_unused(e) : -1;
+		unused_s = fd >= 0 ? unused_s + 1 : 0;
+		/* The lock is kept until exit: a mount that comes now waits for the end and starts another. */
+		if (unused_s >= grace_s)
+			return 0;
+		if (fd >= 0)
+			close(fd);
+	}
 }
 
 static int serve(struct emulator *e)
@@ -202,8 +232,8 @@ static int serve(struct emulator *e)
 	fflush(stdout);
 	adafs_log(INFO, "emulator", "serving '%s': Blob on %s, Batch on %s", e->options.dir,
 		  blob_service_authority(e->blob), batch_service_endpoint(e->batch));
-	int sig = wait_for_signal(&stop);
-	adafs_log(INFO, "emulator", "stopping on %s", strsignal(sig));
+	int sig = wait_for_end(e, &stop);
+	adafs_log(INFO, "emulator", "stopping: %s", sig ? strsignal(sig) : "nobody uses it");
 	emulator_stop(e);
 	return 0;
 }

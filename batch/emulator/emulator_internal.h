@@ -19,8 +19,10 @@ struct emulator_options {
 	char *key;	  /* owned; base64; NULL: as before, else a new one */
 	char *access_log; /* owned; NULL: none */
 	char *log_level;  /* owned; NULL: default */
+	char *while_used; /* owned; end when this file is locked by nobody and no job is active; NULL: never */
 	struct emulator_address blob, batch;
 	unsigned nodes, slots; /* 0: the service's default */
+	unsigned grace_s; /* how long it must have been unused; 0: 60 */
 	bool help;
 };
 

@@ -11,12 +11,14 @@
 
 #define MAX_NODES 64
 #define MAX_SLOTS 256
+#define MAX_GRACE_S 86400
 
 const char *emulator_usage(void)
 {
 	return "usage: adafs emulator [--dir DIR] [--blob HOST:PORT] [--batch HOST:PORT]\n"
 	       "                      [--account NAME] [--key BASE64] [--nodes N] [--slots N]\n"
-	       "                      [--access-log FILE] [--log-level SPEC]\n"
+	       "                      [--access-log FILE] [--log-level SPEC] [--while-used FILE]\n"
+	       "                      [--grace SECONDS]\n"
 	       "\n"
 	       "Serves Azure Blob and Azure Batch on this machine and prints the settings for "
 	       "clients.\n"
@@ -31,11 +33,13 @@ const char *emulator_usage(void)
 	       "  --slots N          task slots of each node\n"
 	       "  --access-log FILE  append a line for each request\n"
 	       "  --log-level SPEC   such as info or emulator:debug\n"
+	       "  --while-used FILE  end when nobody holds a lock on FILE and no job is active\n"
+	       "  --grace SECONDS    for so long; default 60\n"
 	       "  --help             this text\n";
 }
 
 static const char *const names[] = {"dir",   "blob",  "batch",	    "account",	 "key",
-				    "nodes", "slots", "access-log", "log-level", "help"};
+				    "nodes", "slots", "access-log", "log-level", "while-used", "grace", "help"};
 
 /* Edits between two short words, for the hint. */
 static unsigned distance(const char *a, const char *b)
@@ -151,6 +155,10 @@ static int set_option(struct emulator_options *o, const char *name, char *value,
 		return take(&o->access_log, value);
 	if (strcmp(name, "log-level") == 0)
 		return take(&o->log_level, value);
+	if (strcmp(name, "grace") == 0)
+		return parse_count(name, value, MAX_GRACE_S, &o->grace_s, reterr);
+	if (strcmp(name, "while-used") == 0)
+		return take(&o->while_used, value);
 	if (strcmp(name, "account") == 0) {
 		rc = check_account(value, reterr);
 		return rc == 0 ? take(&o->account, value) : rc;
@@ -236,5 +244,6 @@ void emulator_options_clear(struct emulator_options *o)
 	free(o->key);
 	free(o->access_log);
 	free(o->log_level);
+	free(o->while_used);
 	*o = (struct emulator_options){0};
 }

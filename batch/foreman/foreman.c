@@ -49,6 +49,7 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 	adafs_cond_init(&f->submitter_wake);
 	adafs_cond_init(&f->tracker_wake);
 	adafs_cond_init(&f->publisher_wake);
+	adafs_cond_init(&f->chore_done);
 	f->blob = config->blob;
 	f->batch = config->batch;
 	f->container = strdup(config->container);
@@ -103,6 +104,7 @@ void adafs_foreman_free(struct adafs_foreman *f)
 	adafs_cond_clear(&f->submitter_wake);
 	adafs_cond_clear(&f->tracker_wake);
 	adafs_cond_clear(&f->publisher_wake);
+	adafs_cond_clear(&f->chore_done);
 	adafs_mutex_clear(&f->view_lock);
 	adafs_mutex_clear(&f->lock);
 	free(f);
@@ -148,6 +150,31 @@ int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr)
 	adafs_view_unref(old);
 	rc = start_threads(f);
 	return rc ? adafs_err_set(reterr, rc, "cannot start a thread: %s", strerror(-rc)) : 0;
+}
+
+/* Whether a submission is still to be made that has not failed yet. */
+static bool has_submissions_locked(struct adafs_foreman *f)
+{
+	if (!f->loaded || f->resolve_wanted)
+		return true;
+	for (size_t i = 0; i < f->jobs.n; i++) {
+		const struct foreman_job *j = f->jobs.item[i];
+		if (!j->submitted && j->n_tries == 0)
+			return true;
+	}
+	return false;
+}
+
+void adafs_foreman_drain(struct adafs_foreman *f, uint32_t timeout_ms)
+{
+	uint64_t deadline_ms = adafs_clock_mono_ms() + timeout_ms;
+	adafs_mutex_lock(&f->lock);
+	while (f->n_threads && has_submissions_locked(f) && !*f->blob_trouble && !*f->batch_trouble)
+		if (adafs_cond_wait_until(&f->chore_done, &f->lock, deadline_ms) < 0)
+			break;
+	if (has_submissions_locked(f))
+		adafs_log(WARN, "foreman", "images are left to the next mount: not submitted yet");
+	adafs_mutex_unlock(&f->lock);
 }
 
 void adafs_foreman_stop(struct adafs_foreman *f)

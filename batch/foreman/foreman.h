@@ -105,6 +105,11 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
  * policy) and start the threads. The first fill of the view goes on in the background.
  */
 int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+/*
+ * Wait until every image that was handed over is submitted, at most timeout_ms; gives up at the
+ * first trouble with the service. What is left is taken up by the next mount. Before stop, on an orderly unmount.
+ */
+void adafs_foreman_drain(struct adafs_foreman *f, uint32_t timeout_ms);
 void adafs_foreman_stop(struct adafs_foreman *f);
 void adafs_foreman_free(struct adafs_foreman *f);
 

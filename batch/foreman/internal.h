@@ -59,6 +59,7 @@ struct adafs_foreman {
 	bool scan_wanted, resolve_wanted, loaded;
 	uint64_t scan_number, last_scan_ms, scan_retry_ms;
 	bool nudged;
+	struct adafs_cond chore_done; /* of the submitter: drain looks again */
 	bool view_dirty; /* the publisher has something to do */
 	bool newest_dirty;
 	char *pool_state;

@@ -27,22 +27,19 @@ int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 	/* With a SAS only, tasks get the user's own and there is no policy to set. */
 	if (!adafs_blob_client_account(f->blob)->key)
 		return 0;
-	struct adafs_blob_policy policies[ADAFS_BLOB_MAX_POLICIES];
-	size_t n = 0;
+	struct adafs_blob_acl acl = {0};
 	bool changed, added;
-	memset(policies, 0, sizeof(policies));
-	int rc = adafs_blob_container_get_acl(f->blob, f->container, policies, &n, reterr);
+	int rc = adafs_blob_container_get_acl(f->blob, f->container, &acl, reterr);
 	if (rc == -ENOENT) {
 		rc = adafs_blob_container_create(f->blob, f->container, reterr);
 		if (rc == 0 || rc == -EEXIST)
-			rc = adafs_blob_container_get_acl(f->blob, f->container, policies, &n,
-							  reterr);
+			rc = adafs_blob_container_get_acl(f->blob, f->container, &acl, reterr);
 	}
 	if (rc) {
 		adafs_err_prefix(reterr, "container '%s'", f->container);
 		return rc;
 	}
-	rc = policy_merge(policies, &n, adafs_clock_wall_us(), &changed, &added);
+	rc = policy_merge(acl.policy, &acl.n, adafs_clock_wall_us(), &changed, &added);
 	if (rc == -ENOSPC)
 		return adafs_err_set(
 			reterr, rc,
@@ -52,7 +49,7 @@ int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 	f->policy_check_ms = adafs_clock_mono_ms() + POLICY_CHECK_MS;
 	if (!changed)
 		return 0;
-	rc = adafs_blob_container_set_acl(f->blob, f->container, policies, n, reterr);
+	rc = adafs_blob_container_set_acl(f->blob, f->container, &acl, reterr);
 	if (rc) {
 		adafs_err_prefix(reterr, "cannot set the stored access policy of container '%s'",
 				 f->container);

@@ -182,6 +182,7 @@ void *foreman_submitter_main(void *arg)
 		else
 			do_job(f, j);
 		adafs_mutex_lock(&f->lock);
+		adafs_cond_broadcast(&f->chore_done);
 	}
 	adafs_mutex_unlock(&f->lock);
 	return NULL;

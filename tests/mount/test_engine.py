@@ -1,4 +1,5 @@
 """The life of a mount and of the embedded engine behind it."""
+import fcntl
 import os
 import signal
 import subprocess
@@ -33,6 +34,30 @@ def test_the_parent_returns_when_the_mount_answers(make_mount, tmp_path):
     m.wait_jobs(1)
     subprocess.run(["fusermount3", "-u", str(m.path)], check=True, timeout=30)
     wait_for("the idle engine ends with the mount", lambda: gone(engine), 20)
+
+
+def test_a_copy_right_before_the_unmount_runs_without_a_mount(make_mount, tmp_path):
+    m = make_mount(f"pipeline={write_pipeline(tmp_path / 'tiny.json')}").start()
+    for i in range(6):
+        (m.path / f"inbox/i{i}.tif").write_bytes(tiff(i))
+    subprocess.run(["fusermount3", "-u", str(m.path)], check=True, timeout=30)
+    assert m.process_ends_within(30)
+    m.start()
+    wait_for("the jobs are known", lambda: len(m.jobs()) == 6, 20)
+    for job in m.jobs():
+        assert "submitted as" not in (m.path / "jobs" / job / "events").read_text(), "the first mount did it"
+    assert set(m.wait_jobs(6).values()) == {"completed"}
+
+
+def test_an_emulator_that_nobody_uses_ends(emulator, tmp_path):
+    emulator.stop()
+    used = tmp_path / "used"
+    with open(used, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        emulator.options += ("--while-used", str(used), "--grace", "1")
+        emulator.start()
+        assert not emulator.ends_within(2.5), "it is in use"
+    assert emulator.ends_within(20)
 
 
 def test_errors_of_the_start_reach_the_parent(make_mount):

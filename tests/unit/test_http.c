@@ -843,21 +843,23 @@ static void test_acl(void **state)
 		"Permission>"
 		"</AccessPolicy></SignedIdentifier><SignedIdentifier><Id>p2</Id><AccessPolicy>"
 		"</AccessPolicy></SignedIdentifier></SignedIdentifiers>";
-	ADAFS_FREE char *reply = adafs_fmt("HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+	ADAFS_FREE char *reply = adafs_fmt("HTTP/1.1 200 OK\r\nx-ms-blob-public-access: blob\r\n"
+					   "Content-Length: %zu\r\n\r\n%s",
 					   sizeof(body) - 1, body);
 	const struct step steps[] = {{REPLY, reply}, {REPLY, OK_EMPTY}};
 	struct fixture f;
-	struct adafs_blob_policy p[ADAFS_BLOB_MAX_POLICIES];
-	size_t n;
+	struct adafs_blob_acl acl;
 	begin_with(&f, steps, 2, 8000, 0);
-	assert_int_equal(adafs_blob_container_get_acl(f.blob, "c", p, &n, NULL), 0);
-	assert_int_equal(n, 2);
-	assert_string_equal(p[0].id, "p1");
-	assert_string_equal(p[0].permissions, "rl");
-	assert_string_equal(p[1].expiry, "");
-	assert_int_equal(adafs_blob_container_set_acl(f.blob, "c", p, n, NULL), 0);
+	assert_int_equal(adafs_blob_container_get_acl(f.blob, "c", &acl, NULL), 0);
+	assert_int_equal(acl.n, 2);
+	assert_string_equal(acl.policy[0].id, "p1");
+	assert_string_equal(acl.policy[0].permissions, "rl");
+	assert_string_equal(acl.policy[1].expiry, "");
+	assert_int_equal(adafs_blob_container_set_acl(f.blob, "c", &acl, NULL), 0);
 	assert_string_equal(f.server.seen[1].body, body);
-	assert_int_equal(adafs_blob_container_set_acl(f.blob, "c", p, 6, NULL), -EINVAL);
+	assert_non_null(strstr(f.server.seen[1].head, "x-ms-blob-public-access: blob\r\n"));
+	acl.n = 6;
+	assert_int_equal(adafs_blob_container_set_acl(f.blob, "c", &acl, NULL), -EINVAL);
 	end(&f);
 }
 

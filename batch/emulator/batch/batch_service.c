@@ -266,6 +266,16 @@ uint16_t batch_service_port(const struct batch_service *s)
 	return http_server_port(s->server);
 }
 
+bool batch_service_busy(struct batch_service *s)
+{
+	bool busy = false;
+	adafs_mutex_lock(&s->lock);
+	for (size_t i = 0; i < s->jobs.n && !busy; i++)
+		busy = s->jobs.item[i]->state != JOB_COMPLETED;
+	adafs_mutex_unlock(&s->lock);
+	return busy;
+}
+
 int batch_service_start(struct batch_service *s, struct adafs_err *reterr)
 {
 	struct adafs_http_config http = { 0 };

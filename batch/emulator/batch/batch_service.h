@@ -10,6 +10,7 @@
 #ifndef ADAFS_EMULATOR_BATCH_BATCH_SERVICE_H
 #define ADAFS_EMULATOR_BATCH_BATCH_SERVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,8 @@ int batch_service_new(const struct batch_service_config *config, struct batch_se
 const char *batch_service_endpoint(const struct batch_service *s);
 /* The port bound to. */
 uint16_t batch_service_port(const struct batch_service *s);
+/* Whether a job has not ended. Any thread. */
+bool batch_service_busy(struct batch_service *s);
 /* Serve requests and run tasks. */
 int batch_service_start(struct batch_service *s, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /*
