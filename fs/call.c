@@ -153,15 +153,18 @@ static bool claim_locked(struct calls *c, struct op *op)
 	return true;
 }
 
-/* Under the request's lock: the op lives, since op_done clears this function before it lets go. */
+/*
+ * Under the request's lock: the op lives, since op_done clears this function before it lets go. From within
+ * fuse_req_interrupt_func (the interrupt overtook the request) it must not reply: libfuse unlocks the request after it.
+ */
 static void on_interrupt(fuse_req_t req, void *arg)
 {
 	struct op *op = arg;
 	struct calls *c = op->call.fs->calls;
 	bool dying = caller_is_dying(op->call.pid, op->kind->is_flush);
 	adafs_mutex_lock(&c->lock);
-	bool mine = dying && claim_locked(c, op);
-	if (!dying && !op->replied)
+	bool mine = dying && op->may_interrupt && claim_locked(c, op);
+	if (!mine && !op->replied)
 		watch_add_locked(c, op);
 	adafs_mutex_unlock(&c->lock);
 	if (mine)
@@ -172,8 +175,12 @@ void calls_register(struct op *op)
 {
 	if (op->registered)
 		return;
+	struct calls *c = op->call.fs->calls;
 	op->registered = true;
 	fuse_req_interrupt_func(op->req, on_interrupt, op);
+	adafs_mutex_lock(&c->lock);
+	op->may_interrupt = true;
+	adafs_mutex_unlock(&c->lock);
 }
 
 bool calls_claim(struct op *op)

@@ -34,6 +34,7 @@ struct op {
 	/* Interrupts; under calls->lock. */
 	unsigned refs;
 	bool registered, replied, watched;
+	bool may_interrupt; /* the interrupt's own callback may reply; before, only the watcher */
 	struct op *watch_prev, *watch_next;
 	/* Arguments. Names and data point into the request until op_own copies them. */
 	struct node *node, *node2;
