@@ -37,6 +37,7 @@ struct dir {
 	size_t n, size;
 	uint64_t complete_ms; /* when the last whole listing began; 0: none */
 	bool loading;
+	int load_rc; /* how the last listing ended */
 };
 
 struct blobs {
@@ -376,6 +377,7 @@ static int load_locked(struct blobs *b, struct dir *d, struct adafs_err *reterr)
 	else
 		slots_clear(l.slot, l.n);
 	d->loading = false;
+	d->load_rc = rc;
 	adafs_cond_broadcast(&b->loaded);
 	return rc;
 }
@@ -400,9 +402,9 @@ static int refresh_locked(struct blobs *b, struct dir *d, struct adafs_err *rete
 		return load_locked(b, d, reterr);
 	while (d->loading)
 		adafs_cond_wait(&b->loaded, &b->lock);
-	/* It failed for the other one: the same would happen again. */
-	if (!fresh(b, d->complete_ms) && b->timeout_ms)
-		return adafs_err_set(reterr, -EIO, "listing of '%s/%s' failed", d->container, d->prefix);
+	/* It failed for the other one: the same would happen again. However long it took, it is newer than the call. */
+	if (d->load_rc)
+		return adafs_err_set(reterr, d->load_rc, "listing of '%s/%s' failed", d->container, d->prefix);
 	return 0;
 }
 
