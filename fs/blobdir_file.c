@@ -272,6 +272,8 @@ int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mo
 	if (!rc && base)
 		rc = wfile_truncate(f->w, true, 0);
 	if (rc) {
+		if (f && f->w)
+			wfile_close(f->w);
 		node_unref(n);
 		free(f);
 		return rc;
