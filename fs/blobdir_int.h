@@ -114,9 +114,10 @@ struct wfile {
 	char *blob;              /* its whole name; changed under both locks by who is busy */
 	int64_t run_start, run_end; /* the last sequential run of writes */
 	bool send_all;           /* a commit wants all blocks, not only those behind the writer */
-	unsigned senders;
+	unsigned senders;        /* jobs that are sending */
+	unsigned queued;         /* jobs that no worker has taken yet: never waited for */
 	int send_rc;             /* a block failed: wait for the commit to try again */
-	char nonce[64];          /* of the last commit that was tried */
+	char nonce[64];          /* of the last commit whose outcome is not known; by who is busy */
 	/* Told to the policy at RELEASE. */
 	enum { TELL_NOTHING, TELL_COMMITTED, TELL_REFUSED } tell;
 	char *tell_blob;

@@ -104,7 +104,8 @@ static int delete_blob(struct call *c, const struct view *v, const char *blob)
 static int unlink_written(struct call *c, struct wfile *w, const char *blob)
 {
 	wfile_begin(w);
-	int rc = w->base ? delete_blob(c, w->view, blob) : 0;
+	/* A commit that ended without an answer may have made the blob. */
+	int rc = w->base || *w->nonce ? delete_blob(c, w->view, blob) : 0;
 	if (rc == -ENOENT)
 		rc = 0;
 	if (!rc)

@@ -3,8 +3,8 @@
  * still written, at most MAX_SENDERS at a time, and one Put Block List makes them the blob. Both are conditional on the
  * version that was opened. A nonce in the metadata tells an own commit whose reply was lost from a foreign one.
  *
- * Blocks are sent by jobs on the workers that take one after the other; a commit works as one of them itself, so it
- * needs no free worker to end.
+ * Blocks are sent by jobs on the workers that take one after the other; a commit works as one of them itself and waits
+ * only for those that have begun, so it needs no free worker to end.
  */
 #include "fs/blobdir_int.h"
 
@@ -64,6 +64,8 @@ static void sender_main(void *arg)
 	struct adafs_err err = { 0 };
 	adafs_mutex_lock(&w->lock);
 	ssize_t i;
+	w->queued--;
+	w->senders++;
 	while (may_send_locked(w) && (i = next_block_locked(w)) >= 0) {
 		int rc = send_block_locked(w, (size_t)i, &err);
 		if (rc) {
@@ -80,24 +82,25 @@ static void sender_main(void *arg)
 /* Start senders while there is more to send than they hold. */
 static void start_senders_locked(struct wfile *w, unsigned max)
 {
-	while (w->senders < max && may_send_locked(w) && next_block_locked(w) >= 0) {
+	while (w->senders + w->queued < max && may_send_locked(w) && next_block_locked(w) >= 0) {
 		__atomic_add_fetch(&w->refs, 1, __ATOMIC_RELAXED);
 		if (workers_run(w->view->fs->workers, sender_main, w)) {
 			/* The caller holds a reference too, so this is never the last one. */
 			__atomic_sub_fetch(&w->refs, 1, __ATOMIC_RELAXED);
 			return;
 		}
-		w->senders++;
+		w->queued++;
 		/* One block is taken by each: more only if there is a second one. */
-		if (spool_n_sending(w->spool) + w->senders >= spool_n_blocks(w->spool))
+		if (spool_n_sending(w->spool) + w->queued >= spool_n_blocks(w->spool))
 			return;
 	}
 }
 
 void wfile_send_ahead_locked(struct wfile *w)
 {
+	unsigned n = w->senders + w->queued + 1;
 	if (next_block_locked(w) >= 0)
-		start_senders_locked(w, w->senders + 1 > MAX_SENDERS ? MAX_SENDERS : w->senders + 1);
+		start_senders_locked(w, n > MAX_SENDERS ? MAX_SENDERS : n);
 }
 
 /* All blocks that the service does not have, with the help of senders. */
@@ -143,9 +146,12 @@ static int put_blocks(struct wfile *w, const struct adafs_blob_put *put, char et
 		      struct adafs_err *reterr)
 {
 	int rc = send_rest(w, reterr);
-	if (!rc)
-		rc = put_list(w, put, etag, reterr);
-	if (!rc || !reterr || strcmp(reterr->service_code, "InvalidBlockList"))
+	if (rc) {
+		reterr->outcome_unknown = false; /* a block is no commit */
+		return rc;
+	}
+	rc = put_list(w, put, etag, reterr);
+	if (!rc || strcmp(reterr->service_code, "InvalidBlockList"))
 		return rc;
 	/* Somebody else's commit discarded our blocks. If it also moved the version, the condition will say so. */
 	adafs_mutex_lock(&w->lock);
@@ -194,16 +200,19 @@ static int make_meta(struct wfile *w, struct adafs_blob_meta *meta, char nonce[6
 /* --- the commit ---------------------------------------------------------------------------------- */
 /*
  * A condition failed and the reply of an earlier attempt may have been lost: is what stands there our own? Returns 0 and
- * its ETag if its nonce is this commit's; 1 if it is that of the commit before, which then becomes the base.
+ * its ETag if its nonce is this commit's; 1 if it is that of the commit before, which then becomes the base; -ESTALE if it
+ * is somebody else's or gone.
  */
-static int resolve(struct wfile *w, const char *nonce, char etag[ADAFS_ETAG_LEN])
+static int resolve(struct wfile *w, const char *nonce, char etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
 {
 	struct adafs_blob_props props;
 	struct adafs_err err = { 0 };
-	if (adafs_blob_head(w->view->fs->blob, w->view->container, w->blob, NULL, &props, &err))
-		return -ESTALE;
+	int rc = adafs_blob_head(w->view->fs->blob, w->view->container, w->blob, NULL, &props, &err);
+	/* Not known is not lost: the next close asks again. */
+	if (rc)
+		return rc == -ENOENT ? -ESTALE : adafs_err_copy(reterr, &err);
 	const char *theirs = adafs_blob_meta_get(&props.meta, "adafsnonce");
-	int rc = -ESTALE;
+	rc = -ESTALE;
 	if (theirs && !strcmp(theirs, nonce)) {
 		memcpy(etag, props.etag, ADAFS_ETAG_LEN);
 		rc = 0;
@@ -242,11 +251,11 @@ static int put_content(struct wfile *w, const struct adafs_blob_meta *meta, cons
 	int rc = put_once(w, meta, etag, reterr);
 	bool lost = rc == -ESTALE || rc == -EEXIST;
 	/* An earlier commit of ours without an answer (*w->nonce) can be what stands in the way as well. */
-	if (lost && (reterr->outcome_unknown || *w->nonce)) {
-		int mine = resolve(w, nonce, etag);
-		if (mine == 0)
-			rc = 0;
-		else if (mine == 1)
+	bool unknown = reterr->outcome_unknown;
+	if (lost && (unknown || *w->nonce)) {
+		rc = resolve(w, nonce, etag, reterr);
+		reterr->outcome_unknown = unknown;
+		if (rc == 1)
 			rc = put_once(w, meta, etag, reterr);
 	}
 	if (rc == -ESTALE || rc == -EEXIST)
@@ -336,14 +345,18 @@ int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
 		rc = keep_meta(&meta, w->base);
 	if (!rc)
 		rc = make_meta(w, &meta, nonce);
+	bool stored = false;
 	if (!rc) {
 		rc = put_content(w, &meta, nonce, etag, reterr);
-		if (rc)
+		stored = !rc;
+		if (stored && (rc = adopt(w, &meta, etag)))
+			adafs_err_set(reterr, rc, "stored, but out of memory");
+		/* One that failed for sure stands in nobody's way; the one before it may still. */
+		if (rc && (stored || reterr->outcome_unknown))
 			snprintf(w->nonce, sizeof(w->nonce), "%s", nonce);
-		else
-			rc = adopt(w, &meta, etag);
 	}
-	if (!rc)
+	/* What is stored is a commit, whatever became of its nodes: it has to get its job. */
+	if (stored)
 		tell_later(w, TELL_COMMITTED, etag, &meta, NULL);
 	else if (rc == -EBADMSG || rc == -ESTALE)
 		tell_later(w, TELL_REFUSED, NULL, NULL, reterr);

@@ -525,6 +525,10 @@ void wfile_close(struct wfile *w)
 	if (last) {
 		unregister_locked(w);
 		bnode_of(w->node)->w = NULL;
+		/* Senders that have not begun find nothing to do. */
+		adafs_mutex_lock(&w->lock);
+		w->send_rc = -ECANCELED;
+		adafs_mutex_unlock(&w->lock);
 	}
 	adafs_mutex_unlock(&wfiles_lock);
 	if (last)

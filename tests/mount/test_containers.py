@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -635,3 +636,35 @@ def test_a_signal_that_is_handled_does_not_fail_a_read(hung):
         time.sleep(0.05)  # spread over the read, nothing is waited for
     hung.emulator.process.send_signal(signal.SIGCONT)
     assert reader.stdout.read() == "100\n" and reader.wait(10) == 0
+
+
+def test_more_closes_at_once_than_workers(make_site):
+    """A commit of many blocks wants helpers; it must not wait for one that no worker is free to be."""
+    site = make_site("block_size=64K")
+    n = 160
+    data = [bytes([i]) * (200 * KIB) for i in range(n)]
+    fds = [os.open(site.dir / f"f{i}", os.O_CREAT | os.O_WRONLY) for i in range(n)]
+    for fd, text in zip(fds, data):
+        # From the end: nothing is complete behind the writer, so all of it is left to the close.
+        for at in (128 * KIB, 64 * KIB, 0):
+            os.pwrite(fd, text[at:at + 72 * KIB], at)
+    emulator = site.emulator.process.pid
+    os.kill(emulator, signal.SIGSTOP)
+    with ThreadPoolExecutor(n) as pool:
+        try:
+            closing = [pool.submit(os.close, fd) for fd in fds]
+            wait_for("all workers are taken", lambda: threads_of(site.mount.process.pid) >= 128, 20)
+        finally:
+            os.kill(emulator, signal.SIGCONT)
+        try:
+            for f in closing:
+                f.result(timeout=60)
+        except TimeoutError:
+            site.mount.kill()  # lets go of the threads that hang in close
+            raise
+    for i in range(n):
+        assert site.blobs.get(f"data/f{i}") == data[i], i
+
+
+def threads_of(pid):
+    return len(os.listdir(f"/proc/{pid}/task"))
