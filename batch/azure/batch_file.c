@@ -1,5 +1,6 @@
 /* The files of a task. A path is encoded whole, its slashes too, and signed like that. */
 #include "batch/azure/batch_int.h"
+#include "batch/azure/waiter.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -9,7 +10,6 @@
 
 #include "batch/base/clock.h"
 #include "batch/base/codec.h"
-#include "batch/base/mutex.h"
 
 #define MAX_URL (64 * 1024)
 
@@ -110,42 +110,17 @@ void adafs_batch_file_get_start(struct adafs_batch_client *c, const char *job, c
 	adafs_http_send(c->http, rq, on_file, g);
 }
 
-struct file_waiter {
-	struct adafs_mutex lock; /* rank ADAFS_RANK_LEAF */
-	struct adafs_cond ended;
-	bool done;
-	size_t len;
-	struct adafs_err err;
-};
-
-static void on_waited(void *arg, size_t len, const struct adafs_err *err)
-{
-	struct file_waiter *w = arg;
-	adafs_mutex_lock(&w->lock);
-	w->len = len;
-	w->err = *err;
-	w->done = true;
-	adafs_cond_signal(&w->ended);
-	adafs_mutex_unlock(&w->lock);
-}
-
 int adafs_batch_file_get(struct adafs_batch_client *c, const char *job, const char *task,
 			 const char *path, int64_t off, size_t len, void *buf, size_t *ret_len,
 			 struct adafs_err *reterr)
 {
-	struct file_waiter w = {0};
-	adafs_mutex_init(&w.lock, ADAFS_RANK_LEAF);
-	adafs_cond_init(&w.ended);
-	adafs_batch_file_get_start(c, job, task, path, off, len, buf, on_waited, &w);
-	adafs_mutex_lock(&w.lock);
-	while (!w.done)
-		adafs_cond_wait(&w.ended, &w.lock);
-	adafs_mutex_unlock(&w.lock);
-	adafs_cond_clear(&w.ended);
-	adafs_mutex_clear(&w.lock);
-	if (w.err.rc == 0)
+	struct waiter w;
+	waiter_init(&w);
+	adafs_batch_file_get_start(c, job, task, path, off, len, buf, waiter_got_bytes, &w);
+	int rc = waiter_wait(&w, reterr);
+	if (rc == 0)
 		*ret_len = w.len;
-	return adafs_err_copy(reterr, &w.err);
+	return rc;
 }
 
 /* name starts with `starts_with`, as OData writes it: a quote in a text is doubled. */

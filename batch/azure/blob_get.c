@@ -1,5 +1,6 @@
 /* Reading blobs: properties, ranges with checksums, whole texts, downloads by URL. */
 #include "batch/azure/blob_int.h"
+#include "batch/azure/waiter.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -213,25 +214,6 @@ void adafs_blob_get_start(struct adafs_blob_client *c, const char *container, co
 	adafs_http_send(c->http, rq, on_get, g);
 }
 
-struct get_waiter {
-	struct adafs_mutex lock; /* rank ADAFS_RANK_LEAF */
-	struct adafs_cond ended;
-	bool done;
-	size_t len;
-	struct adafs_err err;
-};
-
-static void on_waited(void *arg, size_t len, const struct adafs_err *err)
-{
-	struct get_waiter *w = arg;
-	adafs_mutex_lock(&w->lock);
-	w->len = len;
-	w->err = *err;
-	w->done = true;
-	adafs_cond_signal(&w->ended);
-	adafs_mutex_unlock(&w->lock);
-}
-
 int adafs_blob_get(struct adafs_blob_client *c, const char *container, const char *name,
 		   const char *snapshot, int64_t off, size_t len, const char *etag, void *buf,
 		   size_t size, size_t *ret_len, struct adafs_err *reterr)
@@ -241,25 +223,19 @@ int adafs_blob_get(struct adafs_blob_client *c, const char *container, const cha
 	struct get *g = get_new(c, container, name, snapshot, etag);
 	if (!g)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct get_waiter w = {0};
-	adafs_mutex_init(&w.lock, ADAFS_RANK_LEAF);
-	adafs_cond_init(&w.ended);
+	struct waiter w;
+	waiter_init(&w);
 	g->off = off;
 	g->len = len;
 	g->buf = size ? buf : g; /* a sink of no bytes is one all the same */
 	g->size = len ? len : size;
-	g->done = on_waited;
+	g->done = waiter_got_bytes;
 	g->arg = &w;
 	get_send(g);
-	adafs_mutex_lock(&w.lock);
-	while (!w.done)
-		adafs_cond_wait(&w.ended, &w.lock);
-	adafs_mutex_unlock(&w.lock);
-	adafs_cond_clear(&w.ended);
-	adafs_mutex_clear(&w.lock);
-	if (w.err.rc == 0)
+	int rc = waiter_wait(&w, reterr);
+	if (rc == 0)
 		*ret_len = w.len;
-	return adafs_err_copy(reterr, &w.err);
+	return rc;
 }
 
 /* --- whole blobs -------------------------------------------------------------------------- */

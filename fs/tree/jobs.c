@@ -180,8 +180,8 @@ static int images_list(struct call *c, struct node *dir, struct dirlist *ret)
 	return rc;
 }
 
-static int job_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
-		       double *ret_timeout_s)
+int job_dir_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
+		    double *ret_timeout_s)
 {
 	JOB_LOOK l = { 0 };
 	int rc = job_look(n, &l);
@@ -196,7 +196,7 @@ static const struct node_ops images_ops = {
 	.readonly_errno = EPERM,
 	.lookup = images_lookup,
 	.list = images_list,
-	.getattr = job_getattr,
+	.getattr = job_dir_getattr,
 	.free_data = job_at_free,
 };
 
@@ -251,7 +251,7 @@ static const struct node_ops job_ops = {
 	.readonly_errno = EPERM,
 	.lookup = job_lookup,
 	.list = job_list,
-	.getattr = job_getattr,
+	.getattr = job_dir_getattr,
 	.free_data = job_at_free,
 };
 

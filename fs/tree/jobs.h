@@ -33,6 +33,9 @@ void job_look_clear(struct job_look *l);
 /* Stable numbers: the same for all aliases of a step's directory. name "" is the directory itself. */
 uint64_t job_ino(const char *job, const struct adafs_step_view *step, const char *name);
 time_t job_mtime(const struct job_look *l);
+/* getattr of a directory of a job: it is there as long as its job is in the view. */
+int job_dir_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
+		    double *ret_timeout_s);
 
 /* steps.c: jobs/<id>/steps. */
 struct node *steps_dir(struct node *job_dir, const char *job);

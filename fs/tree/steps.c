@@ -68,23 +68,12 @@ static int step_list(struct call *c, struct node *dir, struct dirlist *ret)
 	return rc;
 }
 
-static int step_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
-			double *ret_timeout_s)
-{
-	JOB_LOOK l = { 0 };
-	int rc = job_look(n, &l);
-
-	(void)c;
-	(void)h;
-	return rc < 0 ? rc : synth_dir_stat(n, job_mtime(&l), ret, ret_timeout_s);
-}
-
 static const struct node_ops step_ops = {
 	.kind = "step",
 	.readonly_errno = EPERM,
 	.lookup = step_lookup,
 	.list = step_list,
-	.getattr = step_getattr,
+	.getattr = job_dir_getattr,
 	.free_data = job_at_free,
 };
 
