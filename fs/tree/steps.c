@@ -102,6 +102,9 @@ static int steps_list(struct call *c, struct node *dir, struct dirlist *ret)
 
 	(void)c;
 	adafs_foreman_nudge(dir->fs->foreman);
+	/* The steps of a job that ended long ago are read from its manifest when somebody looks. */
+	if (rc == 0 && l.job->n_steps == 0)
+		adafs_foreman_want(dir->fs->foreman, l.job->id);
 	for (size_t i = 0; rc == 0 && i < l.job->n_steps; i++) {
 		const struct adafs_step_view *step = &l.job->steps[i];
 		ADAFS_FREE char *name = adafs_fmt("%02u-%s.%s", step->number, step->name,
