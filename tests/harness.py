@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Ctrl-C works whoever started the tests: a shell's background jobs ignore it.
+INTERRUPTIBLE = ("env", "--default-signal=INT")
 SANITIZER_WORDS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:")
 
 

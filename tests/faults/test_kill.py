@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import batch_get, png, wait_for
+from harness import INTERRUPTIBLE, batch_get, png, wait_for
 
 TINY = Path(__file__).parent / "tiny.json"
 CRASH_POINTS = ["after-commit", "after-snapshot", "after-job", "after-half-tasks", "before-patch",
@@ -136,7 +136,7 @@ def test_a_stopped_emulator_leaves_the_tree_readable(make_mount, tmp_path):
         begun = time.monotonic()
         listed = subprocess.run(["ls", str(m.path / "jobs")], capture_output=True, text=True, timeout=10)
         assert listed.returncode == 0 and "flood-a" in listed.stdout and time.monotonic() - begun < 1
-        cat = subprocess.Popen(["cat", str(notes)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        cat = subprocess.Popen([*INTERRUPTIBLE, "cat", str(notes)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for("cat waits in the mount", lambda: Path(f"/proc/{cat.pid}/syscall").read_text()[:1] == "0"
                  or cat.poll() is not None, 5)
         begun = time.monotonic()

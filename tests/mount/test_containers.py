@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ROOT, batch_call, wait_for
+from harness import INTERRUPTIBLE, ROOT, batch_call, wait_for
 from fsx import Fsx
 
 sys.path.insert(0, str(ROOT / "tests" / "emulator"))
@@ -613,9 +613,9 @@ def try_fsync(fd):
 
 
 def test_ctrl_c_ends_a_hung_read_at_once(hung):
-    cat = subprocess.Popen(["cat", str(hung.dir / "f")], stdout=subprocess.DEVNULL)
-    wait_for("cat waits for the mount", lambda: "State:\tD" in (s := Path(f"/proc/{cat.pid}/status").read_text())
-             or "State:\tS" in s)
+    cat = subprocess.Popen([*INTERRUPTIBLE, "cat", str(hung.dir / "f")], stdout=subprocess.DEVNULL)
+    wait_for("cat waits for the mount", lambda: Path(f"/proc/{cat.pid}/comm").read_text() == "cat\n"
+             and ("State:\tD" in (s := Path(f"/proc/{cat.pid}/status").read_text()) or "State:\tS" in s))
     start = time.monotonic()
     cat.send_signal(signal.SIGINT)
     cat.wait(10)
