@@ -554,6 +554,8 @@ def test_files(b, tmp_path):
         assert b.call("GET", path + name).body == b"data\n"
     assert b.call("GET", path + "nothing").code == "FileNotFound"
     assert b.call("GET", path + "wd%2F..%2F..%2F..%2Fsecret").code == "FileNotFound"
+    for root in ("", ".", "%2F.", "wd%2F.."):
+        assert b.call("DELETE", path + root, recursive="true").status in (404, 405)
     flat = {f["name"]: f for f in b.list("/jobs/f/tasks/t/files")}
     assert set(flat) == {"stdout.txt", "stderr.txt", "wd"} and "properties" not in flat["wd"]
     assert flat["stdout.txt"]["properties"]["contentLength"] == "8"

@@ -59,14 +59,16 @@ static char *node_root(struct api *a)
 static char *file_path(struct api *a, const char *root)
 {
 	const char *rel = a->args[2];
+	bool ok = *rel; /* the root itself is no file, and not to be deleted as one */
 	for (const char *p = rel; *p;) {
 		size_t n = strcspn(p, "/");
-		if (n == 2 && p[0] == '.' && p[1] == '.') {
-			api_error(a, 404, "FileNotFound", NULL);
-			return NULL;
-		}
+		ok = ok && !(p[0] == '.' && (n == 1 || (n == 2 && p[1] == '.')));
 		p += n;
 		p += *p == '/';
+	}
+	if (!ok) {
+		api_error(a, 404, "FileNotFound", NULL);
+		return NULL;
 	}
 	char *path = adafs_fmt("%s/%s", root, rel);
 	if (!path)

@@ -196,7 +196,11 @@ static int await_process(struct run *run, pid_t pid, uint64_t deadline_ms)
 {
 	int pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	bool killed = false;
-	for (;;) {
+	if (pid_fd < 0) { /* its end would never be seen: a failed task is better than one without limit */
+		adafs_log(ERROR, "batch", "cannot watch a task's process: %s", strerror(errno));
+		kill(-pid, SIGKILL);
+	}
+	while (pid_fd >= 0) {
 		struct pollfd fds[] = { { .fd = pid_fd, .events = POLLIN },
 					{ .fd = run->stop_fd, .events = POLLIN } };
 		int n = poll(fds, killed ? 1 : 2, killed ? -1 : poll_timeout(deadline_ms));
@@ -210,7 +214,8 @@ static int await_process(struct run *run, pid_t pid, uint64_t deadline_ms)
 			killed = true;
 		}
 	}
-	close(pid_fd);
+	if (pid_fd >= 0)
+		close(pid_fd);
 	/* Not reaped yet, so that nobody else can have its group's number when that is killed. */
 	siginfo_t info;
 	while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
