@@ -335,7 +335,9 @@ static int poll_job(struct tracker *t, struct foreman_job *j, bool *changed,
 		    struct adafs_err *reterr)
 {
 	struct adafs_foreman *f = t->f;
-	int rc = 0;
+	int rc = send_cancel(t, j, reterr);
+	if (rc)
+		return rc;
 	adafs_mutex_lock(&f->lock);
 	bool ended = j->ended;
 	adafs_mutex_unlock(&f->lock);
@@ -376,16 +378,24 @@ static int poll_all(struct tracker *t, bool *changed, struct adafs_err *reterr)
 {
 	struct adafs_foreman *f = t->f;
 	int rc = 0;
-	for (size_t i = 0; i < t->n && !rc; i++)
-		rc = send_cancel(t, t->job[i], reterr);
 	adafs_mutex_lock(&f->lock);
-	bool pool = any_queued_locked(t) && t->n_polls % POOL_EVERY == POOL_EVERY - 1;
+	bool pool = ++t->n_polls % POOL_EVERY == 0 && any_queued_locked(t);
 	adafs_mutex_unlock(&f->lock);
-	if (!rc && take_slot(t))
+	if (take_slot(t))
 		rc = pool ? foreman_refresh_pool(f, reterr) : poll_jobs(t, reterr);
-	for (size_t i = 0; i < t->n && !rc; i++)
-		rc = poll_job(t, t->job[i], changed, reterr);
-	t->n_polls++;
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < t->n; i++) {
+		struct adafs_err err = {0};
+		int one = poll_job(t, t->job[i], changed, &err);
+		if (one && !rc) {
+			rc = one;
+			adafs_err_copy(reterr, &err);
+		}
+		/* What is refused to one job does not keep the others from being followed. */
+		if (one && foreman_transient(&err))
+			break;
+	}
 	return rc;
 }
 
