@@ -203,11 +203,11 @@ static void touch_resized(struct spool *s, int64_t from, int64_t to)
 
 int spool_write(struct spool *s, const void *data, size_t len, int64_t off)
 {
-	if (off < 0 || __builtin_add_overflow_p(off, (int64_t)len, (int64_t)0))
+	int64_t end;
+	if (off < 0 || __builtin_add_overflow(off, (int64_t)len, &end))
 		return -EFBIG;
 	if (!len)
 		return 0;
-	int64_t end = off + (int64_t)len;
 	if (blocks_of(s, end) > SPOOL_MAX_BLOCKS)
 		return -EFBIG;
 	int rc = grow_map(s, (size_t)blocks_of(s, end));
