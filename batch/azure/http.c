@@ -331,8 +331,11 @@ static int attempt_begin(struct transfer *t)
 	return 0;
 }
 
-/* Take the handle back; on a transfer under way this closes its connection. */
-static void attempt_end(struct transfer *t)
+/*
+ * Take the handle back; on a transfer under way this closes its connection. Only a handle whose transfer
+ * ended well serves again: after a name that did not resolve curl keeps its buffer, and refuses options.
+ */
+static void attempt_end(struct transfer *t, bool well)
 {
 	struct adafs_http *h = t->http;
 	if (t->list == &h->active) {
@@ -340,8 +343,10 @@ static void attempt_end(struct transfer *t)
 		t->host->active--;
 	}
 	http_list_remove(t);
-	if (t->easy)
+	if (t->easy && well)
 		handle_put(h, t->easy);
+	else if (t->easy)
+		curl_easy_cleanup(t->easy);
 	t->easy = NULL;
 	curl_slist_free_all(t->header_list);
 	t->header_list = NULL;
@@ -445,7 +450,7 @@ static void attempt_failed(struct transfer *t, bool answered)
 static void attempt_done(struct transfer *t, CURLcode code)
 {
 	bool answered = t->response.status > 0;
-	attempt_end(t);
+	attempt_end(t, code == CURLE_OK);
 	if (answered)
 		host_set_down(t->http, t->host, false);
 	/* A reply of 408 or 5xx does not say that nothing was done. */
@@ -468,7 +473,7 @@ static void transfer_timed_out(struct transfer *t)
 	bool down = !t->probe;
 	if (t->sends)
 		t->maybe_acted = true;
-	attempt_end(t);
+	attempt_end(t, false);
 	atomic_fetch_add(&h->timeouts, 1);
 	if (down)
 		host_set_down(h, t->host, true);
@@ -505,7 +510,7 @@ static void transfer_start(struct transfer *t)
 		t->err.retryable = true;
 		http_transfer_finish(t);
 	} else if (attempt_begin(t) < 0) {
-		attempt_end(t);
+		attempt_end(t, false);
 		http_transfer_finish(t);
 	}
 }
@@ -641,7 +646,7 @@ static void cancel_list(struct transfer_list *l)
 		struct transfer *t = l->first;
 		if (t->sends)
 			t->maybe_acted = true;
-		attempt_end(t);
+		attempt_end(t, false);
 		http_transfer_fail(t, -ECANCELED, "cancelled");
 	}
 }

@@ -351,6 +351,21 @@ static void test_nobody_listens(void **state)
 	end(&f);
 }
 
+/* What does not resolve (".invalid" never does) says so, and leaves nothing behind that fails the next request. */
+static void test_unknown_host(void **state)
+{
+	(void)state;
+	BEGIN(f, {REPLY, OK_HELLO});
+	struct adafs_err err;
+	struct adafs_http_request *rq =
+		adafs_http_request_new("GET", strdup("http://adafs.invalid/"));
+	rq->no_retry = true;
+	assert_int_equal(adafs_http_perform(f.http, rq, NULL, &err), -EHOSTUNREACH);
+	assert_non_null(strstr(err.msg, "adafs.invalid"));
+	assert_int_equal(adafs_http_perform(f.http, request(&f, "GET", "/"), NULL, &err), 0);
+	end(&f);
+}
+
 /* --- time -------------------------------------------------------------------------------- */
 
 static void await_up(struct fixture *f)
@@ -903,6 +918,7 @@ int main(void)
 		cmocka_unit_test(test_cut_body),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_nobody_listens),
+		cmocka_unit_test(test_unknown_host),
 		cmocka_unit_test(test_hang_and_recovery),
 		cmocka_unit_test(test_slow_is_not_late),
 		cmocka_unit_test(test_slow_upload_is_not_late),
