@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "batch/base/clock.h"
+#include "batch/base/xml.h"
 #include "fs/tree/synth.h"
 #include "fs/tree/tree.h"
 
@@ -148,27 +149,7 @@ static const char html_head[] =
 
 static int escape(struct adafs_buf *b, const char *text)
 {
-	int rc = 0;
-
-	for (; *text && rc == 0; text++) {
-		switch (*text) {
-		case '&':
-			rc = adafs_buf_adds(b, "&amp;");
-			break;
-		case '<':
-			rc = adafs_buf_adds(b, "&lt;");
-			break;
-		case '>':
-			rc = adafs_buf_adds(b, "&gt;");
-			break;
-		case '"':
-			rc = adafs_buf_adds(b, "&quot;");
-			break;
-		default:
-			rc = adafs_buf_add(b, text, 1);
-		}
-	}
-	return rc;
+	return adafs_xml_escape(b, text, strlen(text));
 }
 
 /* A cell of a table. */
