@@ -27,6 +27,10 @@ static int see_image(void *arg, const char *name, const struct adafs_blob_props 
 		rc = i ? foreman_table_insert(&f->images, i) : -ENOMEM;
 		if (rc)
 			foreman_image_free(i);
+	} else if (i->seen == f->scan_number) {
+		/* Committed here since the listing began: this page may be older. */
+		adafs_mutex_unlock(&f->lock);
+		return 0;
 	}
 	if (rc == 0) {
 		bool other = foreman_text_set(&i->sha256, sha);
