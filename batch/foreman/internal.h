@@ -112,6 +112,10 @@ void foreman_resolve_own_locked(struct adafs_foreman *f, struct foreman_image *i
 	ADAFS_REQUIRES(&f->lock);
 /* Resolve all images that are not. Submitter thread only. */
 void foreman_resolve_all(struct adafs_foreman *f);
+/* A job has ended and its manifest says so: images that were committed again meanwhile are looked at
+ * once more. */
+void foreman_job_settled_locked(struct adafs_foreman *f, struct foreman_job *j)
+	ADAFS_REQUIRES(&f->lock);
 /* Recompute which jobs are the newest of their images. */
 void foreman_mark_newest_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);
 

@@ -40,18 +40,68 @@ static char *group_nonce(const struct group *g)
 	return adafs_buf_steal(&b, NULL);
 }
 
+static bool shares_image(const struct foreman_job *a, const struct foreman_job *b)
+{
+	for (size_t i = 0; i < a->n_inputs; i++)
+		for (size_t k = 0; k < b->n_inputs; k++)
+			if (strcmp(a->input[i].blob, b->input[k].blob) == 0)
+				return true;
+	return false;
+}
+
+/* Whether other content of one of its images has run since: then the map holds that one's part. */
+static bool superseded_locked(const struct adafs_foreman *f, const struct foreman_job *j)
+{
+	for (size_t i = 0; i < f->jobs.n; i++) {
+		const struct foreman_job *other = f->jobs.item[i];
+		if (other != j && other->submitted && *other->manifest_etag &&
+		    other->created_us > j->created_us && shares_image(other, j))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a further commit of the job's own content is a reason to run an ended job once more. */
+static bool repeatable_locked(const struct adafs_foreman *f, const struct foreman_job *j)
+{
+	return j->state == ADAFS_STATE_FAILED || j->state == ADAFS_STATE_CANCELLED ||
+	       superseded_locked(f, j);
+}
+
 /*
- * The image was committed again with the same content after its job had failed or was cancelled:
- * run it once more. Every mount sees the same nonces, so all choose the same next run.
+ * The image was committed again with the same content after its job had failed, was cancelled, or
+ * was followed by one of other content: run it once more. Every mount sees the same nonces, so all
+ * choose the same next run.
  */
-static bool wants_rerun(const struct foreman_job *j, const char *nonce)
+static bool wants_rerun_locked(const struct adafs_foreman *f, const struct foreman_job *j,
+			       const char *nonce)
 {
 	if (!j->submitted || !j->ended || j->final_pending)
 		return false;
 	if (!*j->manifest_etag) /* given up before it began */
 		return true;
-	return *nonce && *j->nonce && strcmp(nonce, j->nonce) != 0 &&
-	       (j->state == ADAFS_STATE_FAILED || j->state == ADAFS_STATE_CANCELLED);
+	return *nonce && *j->nonce && strcmp(nonce, j->nonce) != 0 && repeatable_locked(f, j);
+}
+
+/* Committed again with the same content while the job runs: this run is the one meant, unless it is
+ * being cancelled or was overtaken; then the commit is looked at again when it has ended. */
+static void join_run_locked(const struct adafs_foreman *f, struct foreman_job *j, const char *nonce)
+{
+	bool cancelled = j->cancel || strcmp(j->batch_reason, DERIVE_CANCEL_REASON) == 0;
+	if (*nonce && j->submitted && !j->ended && !cancelled && !superseded_locked(f, j))
+		foreman_text_set(&j->nonce, nonce);
+}
+
+void foreman_job_settled_locked(struct adafs_foreman *f, struct foreman_job *j)
+{
+	for (size_t k = 0; k < j->n_inputs; k++) {
+		struct foreman_image *i = foreman_table_find(&f->images, j->input[k].blob);
+		if (!i || !*i->nonce || strcmp(i->job_id, j->id) != 0 || strstr(j->nonce, i->nonce))
+			continue;
+		i->resolved = false;
+		f->resolve_wanted = true;
+		adafs_cond_signal(&f->submitter_wake);
+	}
 }
 
 static void start_rerun(struct foreman_job *j)
@@ -63,6 +113,7 @@ static void start_rerun(struct foreman_job *j)
 	foreman_text_set(&j->batch_reason, "");
 	foreman_text_set(&j->batch_error, "");
 	j->state = ADAFS_STATE_QUEUED;
+	j->created_us = j->changed_us = adafs_clock_wall_us(); /* this run's: it counts as the newest */
 	j->ended_us = 0;
 	j->n_tries = 0;
 	j->retry_at_ms = 0;
@@ -144,11 +195,17 @@ static void assign_locked(struct adafs_foreman *f, struct adafs_pipeline *p, con
 		j = add_job_locked(f, id, event, p);
 	if (!j)
 		return;
-	bool again = !fresh && wants_rerun(j, nonce);
+	bool again = !fresh && wants_rerun_locked(f, j, nonce);
+	/* Cancelled before it was submitted, and the manifest that says so is on its way. */
+	bool ending = !j->submitted && j->ended;
 	if (again)
 		start_rerun(j);
-	if (fresh || again || !j->submitted) {
+	else if (!fresh)
+		join_run_locked(f, j, nonce);
+	if (fresh || again || (!j->submitted && !ending)) {
 		struct adafs_err err;
+		if (*nonce && strcmp(nonce, j->nonce) != 0) /* wanted again since it was cancelled */
+			j->cancel = false;
 		foreman_text_set(&j->nonce, nonce);
 		if (j->retry_at_ms == UINT64_MAX)
 			j->retry_at_ms = 0;
@@ -365,9 +422,8 @@ static bool settled_locked(struct adafs_foreman *f, struct foreman_image *i, con
 		if (!j->submitted || !same_content(refs[k].sha256, i->sha256) ||
 		    !job_is_current_locked(f, j))
 			continue;
-		bool retry = j->ended &&
-			     (j->state == ADAFS_STATE_FAILED || j->state == ADAFS_STATE_CANCELLED);
-		if (retry && *i->nonce && *j->nonce && !strstr(j->nonce, i->nonce))
+		bool further = *i->nonce && *j->nonce && !strstr(j->nonce, i->nonce);
+		if (further && j->ended && repeatable_locked(f, j))
 			continue;
 		foreman_text_set(&i->job_id, j->id);
 		foreman_text_set(&i->waiting_for, "");

@@ -465,10 +465,12 @@ static int submit_tombstone(struct adafs_foreman *f, struct foreman_job *j,
 	adafs_mutex_unlock(&f->lock);
 	int rc = write_manifest(f, j, reterr);
 	adafs_mutex_lock(&f->lock);
-	if (rc == 0)
+	if (rc == 0) {
 		j->submitted = true;
-	else
+		foreman_job_settled_locked(f, j);
+	} else {
 		j->ended = false;
+	}
 	adafs_mutex_unlock(&f->lock);
 	return rc;
 }

@@ -285,6 +285,16 @@ static int settle_gone(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	return 0;
 }
 
+/* Another mount wrote how the job ended. */
+static int settle_adopted(struct adafs_foreman *f, struct foreman_job *j)
+{
+	adafs_mutex_lock(&f->lock);
+	if (j->ended)
+		foreman_job_settled_locked(f, j);
+	adafs_mutex_unlock(&f->lock);
+	return 0;
+}
+
 /* Write how the job ended. Another mount may have done so already. */
 static int write_end(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
 {
@@ -299,11 +309,12 @@ static int write_end(struct adafs_foreman *f, struct foreman_job *j, struct adaf
 			rc = 0; /* somebody took the manifest away: the job is shown until this
 				   mount ends */
 		else
-			return rc;
+			return rc ? rc : settle_adopted(f, j);
 	}
 	if (rc == 0) {
 		adafs_mutex_lock(&f->lock);
 		j->final_pending = false;
+		foreman_job_settled_locked(f, j);
 		foreman_touch_locked(f, j);
 		enum adafs_state state = j->state;
 		adafs_mutex_unlock(&f->lock);

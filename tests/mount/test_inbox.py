@@ -193,6 +193,41 @@ def test_rm_cancels_the_job_and_deletes_the_image(gated):
     assert not (gated.path / "containers/ada/images/flood/a.tif").exists()
 
 
+@pytest.mark.parametrize("how", ["rm", "ctl", "mv"])
+def test_an_image_that_comes_back_while_its_job_is_being_cancelled_runs(gated, tmp_path, how):
+    """cp returned 0 after the cancel was asked for: the end of the old run is not the end of the image."""
+    path = gated.path / "inbox/flood/a.tif"
+    path.write_bytes(tiff(1))
+    job = only_job(gated)
+    wait_for("the first step runs", lambda: (job / "steps/look/stdout.txt").read_text() == "waiting\n")
+    if how == "mv":
+        os.rename(path, gated.path / "inbox/flood/b.part")
+        os.rename(gated.path / "inbox/flood/b.part", path)
+    else:
+        path.unlink() if how == "rm" else (job / "ctl").write_text("cancel\n")
+        path.write_bytes(tiff(1))
+    (tmp_path / "open").touch()
+    wait_for("it runs to its end", lambda: (job / "state").read_text() == "completed\n", 30)
+    assert list(gated.jobs()) == [job.name]
+    wait_for("its map", lambda: (gated.path / "results/flood/all.txt").exists(), 20)
+
+
+def test_a_cancel_holds_for_copies_made_before_it(gated):
+    path = gated.path / "inbox/flood/a.tif"
+    path.write_bytes(tiff(1))
+    job = only_job(gated)
+    wait_for("the first step runs", lambda: (job / "steps/look/stdout.txt").read_text() == "waiting\n")
+    path.write_bytes(tiff(1))
+    (job / "ctl").write_text("cancel\n")
+    wait_for("it is cancelled", lambda: (job / "state").read_text() == "cancelled\n", 30)
+    gated.unmount()
+    gated.start()
+    wait_for("it is known", lambda: gated.jobs() == {job.name: "cancelled"}, 30)
+    path.with_name("last.tif").write_bytes(tiff(999))
+    wait_for("a later image has its job", lambda: len(gated.jobs()) == 2, 30)
+    assert gated.jobs()[job.name] == "cancelled"
+
+
 def test_rename_moves_an_image_to_another_event(gated):
     path = gated.path / "inbox/a.tif"
     path.write_bytes(tiff(1))

@@ -45,6 +45,27 @@ def test_the_map_grows_with_every_image(mounted):
     assert not (event / "none.txt").exists() and not (mounted.path / "results/none").exists()
 
 
+def test_the_map_follows_content_that_comes_back(mounted):
+    """A, then B under the same name, then A again: the map is that of A, by a further run of A's job."""
+    sizes = [put(mounted, "flood/a.tif", 1)]
+    mounted.wait_jobs(1)
+    sizes.append(put(mounted, "flood/a.tif", 2, 32))
+    mounted.wait_jobs(2)
+    path = mounted.path / "results/flood/all.txt"
+    wait_for("the map of B", lambda: lines(path) == [str(sizes[1])], 20)
+    put(mounted, "flood/a.tif", 1)
+    wait_for("the map of A", lambda: lines(path) == [str(sizes[0])], 20)
+    jobs = mounted.wait_jobs(2)
+    assert len(jobs) == 2
+    run = json.loads((mounted.path / "results/flood/summary.json").read_text())["run"]
+    put(mounted, "flood/a.tif", 1)
+    put(mounted, "flood/last.tif", 3)
+    mounted.wait_jobs(3)
+    (job,) = [j for j in jobs if (mounted.path / "jobs" / j / "events").read_text().count("submitted as") > 1]
+    events = (mounted.path / "jobs" / job / "events").read_text()
+    assert run == 2 and events.count("submitted as") == 2, "the same content again runs nothing"
+
+
 def test_an_open_map_is_read_to_its_end(mounted):
     first = put(mounted, "flood/a.tif", 1)
     mounted.wait_jobs(1)
