@@ -116,6 +116,8 @@ struct wfile {
 	bool send_all;           /* a commit wants all blocks, not only those behind the writer */
 	unsigned senders;        /* jobs that are sending */
 	unsigned queued;         /* jobs that no worker has taken yet: never waited for */
+	int lost_rc;             /* a write failed and its bytes are missing: what is an image is not committed so */
+	int64_t lost_off;        /* where; a write that covers it mends it */
 	int send_rc;             /* a block failed: wait for the commit to try again */
 	char nonce[64];          /* of the last commit whose outcome is not known; by who is busy */
 	/* Told to the policy at RELEASE. */

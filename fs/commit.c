@@ -293,9 +293,12 @@ static int adopt(struct wfile *w, const struct adafs_blob_meta *meta, const char
 	return rc;
 }
 
-static void tell_later(struct wfile *w, int tell, const char *etag, struct adafs_blob_meta *meta,
-		       const struct adafs_err *why)
+static void tell_later(struct wfile *w, int tell, const char *etag, const char *sha256,
+		       struct adafs_blob_meta *meta, const struct adafs_err *why)
 {
+	/* An earlier flush was committed, and stays: what it started does not wait for a listing to find it. */
+	if (tell == TELL_REFUSED && w->tell == TELL_COMMITTED)
+		wfile_tell(w);
 	adafs_mutex_lock(&w->lock);
 	w->tell = tell;
 	free(w->tell_blob);
@@ -308,18 +311,23 @@ static void tell_later(struct wfile *w, int tell, const char *etag, struct adafs
 		*meta = (struct adafs_blob_meta){ 0 };
 	}
 	snprintf(w->tell_etag, sizeof(w->tell_etag), "%s", etag ? etag : "");
+	snprintf(w->tell_sha256, sizeof(w->tell_sha256), "%s", sha256);
 	if (why)
 		w->tell_why = *why;
 	adafs_mutex_unlock(&w->lock);
 }
 
 /* Ask the policy, or decide where there is none: what a killed writer leaves is no file. */
-static int ask_policy(struct wfile *w, bool killed, struct adafs_blob_meta *meta, struct adafs_err *reterr)
+static int ask_policy(struct wfile *w, bool killed, char sha256[ADAFS_SHA256_HEX_LEN],
+		      struct adafs_blob_meta *meta, struct adafs_err *reterr)
 {
 	const struct blobdir_policy *p = w->view->policy;
 	if (!p->before_commit)
 		return killed ? adafs_err_set(reterr, -ECANCELED, "the program that wrote it was killed") : 0;
-	int rc = spool_sha256(w->spool, w->tell_sha256);
+	if (w->lost_rc)
+		return adafs_err_set(reterr, w->lost_rc, "a write to it had failed: %s",
+				     strerror(-w->lost_rc));
+	int rc = spool_sha256(w->spool, sha256);
 	if (rc)
 		return adafs_err_set(reterr, rc, "cannot read the spool: %s", strerror(-rc));
 	struct blobdir_commit commit = {
@@ -327,7 +335,7 @@ static int ask_policy(struct wfile *w, bool killed, struct adafs_blob_meta *meta
 		.blob = w->blob,
 		.fd = spool_fd(w->spool),
 		.size = spool_size(w->spool),
-		.sha256 = w->tell_sha256,
+		.sha256 = sha256,
 		.caller_killed = killed,
 	};
 	rc = p->before_commit(p->arg, &commit, meta, reterr);
@@ -339,8 +347,8 @@ static int ask_policy(struct wfile *w, bool killed, struct adafs_blob_meta *meta
 int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
 {
 	struct adafs_blob_meta meta = { 0 };
-	char nonce[64], etag[ADAFS_ETAG_LEN];
-	int rc = ask_policy(w, killed, &meta, reterr);
+	char nonce[64], etag[ADAFS_ETAG_LEN], sha256[ADAFS_SHA256_HEX_LEN] = "";
+	int rc = ask_policy(w, killed, sha256, &meta, reterr);
 	if (!rc && w->base)
 		rc = keep_meta(&meta, w->base);
 	if (!rc)
@@ -357,9 +365,9 @@ int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
 	}
 	/* What is stored is a commit, whatever became of its nodes: it has to get its job. */
 	if (stored)
-		tell_later(w, TELL_COMMITTED, etag, &meta, NULL);
+		tell_later(w, TELL_COMMITTED, etag, sha256, &meta, NULL);
 	else if (rc == -EBADMSG || rc == -ESTALE)
-		tell_later(w, TELL_REFUSED, NULL, NULL, reterr);
+		tell_later(w, TELL_REFUSED, NULL, sha256, NULL, reterr);
 	adafs_blob_meta_clear(&meta);
 	return rc;
 }

@@ -327,11 +327,15 @@ int wfile_write(struct wfile *w, bool may_wait, const void *data, size_t size, o
 	rc = spool_write(w->spool, data, size, off);
 	if (!rc) {
 		changed_locked(w);
+		if (off <= w->lost_off && w->lost_off < off + (int64_t)size)
+			w->lost_rc = 0;
 		if (off != w->run_end)
 			w->run_start = off;
 		w->run_end = off + (int64_t)size;
 		wfile_send_ahead_locked(w);
 	} else {
+		w->lost_rc = rc;
+		w->lost_off = off;
 		adafs_log(WARN, "fs", "write to '%s/%s' failed: %s%s", w->view->container, w->blob,
 			  strerror(-rc), rc == -ENOSPC ? " (cache_size bounds what files being written take)" : "");
 	}
@@ -350,6 +354,8 @@ int wfile_truncate(struct wfile *w, bool may_wait, int64_t size)
 		if (!rc)
 			changed_locked(w);
 	}
+	if (!rc && size <= w->lost_off)
+		w->lost_rc = 0;
 	adafs_mutex_unlock(&w->lock);
 	return rc;
 }

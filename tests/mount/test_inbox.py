@@ -193,6 +193,37 @@ def test_rm_cancels_the_job_and_deletes_the_image(gated):
     assert not (gated.path / "containers/ada/images/flood/a.tif").exists()
 
 
+def test_a_refused_second_half_leaves_the_committed_first_its_job(mounted):
+    """A flush commits (a child that inherited the descriptor); what follows is refused."""
+    path = mounted.path / "inbox/flood/a.tif"
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY)
+    os.write(fd, tiff(1))
+    os.close(os.dup(fd))
+    os.ftruncate(fd, 50)
+    with pytest.raises(OSError) as e:
+        os.close(fd)
+    assert e.value.errno == errno.EBADMSG
+    assert list(mounted.wait_jobs(1, 20).values()) == ["completed"]
+    assert (mounted.path / "containers/ada/images/flood/a.tif").read_bytes() == tiff(1)
+
+
+def test_a_file_that_did_not_fit_makes_room_at_once(make_mount, tmp_path):
+    m = make_mount(f"pipeline={write_pipeline(tmp_path / 'tiny.json')}", "cache_size=16M").start()
+    (m.path / "inbox/flood").mkdir()
+    fd = os.open(m.path / "inbox/flood/big.tif", os.O_CREAT | os.O_WRONLY)
+    with pytest.raises(OSError) as e:
+        while True:
+            os.write(fd, bytes(1 << 20))
+    assert e.value.errno == errno.ENOSPC
+    with pytest.raises(OSError) as e:
+        os.close(fd)
+    assert e.value.errno == errno.ENOSPC
+    wait_for("it is gone", lambda: os.listdir(m.path / "inbox/flood") == [], 10)
+    (m.path / "inbox/flood/small.tif").write_bytes(tiff(1))
+    m.wait_jobs(1)
+    assert os.listdir(m.path / "rejected") == []
+
+
 @pytest.mark.parametrize("how", ["rm", "ctl", "mv"])
 def test_an_image_that_comes_back_while_its_job_is_being_cancelled_runs(gated, tmp_path, how):
     """cp returned 0 after the cancel was asked for: the end of the old run is not the end of the image."""
