@@ -687,6 +687,7 @@ def test_killed_emulator_resumes(tmp_path):
         b.add("k", sh("first", "true"), sh("run", script), sh("run2", script),
               sh("queued", "true"), sh("child", "true", dependsOn={"taskIds": ["run", "first"]}))
         b.job("gone")
+        b.job("bare")  # its tasks had not come yet
         b.wait("processes", lambda: pids.exists() and len(pids.read_text().split()) == 4)
         old = [int(p) for p in pids.read_text().split()]
         b.wait_task("k", "first")

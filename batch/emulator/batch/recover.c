@@ -133,7 +133,8 @@ static int recover_job(struct batch_service *s, struct job *j)
 			return -ENOMEM;
 	}
 	/* The oldest task last among those that go to the front, first among those at the back. */
-	qsort(l->item, l->n, sizeof(*l->item), by_seq);
+	if (l->n) /* its tasks may not have come before the kill */
+		qsort(l->item, l->n, sizeof(*l->item), by_seq);
 	l->sorted = false;
 	for (size_t i = 0; i < l->n; i++)
 		if (l->item[i]->state == TASK_ACTIVE)
