@@ -13,6 +13,7 @@
 
 #include "batch/base/buf.h"
 #include "batch/base/file.h"
+#include "fs/names.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
@@ -703,6 +704,10 @@ static int finish(struct parser *p, struct adafs_err *reterr)
 				     "Batch at %s cannot reach blobs on this machine: set a storage account "
 				     "of Azure too (AZURE_STORAGE_CONNECTION_STRING), or no Batch account",
 				     o->batch.endpoint);
+	if (names_check_container(o->container) < 0)
+		return adafs_err_set(reterr, -EINVAL,
+				     "container=%s: a container's name is 3 to 63 of a-z, 0-9 and single hyphens inside",
+				     o->container);
 	if (make_absolute(&o->dir) < 0)
 		return adafs_err_set(reterr, -EINVAL, "dir=%s: there is no such place", o->dir);
 	if (is_file(o->pipeline) && make_absolute(&o->pipeline) < 0)

@@ -21,7 +21,8 @@
 #define LOCAL_POLL_MAX_MS 1000
 /* Somebody looks: the container is listed again when the last time is longer ago, for what other
  * mounts did. */
-#define RESCAN_MS 60000
+#define RESCAN_MS 60000      /* what other mounts did, when somebody looks */
+#define LOCAL_RESCAN_MS 5000
 
 /* --- life --------------------------------------------------------------------------------- */
 
@@ -431,7 +432,8 @@ void adafs_foreman_nudge(struct adafs_foreman *f)
 		f->nudged = true;
 		adafs_cond_signal(&f->tracker_wake);
 	}
-	if (f->loaded && adafs_clock_mono_ms() > f->last_scan_ms + RESCAN_MS && !f->scan_wanted) {
+	uint64_t rescan_ms = f->local ? LOCAL_RESCAN_MS : RESCAN_MS;
+	if (f->loaded && adafs_clock_mono_ms() > f->last_scan_ms + rescan_ms && !f->scan_wanted) {
 		f->scan_wanted = true;
 		adafs_cond_signal(&f->submitter_wake);
 	}

@@ -263,8 +263,11 @@ static int jobs_lookup(struct call *c, struct node *dir, const char *name, struc
 	bool known = adafs_view_job(view, name) != NULL;
 
 	adafs_view_unref(view);
-	if (!known)
+	/* Another mount may have made it. */
+	if (!known) {
+		adafs_foreman_nudge(dir->fs->foreman);
 		return -ENOENT;
+	}
 	struct job_at *at = job_at_new(name, 0, NULL);
 	if (!at)
 		return -ENOMEM;

@@ -66,7 +66,7 @@ def test_keys_are_refused_on_the_command_line(adafs, option):
 
 
 @pytest.mark.parametrize("option", ["cache_size=4x", "cache_size=", "cache_size=1", "block_size=1G", "io_timeout=-1",
-                                    "io_timeout=nan", "poll=0", "uid=bob", "ro=1", "container"])
+                                    "io_timeout=nan", "poll=0", "uid=bob", "ro=1", "container", "container=Up", "container=a"])
 def test_bad_values_are_named(adafs, option):
     status, err = adafs("-o", option, "mnt")
     assert status == 1 and option.split("=")[0] in err
