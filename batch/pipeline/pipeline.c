@@ -2,7 +2,9 @@
 #include "batch/pipeline/pipeline.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,21 +61,42 @@ static int load_file(const char *path, struct adafs_pipeline **ret, struct adafs
 	return rc < 0 ? rc : adafs_pipeline_parse(path, text, len, ret, reterr);
 }
 
+/*
+ * Where pipelines lie beside the program: PREFIX/share/adafs of an installation wherever it was
+ * moved, and the source tree of a program in its build directory. "" when it cannot be told.
+ */
+static void program_dirs(char share[PATH_MAX], char tree[PATH_MAX])
+{
+	char exe[PATH_MAX - 64];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	*share = *tree = 0;
+	if (n <= 0)
+		return;
+	exe[n] = 0;
+	char *slash = strrchr(exe, '/');
+	*slash = 0;
+	snprintf(share, PATH_MAX, "%s/../share/adafs/batch/pipelines", exe);
+	snprintf(tree, PATH_MAX, "%s/../batch/pipelines", exe);
+}
+
 int adafs_pipeline_load(const char *name_or_path, struct adafs_pipeline **ret,
 			struct adafs_err *reterr)
 {
 	size_t len = strlen(name_or_path);
 	if (strchr(name_or_path, '/') || (len > 5 && !strcmp(name_or_path + len - 5, ".json")))
 		return load_file(name_or_path, ret, reterr);
-	const char *own = getenv("ADAFS_PIPELINES");
-	const char *const dirs[] = {own && *own ? own : NULL, ADAFS_DATADIR "/batch/pipelines",
+	char beside[PATH_MAX], tree[PATH_MAX];
+	program_dirs(beside, tree);
+	const char *const dirs[] = {getenv("ADAFS_PIPELINES"), beside, tree,
+				    ADAFS_DATADIR "/batch/pipelines",
 				    ADAFS_SOURCE_DIR "/batch/pipelines"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(dirs); i++) {
-		ADAFS_FREE char *path =
-			dirs[i] ? adafs_fmt("%s/%s.json", dirs[i], name_or_path) : NULL;
-		if (dirs[i] && !path)
+		if (!dirs[i] || !*dirs[i])
+			continue;
+		ADAFS_FREE char *path = adafs_fmt("%s/%s.json", dirs[i], name_or_path);
+		if (!path)
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
-		if (path && access(path, F_OK) == 0)
+		if (access(path, F_OK) == 0)
 			return load_file(path, ret, reterr);
 	}
 	return adafs_err_set(reterr, -ENOENT,
