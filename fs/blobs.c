@@ -3,8 +3,9 @@
  * without entry says that the name is not there. While `complete_ms` is fresh, a name without a slot is not there either.
  *
  * Every own change gives its slot a number from `seq`; a listing or lookup remembers the number at its start and does not
- * overwrite slots with a higher one. One thread lists a directory at a time, others wait for it. One lock
- * (rank TREE); requests are made without it, while the directory is held by a reference.
+ * overwrite slots with a higher one. Forgetting takes a number too: what began before it is not fresh when it ends. One
+ * thread lists a directory at a time, others wait for it. One lock (rank TREE); requests are made without it, while the
+ * directory is held by a reference.
  */
 #include "fs/blobs.h"
 
@@ -36,8 +37,10 @@ struct dir {
 	struct slot *slot;
 	size_t n, size;
 	uint64_t complete_ms; /* when the last whole listing began; 0: none */
+	uint64_t forget_seq;  /* when it was last forgotten: what was asked for before is not fresh */
 	bool loading;
-	int load_rc; /* how the last listing ended */
+	int load_rc;       /* how the last listing ended */
+	uint64_t load_seq; /* when it began */
 };
 
 struct blobs {
@@ -224,12 +227,14 @@ void blobs_forget(struct blobs *b, const char *container, const char *prefix, bo
 {
 	size_t len = strlen(prefix);
 	adafs_mutex_lock(&b->lock);
+	b->seq++;
 	for (unsigned i = 0; i < N_BUCKETS; i++) {
 		for (struct dir *d = b->bucket[i]; d; d = d->next) {
 			if (strcmp(d->container, container) ||
 			    (deep ? strncmp(d->prefix, prefix, len) : strcmp(d->prefix, prefix)))
 				continue;
 			d->complete_ms = 0;
+			d->forget_seq = b->seq;
 			for (size_t k = 0; k < d->n; k++)
 				d->slot[k].learned_ms = 0;
 		}
@@ -342,7 +347,7 @@ static void loading_merge(struct loading *l)
 }
 
 /* Put the new listing in the place of the old slots, but for own changes made since it began. */
-static void install_locked(struct dir *d, struct loading *l, uint64_t start_seq)
+static void install_locked(struct dir *d, struct loading *l)
 {
 	struct slot *old = d->slot;
 	size_t old_n = d->n;
@@ -350,8 +355,14 @@ static void install_locked(struct dir *d, struct loading *l, uint64_t start_seq)
 	d->n = l->n;
 	d->size = l->size;
 	d->complete_ms = l->now_ms;
+	/* Forgotten meanwhile: its older pages may lack what it was forgotten for. */
+	if (d->forget_seq > d->load_seq) {
+		d->complete_ms = 0;
+		for (size_t i = 0; i < d->n; i++)
+			d->slot[i].learned_ms = 0;
+	}
 	for (size_t i = 0; i < old_n; i++)
-		if (old[i].seq > start_seq)
+		if (old[i].seq > d->load_seq)
 			slot_put_locked(d, old[i].name, old[i].entry, old[i].learned_ms, old[i].seq);
 	slots_clear(old, old_n);
 }
@@ -361,7 +372,7 @@ static int load_locked(struct blobs *b, struct dir *d, struct adafs_err *reterr)
 {
 	struct loading l = { .prefix = d->prefix, .prefix_len = strlen(d->prefix),
 			     .now_ms = adafs_clock_mono_ms() };
-	uint64_t start_seq = b->seq;
+	d->load_seq = b->seq;
 	d->loading = true;
 	adafs_mutex_unlock(&b->lock);
 	int rc = adafs_blob_list(b->fs->blob, d->container, d->prefix, "/", ADAFS_LIST_META, on_listed,
@@ -373,7 +384,7 @@ static int load_locked(struct blobs *b, struct dir *d, struct adafs_err *reterr)
 			  d->prefix, l.hidden);
 	adafs_mutex_lock(&b->lock);
 	if (!rc)
-		install_locked(d, &l, start_seq);
+		install_locked(d, &l);
 	else
 		slots_clear(l.slot, l.n);
 	d->loading = false;
@@ -398,14 +409,19 @@ static int copy_locked(const struct dir *d, struct blob_list *ret)
 /* Wait for another thread's listing, else make one. */
 static int refresh_locked(struct blobs *b, struct dir *d, struct adafs_err *reterr)
 {
-	if (!d->loading)
-		return load_locked(b, d, reterr);
-	while (d->loading)
-		adafs_cond_wait(&b->loaded, &b->lock);
-	/* It failed for the other one: the same would happen again. However long it took, it is newer than the call. */
-	if (d->load_rc)
-		return adafs_err_set(reterr, d->load_rc, "listing of '%s/%s' failed", d->container, d->prefix);
-	return 0;
+	const uint64_t forgotten = d->forget_seq;
+	while (d->loading) {
+		while (d->loading)
+			adafs_cond_wait(&b->loaded, &b->lock);
+		/* It failed for the other one: the same would happen again. */
+		if (d->load_rc)
+			return adafs_err_set(reterr, d->load_rc, "listing of '%s/%s' failed", d->container,
+					     d->prefix);
+		/* However long it took, it is newer than the call, unless it began before what was forgotten then. */
+		if (d->load_seq >= forgotten)
+			return 0;
+	}
+	return load_locked(b, d, reterr);
 }
 
 int blobs_list(struct blobs *b, const char *container, const char *prefix, bool may_wait,
@@ -530,8 +546,10 @@ int blobs_lookup(struct blobs *b, const char *container, const char *prefix, con
 		adafs_mutex_lock(&b->lock);
 		size_t i;
 		bool changed = slot_find(d->slot, d->n, name, &i) && d->slot[i].seq > start_seq;
-		if ((!rc || rc == -ENOENT) && !changed)
-			slot_put_locked(d, name, e, adafs_clock_mono_ms(), 0);
+		if ((!rc || rc == -ENOENT) && !changed) {
+			bool forgotten = d->forget_seq > start_seq;
+			slot_put_locked(d, name, e, forgotten ? 0 : adafs_clock_mono_ms(), 0);
+		}
 		if (!rc && changed && !d->slot[i].entry) {
 			blob_entry_unref(e);
 			rc = -ENOENT;
