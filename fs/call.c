@@ -24,6 +24,7 @@
 #include "fs/op.h"
 
 #define WATCH_MS 100
+#define WATCH_MAX 32 /* looked at between two takings of the lock */
 #define PF_EXITING_FLAG 0x00000004u
 #define PF_SIGNALED_FLAG 0x00000400u
 
@@ -31,6 +32,7 @@ struct calls {
 	struct adafs_mutex lock;
 	struct adafs_cond changed;
 	struct op *watch; /* interrupted calls whose caller seemed to go on */
+	uint64_t round;   /* counts the watcher's looks at the list */
 	unsigned n_live;
 	pthread_t thread;
 	bool running, stopping;
@@ -196,17 +198,51 @@ bool calls_claim(struct op *op)
 	return mine;
 }
 
-/* One dying caller of the watch list, claimed and with a reference; NULL: none. */
-static struct op *watch_take_locked(struct calls *c)
+/* References to calls of the watch list that have not been looked at in this round; *ret_n of them. */
+static void watch_copy_locked(struct calls *c, struct op *list[WATCH_MAX], size_t *ret_n)
 {
-	struct op *op = c->watch;
-	while (op && !caller_is_dying(op->call.pid, op->kind->is_flush))
-		op = op->watch_next;
-	if (op) {
-		claim_locked(c, op);
+	size_t n = 0;
+	for (struct op *op = c->watch; op && n < WATCH_MAX; op = op->watch_next) {
+		if (op->watch_round == c->round)
+			continue;
+		op->watch_round = c->round;
 		op->refs++;
+		list[n++] = op;
 	}
-	return op;
+	*ret_n = n;
+}
+
+/* End a watched call whose caller is about to die. /proc may be slow, so no lock is held. */
+static void watch_look(struct calls *c, struct op *op)
+{
+	if (!caller_is_dying(op->call.pid, op->kind->is_flush))
+		return;
+	adafs_mutex_lock(&c->lock);
+	bool mine = claim_locked(c, op);
+	adafs_mutex_unlock(&c->lock);
+	if (!mine)
+		return;
+	fuse_req_interrupt_func(op->req, NULL, NULL);
+	fuse_reply_err(op->req, EINTR);
+}
+
+/* Look at every watched call once. */
+static void watch_round(struct calls *c)
+{
+	struct op *list[WATCH_MAX];
+	size_t n;
+	adafs_mutex_lock(&c->lock);
+	c->round++;
+	do {
+		watch_copy_locked(c, list, &n);
+		adafs_mutex_unlock(&c->lock);
+		for (size_t i = 0; i < n; i++) {
+			watch_look(c, list[i]);
+			op_unref(list[i]);
+		}
+		adafs_mutex_lock(&c->lock);
+	} while (n == WATCH_MAX);
+	adafs_mutex_unlock(&c->lock);
 }
 
 static void *watcher_main(void *arg)
@@ -219,14 +255,9 @@ static void *watcher_main(void *arg)
 			continue;
 		}
 		adafs_cond_wait_until(&c->changed, &c->lock, adafs_clock_mono_ms() + WATCH_MS);
-		struct op *op;
-		while ((op = watch_take_locked(c))) {
-			adafs_mutex_unlock(&c->lock);
-			fuse_req_interrupt_func(op->req, NULL, NULL);
-			fuse_reply_err(op->req, EINTR);
-			op_unref(op);
-			adafs_mutex_lock(&c->lock);
-		}
+		adafs_mutex_unlock(&c->lock);
+		watch_round(c);
+		adafs_mutex_lock(&c->lock);
 	}
 	adafs_mutex_unlock(&c->lock);
 	return NULL;

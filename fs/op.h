@@ -36,6 +36,7 @@ struct op {
 	bool registered, replied, watched;
 	bool may_interrupt; /* the interrupt's own callback may reply; before, only the watcher */
 	struct op *watch_prev, *watch_next;
+	uint64_t watch_round; /* the watcher's last look */
 	/* Arguments. Names and data point into the request until op_own copies them. */
 	struct node *node, *node2;
 	const char *name, *name2;
