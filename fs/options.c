@@ -13,6 +13,7 @@
 
 #include "batch/base/buf.h"
 #include "batch/base/file.h"
+#include "batch/base/nearest.h"
 #include "fs/names.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -338,44 +339,13 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 
 /* --- names -------------------------------------------------------------------------------- */
 
-/* Levenshtein distance, for names of at most 40 bytes. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[41];
-	size_t n = strlen(b);
-
-	if (strlen(a) > 40 || n > 40)
-		return UINT_MAX;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 1; *a; a++, i++) {
-		unsigned diagonal = row[0];
-		row[0] = (unsigned)i;
-		for (size_t j = 1; j <= n; j++) {
-			unsigned best = diagonal + (*a != b[j - 1]);
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
-
 static int unknown_option(const struct parser *p, const char *name, struct adafs_err *reterr)
 {
-	const char *nearest = NULL;
-	unsigned best = 4;
+	const char *names[ADAFS_ARRAY_SIZE(table)];
 
-	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(table); i++) {
-		unsigned d = distance(name, table[i].name);
-		if (d < best && d < strlen(table[i].name)) {
-			best = d;
-			nearest = table[i].name;
-		}
-	}
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(table); i++)
+		names[i] = table[i].name;
+	const char *nearest = adafs_nearest(name, names, ADAFS_ARRAY_SIZE(names), 3);
 	if (nearest)
 		return adafs_err_set(reterr, -EINVAL, "%s: unknown option '%s'; did you mean '%s'?",
 				     p->where, name, nearest);

@@ -8,6 +8,7 @@
 
 #include "batch/base/buf.h"
 #include "batch/base/codec.h"
+#include "batch/base/nearest.h"
 
 #define MAX_NODES 64
 #define MAX_SLOTS 256
@@ -41,39 +42,13 @@ const char *emulator_usage(void)
 static const char *const names[] = {"dir",   "blob",  "batch",	    "account",	 "key",
 				    "nodes", "slots", "access-log", "log-level", "while-used", "grace", "help"};
 
-/* Edits between two short words, for the hint. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[64];
-	size_t n = strlen(b);
-	if (n >= ADAFS_ARRAY_SIZE(row))
-		return 99;
-	for (unsigned j = 0; j <= n; j++)
-		row[j] = j;
-	for (unsigned i = 1; *a; a++, i++) {
-		unsigned diagonal = row[0];
-		row[0] = i;
-		for (size_t j = 1; j <= n; j++) {
-			unsigned best = diagonal + (*a != b[j - 1]);
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
-
 static int unknown_option(const char *text, struct adafs_err *reterr)
 {
-	const char *best = names[0];
-	for (size_t i = 1; i < ADAFS_ARRAY_SIZE(names); i++)
-		if (distance(text, names[i]) < distance(text, best))
-			best = names[i];
-	return adafs_err_set(reterr, -EINVAL, "unknown option --%s; did you mean --%s?", text,
-			     best);
+	const char *nearest = adafs_nearest(text, names, ADAFS_ARRAY_SIZE(names), 3);
+	if (nearest)
+		return adafs_err_set(reterr, -EINVAL, "unknown option --%s; did you mean --%s?", text,
+				     nearest);
+	return adafs_err_set(reterr, -EINVAL, "unknown option --%s; --help lists them all", text);
 }
 
 static int parse_count(const char *name, const char *value, unsigned max, unsigned *ret,

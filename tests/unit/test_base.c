@@ -18,6 +18,7 @@
 #include "batch/base/err.h"
 #include "batch/base/json.h"
 #include "batch/base/log.h"
+#include "batch/base/nearest.h"
 #include "batch/base/random.h"
 #include "batch/base/xml.h"
 
@@ -449,6 +450,32 @@ static void test_json(void **state)
 	assert_null(adafs_json_parse(deep, 20000, NULL));
 }
 
+static void test_nearest(void **state)
+{
+	(void)state;
+	static const char *const list[] = {"dir", "pool", "poll", "cache_size", "ro"};
+	static const struct {
+		const char *text, *nearest;
+	} cases[] = {
+		{"pool", "pool"},
+		{"pol", "pool"}, /* the first of two as near */
+		{"polll", "poll"},
+		{"cachesize", "cache_size"},
+		{"chache_sise", "cache_size"},
+		{"cash_sz", NULL},  /* too many edits */
+		{"xy", NULL},	    /* as many edits as the word has letters */
+		{"", NULL},
+		{"a_word_of_more_than_sixty_four_bytes_that_somebody_typed_with_a_cat_on_the_keys", NULL},
+	};
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++) {
+		const char *got = adafs_nearest(cases[i].text, list, ADAFS_ARRAY_SIZE(list), 3);
+		if (!cases[i].nearest)
+			assert_null(got);
+		else if (!got || strcmp(got, cases[i].nearest) != 0)
+			fail_msg("'%s': %s", cases[i].text, got ? got : "none");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -460,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_err),	  cmocka_unit_test(test_buf),
 		cmocka_unit_test(test_xml),	  cmocka_unit_test(test_xml_in_parts),
 		cmocka_unit_test(test_xml_write), cmocka_unit_test(test_json),
+		cmocka_unit_test(test_nearest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
