@@ -291,14 +291,35 @@ static void start_chain(struct extent *chain)
 	}
 }
 
-/* Extents that waited for memory and now have it: a chain to start. */
-static struct extent *take_queue_locked(struct cache *c)
+/* Take all that waits for memory out of its files; each is pinned once for who ends its readers. */
+static struct extent *queue_fail_locked(struct cache *c)
+{
+	struct extent *failed = ADAFS_STEAL(c->queue);
+	c->queue_tail = &c->queue;
+	for (struct extent *e = failed; e; e = e->chain) {
+		extent_unlink_locked(e);
+		e->state = FAILED;
+		e->consumed = e->len;
+		e->pins = 1;
+	}
+	return failed;
+}
+
+/*
+ * Extents that waited for memory and now have it: a chain to start. When the system gives none and nothing is under way
+ * whose end would try again, nobody would ever wake the readers: *ret_failed are the extents to fail.
+ */
+static struct extent *take_queue_locked(struct cache *c, struct extent **ret_failed)
 {
 	struct extent *chain = NULL, **tail = &chain;
+	*ret_failed = NULL;
 	while (c->queue && make_room_locked(c, c->queue->len, UINT64_MAX)) {
 		struct extent *e = c->queue;
-		if (!extent_map_locked(c, e))
+		if (!extent_map_locked(c, e)) {
+			if (!c->loading)
+				*ret_failed = queue_fail_locked(c);
 			break;
+		}
 		c->queue = e->chain;
 		if (!c->queue)
 			c->queue_tail = &c->queue;
@@ -356,6 +377,43 @@ static void serve_waiter(struct cache *c, struct extent *e, struct waiter *w, in
 	free(w);
 }
 
+/* Replies to who waits for an extent that its caller has pinned; no lock held. */
+static void serve_all(struct cache *c, struct extent *e, struct waiter *list, int rc)
+{
+	struct waiter *next;
+	for (struct waiter *w = list; w; w = next) {
+		next = w->next;
+		serve_waiter(c, e, w, rc);
+	}
+}
+
+/* End the readers of extents that get no memory; no lock held. */
+static void fail_chain(struct cache *c, struct extent *failed)
+{
+	struct extent *next;
+	if (failed)
+		adafs_log(ERROR, "fs", "no memory to read into: what waits for it fails");
+	for (struct extent *e = failed; e; e = next) {
+		next = e->chain;
+		/* Out of its file: nobody else can add a waiter. */
+		serve_all(c, e, ADAFS_STEAL(e->waiters), -ENOMEM);
+		adafs_mutex_lock(&c->lock);
+		unpin_locked(c, e);
+		adafs_mutex_unlock(&c->lock);
+	}
+}
+
+/* Start, or fail, what waits for memory; no lock held. */
+static void run_queue(struct cache *c)
+{
+	struct extent *failed;
+	adafs_mutex_lock(&c->lock);
+	struct extent *chain = take_queue_locked(c, &failed);
+	adafs_mutex_unlock(&c->lock);
+	start_chain(chain);
+	fail_chain(c, failed);
+}
+
 static int load_error(const struct extent *e, size_t len, const struct adafs_err *err)
 {
 	int rc = err->rc;
@@ -391,16 +449,11 @@ static void extent_done(void *arg, size_t len, const struct adafs_err *err)
 		e->consumed = e->len;
 	}
 	adafs_mutex_unlock(&c->lock);
-	struct waiter *next;
-	for (struct waiter *w = list; w; w = next) {
-		next = w->next;
-		serve_waiter(c, e, w, rc);
-	}
+	serve_all(c, e, list, rc);
 	adafs_mutex_lock(&c->lock);
 	unpin_locked(c, e);
-	struct extent *chain = take_queue_locked(c);
 	adafs_mutex_unlock(&c->lock);
-	start_chain(chain);
+	run_queue(c);
 }
 
 /* --- planning ------------------------------------------------------------------------------- */
@@ -594,9 +647,8 @@ static void reply_ready(struct cache *c, struct extent *e, struct call *call, in
 	adafs_mutex_lock(&c->lock);
 	e->consumed += size;
 	unpin_locked(c, e);
-	struct extent *chain = take_queue_locked(c);
 	adafs_mutex_unlock(&c->lock);
-	start_chain(chain);
+	run_queue(c);
 }
 
 int cache_read(struct cache_file *f, struct cache_seq *seq, struct call *call, size_t size, off_t off)
@@ -638,6 +690,8 @@ int cache_read(struct cache_file *f, struct cache_seq *seq, struct call *call, s
 	if (near)
 		read_ahead_locked(f, seq, &chain);
 	bool complete = g && --g->pending == 0;
+	/* Queued with nothing under way: no end of a request will take it up. */
+	bool stuck = c->queue && !c->loading;
 	adafs_mutex_unlock(&c->lock);
 
 	/* The chain first: a reply may take long, and the call is gone after it. */
@@ -646,5 +700,7 @@ int cache_read(struct cache_file *f, struct cache_seq *seq, struct call *call, s
 		reply_ready(c, ready, call, off, size);
 	else if (complete)
 		gather_reply(g);
+	if (stuck)
+		run_queue(c);
 	return rc;
 }
