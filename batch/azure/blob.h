@@ -25,6 +25,8 @@ struct adafs_blob_meta {
 	struct adafs_http_header *item;
 	size_t n;
 };
+/* Metadata that tells one's own copy whose reply was lost from a foreign blob. */
+#define ADAFS_META_COPY "adafscopy"
 int adafs_blob_meta_set(struct adafs_blob_meta *m, const char *name, const char *value);
 const char *adafs_blob_meta_get(const struct adafs_blob_meta *m, const char *name);
 void adafs_blob_meta_clear(struct adafs_blob_meta *m);
@@ -194,6 +196,7 @@ int adafs_blob_snapshot(struct adafs_blob_client *c, const char *container, cons
  * Copy Blob inside the account, waiting for the end of a pending copy (bounded by io_timeout without
  * progress). meta NULL or empty keeps the source's metadata. cond holds for the destination, src_etag (may be NULL)
  * for the source; either failing is -ESTALE, also If-None-Match "*" on a destination that exists.
+ * With ADAFS_META_COPY in meta, new for each call, a copy whose reply was lost is found by it (Get Blob Properties) and succeeds.
  */
 int adafs_blob_copy(struct adafs_blob_client *c, const char *src_container, const char *src_name,
 		    const char *src_etag, const char *dst_container, const char *dst_name,

@@ -73,6 +73,27 @@ static int copy_wait(struct adafs_blob_client *c, const struct blob_target *dst,
 	}
 }
 
+/*
+ * The copy failed after an attempt without an answer: is what stands there made by this call? 0 with its properties in
+ * response when it has this call's nonce and is whole; else failed, as the service said it.
+ */
+static int copy_resolve(struct adafs_blob_client *c, const struct blob_target *dst,
+			const struct adafs_blob_meta *meta, int failed,
+			struct adafs_http_response *response)
+{
+	const char *nonce = meta ? adafs_blob_meta_get(meta, ADAFS_META_COPY) : NULL;
+	if (!nonce)
+		return failed;
+	adafs_http_response_clear(response);
+	int rc = adafs_http_perform(c->http, blob_request(dst, "HEAD", "Get Blob Properties", NULL),
+				    response, NULL);
+	const char *theirs =
+		rc ? NULL : adafs_http_headers_get(&response->headers, "x-ms-meta-" ADAFS_META_COPY);
+	if (!theirs || strcmp(theirs, nonce) != 0)
+		return failed;
+	return copy_wait(c, dst, response, NULL) < 0 ? failed : 0;
+}
+
 int adafs_blob_copy(struct adafs_blob_client *c, const char *src_container, const char *src_name,
 		    const char *src_etag, const char *dst_container, const char *dst_name,
 		    const struct adafs_blob_meta *meta, const struct adafs_blob_cond *cond,
@@ -84,10 +105,15 @@ int adafs_blob_copy(struct adafs_blob_client *c, const char *src_container, cons
 	if (rc < 0)
 		return rc;
 	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
-	rc = adafs_http_perform(c->http, rq, &response, reterr);
+	struct adafs_err err = {0};
+	rc = adafs_http_perform(c->http, rq, &response, &err);
 	if (rc == 0)
-		rc = copy_wait(c, &dst, &response, reterr);
-	if (rc == 0 && ret_etag)
+		rc = copy_wait(c, &dst, &response, &err);
+	else if (err.outcome_unknown)
+		rc = copy_resolve(c, &dst, meta, rc, &response);
+	if (rc < 0)
+		return adafs_err_copy(reterr, &err);
+	if (ret_etag)
 		blob_etag_copy(ret_etag, adafs_http_headers_get(&response.headers, "ETag"));
-	return rc;
+	return 0;
 }

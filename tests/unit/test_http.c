@@ -848,6 +848,39 @@ static void test_copy(void **state)
 	end(&f);
 }
 
+static void test_copy_without_a_reply(void **state)
+{
+	(void)state;
+	/* Lost, then refused by its own result: that is found by its nonce. Then by somebody else's. */
+	BEGIN(f, {LOSE, NULL},
+	      {REPLY, "HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n"},
+	      {REPLY, "HTTP/1.1 200 A\r\nx-ms-meta-AdafsCopy: mine\r\nx-ms-copy-status: success\r\n"
+		      "ETag: \"7\"\r\n\r\n"},
+	      {LOSE, NULL},
+	      {REPLY, "HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n"},
+	      {REPLY, "HTTP/1.1 200 A\r\nx-ms-meta-adafscopy: theirs\r\nETag: \"8\"\r\n\r\n"},
+	      {REPLY, "HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n"});
+	char etag[ADAFS_ETAG_LEN] = "";
+	const struct adafs_blob_cond cond = {.if_none_match = "*"};
+	struct adafs_blob_meta meta = {0};
+	struct adafs_err err;
+	assert_int_equal(adafs_blob_meta_set(&meta, ADAFS_META_COPY, "mine"), 0);
+	assert_int_equal(adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, NULL), 0);
+	assert_string_equal(etag, "7");
+	assert_int_equal(adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, &err),
+			 -EEXIST);
+	assert_string_equal(err.service_code, "BlobAlreadyExists");
+	assert_true(err.outcome_unknown);
+	/* Answered at once: nothing to find out. */
+	assert_int_equal(adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, &err),
+			 -EEXIST);
+	assert_false(err.outcome_unknown);
+	assert_string_equal(etag, "7");
+	assert_int_equal(f.server.n_seen, 7);
+	adafs_blob_meta_clear(&meta);
+	end(&f);
+}
+
 static void test_acl(void **state)
 {
 	(void)state;
@@ -938,6 +971,7 @@ int main(void)
 		cmocka_unit_test(test_list_stops),
 		cmocka_unit_test(test_head),
 		cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_copy_without_a_reply),
 		cmocka_unit_test(test_acl),
 		cmocka_unit_test(test_urls),
 	};
