@@ -1,7 +1,8 @@
 /*
  * blobdir_rename.c - rename by server-side copy and delete. The copy is conditional on the source's ETag, with
- * RENAME_NOREPLACE also on the target's absence; the delete on the source still being what was copied. A directory moves
- * blob by blob up to MAX_MOVED of them, above that mv(1) is told to copy (EXDEV).
+ * RENAME_NOREPLACE also on the target's absence; the delete on the source still being what was copied. A rename that
+ * fails between the two takes its copy back. A directory moves blob by blob up to MAX_MOVED of them, above that mv(1) is
+ * told to copy (EXDEV).
  */
 #include "fs/blobdir_int.h"
 
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "batch/base/log.h"
+#include "batch/base/random.h"
 #include "fs/names.h"
 
 #define MAX_MOVED 100
@@ -24,45 +26,103 @@ struct move {
 };
 
 /*
+ * The metadata of the new blob: the policy's, which speaks of the content while the time stays the file's own, else the
+ * source's. A nonce tells a copy whose reply was lost from somebody else's blob. *meta is to be cleared in any case.
+ */
+static int moved_meta(const struct move *m, const struct adafs_blob_props *props,
+		      struct adafs_blob_meta *meta, struct adafs_err *reterr)
+{
+	const struct blobdir_policy *p = m->to->policy;
+	char nonce[33];
+	int rc = 0;
+	if (p->before_rename)
+		rc = p->before_rename(p->arg, m->old_blob, m->new_blob, props, meta, reterr);
+	if (rc)
+		return rc;
+	const char *mtime = adafs_blob_meta_get(&props->meta, "mtime");
+	if (!meta->n)
+		rc = adafs_blob_meta_copy(meta, &props->meta);
+	else if (mtime)
+		rc = adafs_blob_meta_set(meta, "mtime", mtime);
+	if (!rc) {
+		adafs_random_hex(16, nonce);
+		rc = adafs_blob_meta_set(meta, ADAFS_META_COPY, nonce);
+	}
+	return rc;
+}
+
+/* The source is not gone for sure, so the copy goes: both names would stand for the same work. */
+static void drop_copy(const struct move *m, const char *etag)
+{
+	struct adafs_err err = { 0 };
+	const struct adafs_blob_cond same = { .if_match = etag };
+	int rc = adafs_blob_delete(m->call->fs->blob, m->to->container, m->new_blob, true, &same, &err);
+	if (rc && rc != -ENOENT)
+		adafs_log(ERROR, "fs", "'%s' was copied to '%s' and both stay: %s", m->old_blob, m->new_blob,
+			  err.msg);
+}
+
+/*
+ * Delete what was copied. Where it is sure that this failed, the copy is taken back. Without an answer the source may
+ * be gone after all: then both may stay, rather than none.
+ */
+static int delete_source(const struct move *m, const char *etag, const char *copy_etag,
+			 struct adafs_err *reterr)
+{
+	const struct adafs_blob_cond same = { .if_match = etag };
+	bool unknown = false;
+	int rc = 0;
+	for (int attempt = 0; attempt < 2; attempt++) {
+		struct adafs_err err = { 0 };
+		rc = adafs_blob_delete(m->call->fs->blob, m->from->container, m->old_blob, true, &same, &err);
+		if (!rc || rc == -ENOENT)
+			return 0;
+		unknown = unknown || err.outcome_unknown;
+		adafs_err_copy(reterr, &err);
+		/* Changed meanwhile: the same answer would come again. */
+		if (rc == -ESTALE)
+			break;
+	}
+	if (unknown)
+		adafs_log(ERROR, "fs", "'%s' was copied to '%s', and may have stayed: %s", m->old_blob,
+			  m->new_blob, reterr->msg);
+	else
+		drop_copy(m, copy_etag);
+	return rc;
+}
+
+/*
  * Copy and delete one blob; *ret_entry is the new one. props are the source's. The policy may refuse or give the new blob other
  * metadata.
  */
 static int move_blob(const struct move *m, const struct adafs_blob_props *props,
 		     struct blob_entry **ret_entry, struct adafs_err *reterr)
 {
-	struct fs *fs = m->call->fs;
 	const struct blobdir_policy *p = m->to->policy;
-	struct adafs_blob_meta changed = { 0 };
+	struct adafs_blob_meta meta = { 0 };
 	struct adafs_blob_props now = *props;
+	const struct adafs_blob_cond cond = { .if_none_match = m->no_replace ? "*" : NULL };
 	ADAFS_FREE char *prefix = NULL;
 	const char *name;
 	int rc = blob_split(m->new_blob, &prefix, &name);
-	if (!rc && p->before_rename)
-		rc = p->before_rename(p->arg, m->old_blob, m->new_blob, props, &changed, reterr);
-	if (!rc && changed.n) {
-		/* The policy speaks of the content, the time stays the file's own. */
-		const char *mtime = adafs_blob_meta_get(&props->meta, "mtime");
-		rc = mtime ? adafs_blob_meta_set(&changed, "mtime", mtime) : 0;
-		now.meta = changed;
-	}
-	const struct adafs_blob_cond cond = { .if_none_match = m->no_replace ? "*" : NULL };
 	if (!rc)
-		rc = adafs_blob_copy(fs->blob, m->from->container, m->old_blob, props->etag,
-				     m->to->container, m->new_blob, changed.n ? &changed : NULL, &cond,
-				     now.etag, reterr);
-	if (!rc && !(*ret_entry = blob_entry_new(name, &now)))
+		rc = moved_meta(m, props, &meta, reterr);
+	now.meta = meta;
+	if (!rc)
+		rc = adafs_blob_copy(m->call->fs->blob, m->from->container, m->old_blob, props->etag,
+				     m->to->container, m->new_blob, &meta, &cond, now.etag, reterr);
+	if (!rc && !(*ret_entry = blob_entry_new(name, &now))) {
+		drop_copy(m, now.etag);
 		rc = -ENOMEM;
+	}
 	if (!rc) {
-		const struct adafs_blob_cond same = { .if_match = props->etag };
-		rc = adafs_blob_delete(fs->blob, m->from->container, m->old_blob, true, &same, reterr);
-		if (rc == -ENOENT)
-			rc = 0;
+		rc = delete_source(m, props->etag, now.etag, reterr);
 		if (rc)
 			blob_entry_unref(ADAFS_STEAL(*ret_entry));
 	}
 	if (!rc && p->renamed)
 		p->renamed(p->arg, m->old_blob, m->new_blob, now.etag, &now.meta);
-	adafs_blob_meta_clear(&changed);
+	adafs_blob_meta_clear(&meta);
 	return rc;
 }
 
@@ -127,8 +187,11 @@ static int copy_and_delete(struct call *c, struct place *from, struct place *to,
 		return rc;
 	rc = move_blob(&m, &props, ret, &err);
 	adafs_blob_props_clear(&props);
-	if (rc == -ENOENT || rc == -ESTALE)
+	/* What stands at either name is not known. */
+	if (rc && rc != -EXDEV && rc != -EBADMSG) {
 		blobs_forget(c->fs->blobs, from->view->container, from->prefix, false);
+		blobs_forget(c->fs->blobs, to->view->container, to->prefix, false);
+	}
 	return blobdir_log(rc, "rename", from->view->container, from->blob, &err);
 }
 
