@@ -630,15 +630,6 @@ static int make_batch(struct parser *p, struct adafs_err *reterr)
 	return adafs_batch_account_set(&p->o->batch, cred[0], cred[2], cred[1], reterr);
 }
 
-static bool is_loopback(const char *endpoint)
-{
-	const char *host = strstr(endpoint, "://");
-
-	host = host ? host + 3 : endpoint;
-	return strncasecmp(host, "localhost", 9) == 0 || strncmp(host, "127.", 4) == 0 ||
-	       strncmp(host, "[::1]", 5) == 0;
-}
-
 static int set_defaults(struct options *o)
 {
 	o->cache_size = 32 * GIB;
@@ -668,8 +659,8 @@ static int finish(struct parser *p, struct adafs_err *reterr)
 	if (rc < 0)
 		return rc;
 	/* Nodes in Azure would call themselves. */
-	if (o->has_batch && !is_loopback(o->batch.endpoint) &&
-	    (!o->has_storage || is_loopback(o->storage.endpoint)))
+	if (o->has_batch && !adafs_url_is_loopback(o->batch.endpoint) &&
+	    (!o->has_storage || adafs_url_is_loopback(o->storage.endpoint)))
 		return adafs_err_set(reterr, -EINVAL,
 				     "Batch at %s cannot reach blobs on this machine: set a storage account "
 				     "of Azure too (AZURE_STORAGE_CONNECTION_STRING), or no Batch account",

@@ -314,3 +314,18 @@ int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, con
 	new = (struct adafs_batch_account){0};
 	return 0;
 }
+
+bool adafs_url_is_loopback(const char *url)
+{
+	const char *scheme = strstr(url, "://"), *host = scheme ? scheme + 3 : url;
+	size_t len = strcspn(host, "/?#");
+	const char *at = memrchr(host, '@', len);
+	if (at) {
+		len -= (size_t)(at + 1 - host);
+		host = at + 1;
+	}
+	if (strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0)
+		return true;
+	const char *colon = memchr(host, ':', len);
+	return (colon ? (size_t)(colon - host) : len) == 9 && strncasecmp(host, "localhost", 9) == 0;
+}

@@ -45,5 +45,10 @@ int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, con
 /* Wipe and free what the account owns. */
 void adafs_storage_account_clear(struct adafs_storage_account *a);
 void adafs_batch_account_clear(struct adafs_batch_account *a);
+/*
+ * Whether a URL (or host[:port][/path]) names this machine: localhost, 127.*, [::1]. By its text
+ * only, nothing is resolved. What is there no node in Azure can reach, and it answers at once.
+ */
+bool adafs_url_is_loopback(const char *url);
 
 #endif

@@ -1,8 +1,11 @@
+/* azure/http_host.c - the list of hosts of the HTTP loop; a host is known by scheme and authority. */
 #include "batch/azure/http_host.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "batch/azure/account.h"
 
 size_t http_host_root_len(const char *url)
 {
@@ -11,18 +14,6 @@ size_t http_host_root_len(const char *url)
 							       : 0;
 	size_t authority = scheme ? strcspn(url + scheme, "/?#") : 0;
 	return authority ? scheme + authority : 0;
-}
-
-static bool is_loopback(const char *root)
-{
-	const char *host = strstr(root, "://") + 3;
-	const char *at = strrchr(host, '@');
-	if (at)
-		host = at + 1;
-	if (strncmp(host, "[::1]", 5) == 0 || strncmp(host, "127.", 4) == 0)
-		return true;
-	size_t len = strcspn(host, ":");
-	return len == 9 && strncasecmp(host, "localhost", 9) == 0;
 }
 
 struct http_host *http_host_find(struct http_host *list, const char *url)
@@ -48,7 +39,7 @@ struct http_host *http_host_get(struct http_host **list, const char *url)
 		free(host);
 		return NULL;
 	}
-	host->loopback = is_loopback(host->root);
+	host->loopback = adafs_url_is_loopback(host->root);
 	host->next = *list;
 	*list = host;
 	return host;

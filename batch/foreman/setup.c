@@ -12,14 +12,6 @@
 #define POLICY_DELAY_MS 30000
 #define POLICY_CHECK_MS (12 * 3600 * 1000)
 
-static bool is_loopback(const char *url)
-{
-	const char *host = strstr(url, "://");
-	host = host ? host + 3 : url;
-	return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 ||
-	       strncmp(host, "[::1]", 5) == 0;
-}
-
 /* --- the stored access policy ------------------------------------------------------------- */
 
 int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
@@ -196,7 +188,7 @@ static int add_local_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 static int setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 {
 	const struct adafs_storage_account *a = adafs_blob_client_account(f->blob);
-	bool blob_local = is_loopback(a->endpoint);
+	bool blob_local = adafs_url_is_loopback(a->endpoint);
 	ADAFS_JSON *pool = NULL;
 	if (!*f->pool)
 		return adafs_err_set(reterr, -EINVAL, "no pool is named: set pool=");
@@ -217,7 +209,7 @@ static int setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 		return rc;
 	}
 	const char *url = adafs_json_str(pool, "url", "");
-	if (blob_local && *url && !is_loopback(url))
+	if (blob_local && *url && !adafs_url_is_loopback(url))
 		return adafs_err_set(
 			reterr, -EINVAL,
 			"the Batch account's nodes cannot reach the Blob endpoint %s of this "
@@ -227,7 +219,7 @@ static int setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 		return adafs_err_set(
 			reterr, -EINVAL,
 			"pool '%s' is being deleted: name another one with pool=", f->pool);
-	f->local = *url ? is_loopback(url) : blob_local;
+	f->local = *url ? adafs_url_is_loopback(url) : blob_local;
 	take_pool(f, pool);
 	return 0;
 }

@@ -125,6 +125,29 @@ static void test_batch(void **state)
 	assert_int_equal(adafs_batch_account_set(&a, NULL, "h", KEY, NULL), -EINVAL);
 }
 
+static void test_loopback(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *url;
+		bool loopback;
+	} cases[] = {
+		{"http://127.0.0.1:10000/acct", true},
+		{"http://LocalHost:80", true},
+		{"localhost", true},
+		{"http://[::1]:1/x", true},
+		{"http://user@127.1.2.3/", true},
+		{"https://acct.blob.core.windows.net", false},
+		{"http://localhost.example.org", false},
+		{"https://example.org/@localhost", false},
+		{"https://example.org?x=http://127.0.0.1", false},
+		{"", false},
+	};
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++)
+		if (adafs_url_is_loopback(cases[i].url) != cases[i].loopback)
+			fail_msg("'%s'", cases[i].url);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +155,7 @@ int main(void)
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_loopback),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
