@@ -1,5 +1,7 @@
 /* fs/tree/rejected.c - what inbox/ refused, each file with its reason: to read, and to remove. */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "batch/base/log.h"
@@ -7,6 +9,14 @@
 #include "fs/tree/events.h"
 #include "fs/tree/inbox.h"
 #include "fs/tree/tree.h"
+
+#define REASON ".reason"
+#define META_SHA256 "adafssha256"
+/* Of a reason: the sum of the bytes that it is about. */
+#define META_REASON "adafsreasonof"
+/* The longest name that a reason can stand beside, and the longest ending that a changed name keeps. */
+#define MAX_BASE (255 - (sizeof(REASON) - 1))
+#define MAX_EXT 32
 
 /* Nothing is written here by users: their bytes would look refused. */
 static int rejected_before_commit(void *arg, const struct blobdir_commit *commit,
@@ -42,7 +52,8 @@ struct node *rejected_root(struct fs *fs, struct node *root)
 
 /* --- keeping refused bytes ---------------------------------------------------------------- */
 
-static int put_blocks(struct fs *fs, const char *blob, int fd, int64_t size, struct adafs_err *reterr)
+static int put_blocks(struct fs *fs, const char *blob, int fd, int64_t size,
+		      const struct adafs_blob_put *put, struct adafs_err *reterr)
 {
 	size_t block = fs->options->block_size;
 	size_t n = ((size_t)size + block - 1) / block;
@@ -60,38 +71,116 @@ static int put_blocks(struct fs *fs, const char *blob, int fd, int64_t size, str
 		list[i] = ids[i];
 		rc = adafs_blob_put_block(fs->blob, fs->container, blob, ids[i], &src, reterr);
 	}
-	struct adafs_blob_put put = { 0 };
 	if (rc == 0)
-		rc = adafs_blob_put_block_list(fs->blob, fs->container, blob, list, n, &put, NULL,
-					       reterr);
+		rc = adafs_blob_put_block_list(fs->blob, fs->container, blob, list, n, put, NULL, reterr);
 	free(list);
 	free(ids);
 	return rc;
 }
 
-static int put_bytes(struct fs *fs, const char *blob, int fd, int64_t size, struct adafs_err *reterr)
+/* 0: a blob stands there and is of this content; -EEXIST: of another one; -ENOENT. */
+static int compare(struct fs *fs, const char *blob, const char *name, const char *sha256,
+		   struct adafs_err *reterr)
 {
-	struct adafs_blob_source src = { .fd = fd, .len = (size_t)size };
-	struct adafs_blob_put put = { 0 };
+	struct adafs_blob_props props;
+	int rc = adafs_blob_head(fs->blob, fs->container, blob, NULL, &props, reterr);
 
-	if (size > (int64_t)fs->options->block_size)
-		return put_blocks(fs, blob, fd, size, reterr);
-	if (size == 0)
-		src.data = "";
-	return adafs_blob_put(fs->blob, fs->container, blob, &src, &put, NULL, reterr);
+	if (rc < 0)
+		return rc;
+	const char *theirs = adafs_blob_meta_get(&props.meta, name);
+	rc = theirs && strcmp(theirs, sha256) == 0
+		     ? 0
+		     : adafs_err_set(reterr, -EEXIST, "'%s' is taken", blob);
+	adafs_blob_props_clear(&props);
+	return rc;
 }
 
-static int put_reason(struct fs *fs, const char *blob, const char *text, struct adafs_err *reterr)
+/*
+ * Put what does not exist yet. 0 also if it is there with this content, which a repeated request after a lost reply
+ * meets too; -EEXIST: another content has the name.
+ */
+static int put_new(struct fs *fs, const char *blob, const struct blobdir_commit *commit,
+		   const struct adafs_blob_source *src, const char *meta_name, const char *type,
+		   struct adafs_err *reterr)
 {
-	ADAFS_FREE char *name = adafs_fmt("%s.reason", blob);
-	ADAFS_FREE char *line = adafs_fmt("%s\n", text);
+	struct adafs_blob_meta meta = { 0 };
+	struct adafs_blob_put put = { .content_type = type, .cond.if_none_match = "*" };
+	int rc = compare(fs, blob, meta_name, commit->sha256, reterr);
 
-	if (!name || !line)
+	if (rc != -ENOENT)
+		return rc;
+	rc = adafs_blob_meta_set(&meta, meta_name, commit->sha256);
+	put.meta = &meta;
+	if (rc < 0)
+		adafs_err_set(reterr, rc, "out of memory");
+	else if ((int64_t)src->len > fs->options->block_size)
+		rc = put_blocks(fs, blob, src->fd, commit->size, &put, reterr);
+	else
+		rc = adafs_blob_put(fs->blob, fs->container, blob, src, &put, NULL, reterr);
+	adafs_blob_meta_clear(&meta);
+	if (rc == -EEXIST || rc == -ESTALE)
+		rc = compare(fs, blob, meta_name, commit->sha256, reterr);
+	blobdir_invalidate(fs, fs->container, blob);
+	return rc;
+}
+
+/* The reason first: a file without one would leave its owner in the dark. It holds the name for these bytes. */
+static int keep_as(struct fs *fs, const char *blob, const struct blobdir_commit *commit,
+		   const struct adafs_err *why, struct adafs_err *reterr)
+{
+	ADAFS_FREE char *reason = adafs_fmt("%s" REASON, blob);
+	ADAFS_FREE char *line = adafs_fmt("%s\n", why->msg);
+
+	if (!reason || !line)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct adafs_blob_source src = { .data = line, .fd = -1, .len = strlen(line) };
-	struct adafs_blob_put put = { .content_type = "text/plain; charset=utf-8" };
-	int rc = adafs_blob_put(fs->blob, fs->container, name, &src, &put, NULL, reterr);
-	blobdir_invalidate(fs, fs->container, name);
+	const struct adafs_blob_source text = { .data = line, .fd = -1, .len = strlen(line) };
+	struct adafs_blob_source bytes = { .fd = commit->fd, .len = (size_t)commit->size };
+	if (commit->size == 0)
+		bytes.data = "";
+	int rc = put_new(fs, reason, commit, &text, META_REASON, "text/plain; charset=utf-8", reterr);
+	if (rc == 0)
+		rc = put_new(fs, blob, commit, &bytes, META_SHA256, NULL, reterr);
+	return rc;
+}
+
+/* Where a name that is taken continues: "a.tif" becomes "a.0f3c9a12.tif". A long stem is cut. NULL: out of memory. */
+static char *other_name(const char *blob, const char *sha256, int digits)
+{
+	const char *slash = strrchr(blob, '/');
+	const char *base = slash ? slash + 1 : blob;
+	const char *dot = strrchr(base, '.');
+	const char *ext = dot && dot > base && strlen(dot) <= MAX_EXT ? dot : "";
+	size_t stem = strlen(base) - strlen(ext), room = MAX_BASE - strlen(ext) - (size_t)digits - 1;
+
+	if (stem > room) {
+		stem = room;
+		while (stem && ((unsigned char)base[stem] & 0xc0) == 0x80)
+			stem--;
+	}
+	return adafs_fmt("%.*s.%.*s%s", (int)((size_t)(base - blob) + stem), blob, digits, sha256, ext);
+}
+
+/* Keep under the first name that is free or has these bytes already; *ret_name says which. */
+static int keep(struct fs *fs, const char *first, const struct blobdir_commit *commit,
+		const struct adafs_err *why, char **ret_name, struct adafs_err *reterr)
+{
+	static const int digits[] = { 0, 8, 16, 64 };
+	const char *slash = strrchr(first, '/');
+	int rc = -EEXIST;
+
+	for (size_t i = 0; rc == -EEXIST && i < ADAFS_ARRAY_SIZE(digits); i++) {
+		/* With its reason it would be too long to be shown. */
+		if (i == 0 && strlen(slash ? slash + 1 : first) > MAX_BASE)
+			continue;
+		char *name = i ? other_name(first, commit->sha256, digits[i]) : strdup(first);
+		if (!name)
+			return adafs_err_set(reterr, -ENOMEM, "out of memory");
+		rc = keep_as(fs, name, commit, why, reterr);
+		if (rc == 0)
+			*ret_name = name;
+		else
+			free(name);
+	}
 	return rc;
 }
 
@@ -102,16 +191,12 @@ void rejected_keep(struct fs *fs, const struct blobdir_commit *commit, const str
 
 	if (strncmp(path, INBOX_PREFIX, strlen(INBOX_PREFIX)) == 0)
 		path += strlen(INBOX_PREFIX);
-	ADAFS_FREE char *blob = adafs_fmt(REJECTED_PREFIX "%s", path);
-	if (!blob)
-		return;
-	adafs_log(WARN, "fs", "'%s' is refused: %s", commit->blob, why->msg);
-	/* The reason first: a file without one would leave its owner in the dark. */
-	int rc = put_reason(fs, blob, why->msg, &err);
-	if (rc == 0)
-		rc = put_bytes(fs, blob, commit->fd, commit->size, &err);
+	ADAFS_FREE char *first = adafs_fmt(REJECTED_PREFIX "%s", path);
+	ADAFS_FREE char *name = NULL;
+	int rc = first ? keep(fs, first, commit, why, &name, &err) : -ENOMEM;
 	if (rc < 0)
-		adafs_log(ERROR, "fs", "refused bytes of '%s' cannot be kept as '%s': %s", commit->blob,
-			  blob, err.msg);
-	blobdir_invalidate(fs, fs->container, blob);
+		adafs_log(ERROR, "fs", "refused bytes of '%s' (%s) cannot be kept: %s", commit->blob, why->msg,
+			  err.rc ? err.msg : strerror(-rc));
+	else
+		adafs_log(WARN, "fs", "'%s' is refused and kept as '%s': %s", commit->blob, name, why->msg);
 }
