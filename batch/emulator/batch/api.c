@@ -280,6 +280,21 @@ int api_commit(struct api *a)
 	return service_commit_locked(a->s) < 0 ? api_error_internal(a) : 0;
 }
 
+void api_stamp_new(struct api *a, struct entity *e)
+{
+	e->seq = a->s->next_seq++;
+	e->created_us = e->modified_us = e->state_us = service_now_locked(a->s);
+}
+
+int api_commit_new(struct api *a, struct entity *e)
+{
+	int rc = service_commit_locked(a->s);
+	if (rc == 0)
+		return 0;
+	service_forget_locked(a->s, e);
+	return api_error_internal(a);
+}
+
 cJSON *api_time(int64_t us)
 {
 	char text[ADAFS_ISO8601_LEN];

@@ -66,6 +66,10 @@ int api_conditions_time(struct api *a, time_t modified, bool write);
 /* --- answers ------------------------------------------------------------------------------ */
 /* Write what changed, or 500. To be called before an answer of success. */
 int api_commit(struct api *a);
+/* The number and the times of an entity that is about to be added. */
+void api_stamp_new(struct api *a, struct entity *e);
+/* As api_commit, for an entity that was just added: when it fails, the entity is gone. */
+int api_commit_new(struct api *a, struct entity *e);
 /* An empty answer with DataServiceId and, unless e is NULL, ETag and Last-Modified. */
 int api_done(struct api *a, int status, const struct entity *e);
 /* 201 with the Location of the new entity, base URL + "/jobs/" + id. */

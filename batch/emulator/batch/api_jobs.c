@@ -42,8 +42,8 @@ static int job_add(struct api *a)
 	struct job *j = job_new(id, spec);
 	if (!j)
 		return api_error_internal(a);
-	j->e.seq = a->s->next_seq++;
-	j->e.created_us = j->e.modified_us = j->e.state_us = j->start_us = service_now_locked(a->s);
+	api_stamp_new(a, &j->e);
+	j->start_us = j->e.created_us;
 	if (job_load_spec(j) < 0 || entity_list_add(&a->s->jobs, &j->e) < 0) {
 		entity_free(&j->e);
 		return api_error_internal(a);
@@ -51,10 +51,9 @@ static int job_add(struct api *a)
 	service_dirty_locked(a->s, &j->e, true);
 	/* A job without tasks counts as all complete. */
 	sched_job_check_locked(a->s, j);
-	if (service_commit_locked(a->s) < 0) {
-		service_forget_locked(a->s, &j->e);
-		return api_error_internal(a);
-	}
+	rc = api_commit_new(a, &j->e);
+	if (rc < 0)
+		return rc;
 	service_wake_locked(a->s);
 	return api_created(a, "/jobs", &j->e);
 }

@@ -61,18 +61,14 @@ static int pool_add(struct api *a)
 	struct pool *p = pool_new(id, spec);
 	if (!p)
 		return api_error_internal(a);
-	p->e.seq = a->s->next_seq++;
-	p->e.created_us = p->e.modified_us = p->e.state_us = service_now_locked(a->s);
+	api_stamp_new(a, &p->e);
 	if (entity_list_add(&a->s->pools, &p->e) < 0) {
 		entity_free(&p->e);
 		return api_error_internal(a);
 	}
 	sched_pool_resize_locked(a->s, p, "requeue");
-	if (service_commit_locked(a->s) < 0) {
-		service_forget_locked(a->s, &p->e);
-		return api_error_internal(a);
-	}
-	return api_created(a, "/pools", &p->e);
+	rc = api_commit_new(a, &p->e);
+	return rc < 0 ? rc : api_created(a, "/pools", &p->e);
 }
 
 static int pool_list(struct api *a)

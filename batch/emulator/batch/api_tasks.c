@@ -149,8 +149,7 @@ static int add_task(struct api *a, struct job *j, const cJSON *body, struct task
 			entity_free(&t->e);
 		return refuse(r, 500, "InternalError", NULL, "");
 	}
-	t->e.seq = a->s->next_seq++;
-	t->e.created_us = t->e.modified_us = t->e.state_us = service_now_locked(a->s);
+	api_stamp_new(a, &t->e);
 	task_count(t, 1);
 	service_dirty_locked(a->s, &t->e, true);
 	sched_task_active_locked(a->s, t);
@@ -185,10 +184,9 @@ static int task_add(struct api *a)
 			return api_error(a, r.status, r.code, "Reason", r.reason, NULL);
 		return api_error(a, r.status, r.code, NULL);
 	}
-	if (service_commit_locked(a->s) < 0) {
-		service_forget_locked(a->s, &t->e);
-		return api_error_internal(a);
-	}
+	int rc = api_commit_new(a, &t->e);
+	if (rc < 0)
+		return rc;
 	ADAFS_FREE char *collection = adafs_fmt("/jobs/%s/tasks", j->e.id);
 	return collection ? api_created(a, collection, &t->e) : api_error_internal(a);
 }
