@@ -29,7 +29,12 @@
 #include "batch/base/mutex.h"
 
 #define DEFAULT_THREADS 8
+/*
+ * More connections than this are closed as they come. One that moved no byte for so long is closed,
+ * else whoever keeps idle ones open could lock everybody else out.
+ */
 #define MAX_CONNECTIONS 2048
+#define IDLE_TIMEOUT_S 300
 #define MAX_OPERATIONS 96
 #define CONNECTION_MEMORY (256 * 1024) /* headers of a request and the piece of body in hand */
 #define MEMORY_INCREMENT (64 * 1024)
@@ -548,7 +553,8 @@ int http_server_start(struct http_server *s, struct adafs_err *reterr)
 	s->daemon = MHD_start_daemon(
 		flags, 0, NULL, NULL, answer_cb, s, MHD_OPTION_LISTEN_SOCKET, s->listen_fd,
 		MHD_OPTION_THREAD_POOL_SIZE, s->threads, MHD_OPTION_CONNECTION_LIMIT,
-		(unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
 		(size_t)MEMORY_INCREMENT, MHD_OPTION_URI_LOG_CALLBACK, uri_logged, s,
 		MHD_OPTION_NOTIFY_COMPLETED, request_completed, s, MHD_OPTION_UNESCAPE_CALLBACK,
