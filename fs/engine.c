@@ -1,3 +1,12 @@
+/*
+ * fs/engine.c - the embedded emulator of a mount; which file of its directory says what stands in engine.h.
+ *
+ *   engine_open: dead -> starting (`lock` held by the emulator) -> serving (`settings` written)
+ *   watching:    serving -> dead (`lock` free) -> starting, by the mount that gets `restart`
+ *   engine_close of the last mount: serving -> dead, unless jobs run or another started it
+ *
+ * The mount's thread opens and closes; between them a thread of its own watches, and only `stopping` is shared.
+ */
 #include "fs/engine.h"
 
 #include <errno.h>
@@ -21,6 +30,7 @@
 #define WATCH_MS 500
 #define POLL_MS 20
 #define MAX_BACKOFF_MS 30000
+#define MAX_LOG_BYTES ((off_t)8 << 20)
 
 extern char **environ;
 
@@ -119,6 +129,17 @@ static int prepare_spawn(const struct engine *e, posix_spawn_file_actions_t *act
 							  O_WRONLY | O_CREAT | O_APPEND, 0600);
 }
 
+/* The log of all emulators of the directory only grows: what is long goes aside before the next one starts. */
+static void rotate_log(const struct engine *e)
+{
+	ADAFS_FREE char *log = adafs_fmt("%s/emulator.log", e->dir);
+	ADAFS_FREE char *old = adafs_fmt("%s/emulator.log.1", e->dir);
+	struct stat st;
+
+	if (log && old && stat(log, &st) == 0 && st.st_size > MAX_LOG_BYTES && rename(log, old) < 0)
+		adafs_log(WARN, "engine", "cannot rename '%s': %s", log, strerror(errno));
+}
+
 /* posix_spawn, never fork: a forked child of the mount would hold its /dev/fuse. */
 static int spawn(const struct engine *e, pid_t *ret_pid, struct adafs_err *reterr)
 {
@@ -160,18 +181,19 @@ static void note_started(const struct engine *e, pid_t pid)
 /* The last line that the emulator logged, for the message about its failure. */
 static char *last_words(const struct engine *e)
 {
-	ADAFS_FREE char *path = adafs_fmt("%s/emulator.log", e->dir);
-	char *text = NULL;
-	size_t len;
+	ADAFS_CLOSE int fd = open_in(e, "emulator.log", O_RDONLY);
+	char text[4097];
+	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	off_t start = size > (off_t)sizeof(text) - 1 ? size - (off_t)sizeof(text) + 1 : 0;
+	ssize_t len = size > 0 ? pread(fd, text, sizeof(text) - 1, start) : 0;
 
-	if (!path || adafs_file_read(path, (size_t)64 << 20, &text, &len, NULL) < 0)
-		return strdup("");
 	while (len > 0 && text[len - 1] == '\n')
-		text[--len] = '\0';
-	char *line = strrchr(text, '\n');
-	char *copy = strdup(line ? line + 1 : text);
-	free(text);
-	return copy;
+		len--;
+	if (len <= 0)
+		return strdup("");
+	text[len] = '\0';
+	const char *line = strrchr(text, '\n');
+	return strdup(line ? line + 1 : text);
 }
 
 /* Wait until somebody serves: our child, or another mount's that was faster. */
@@ -219,6 +241,7 @@ static int start_if_dead(const struct engine *e, struct adafs_err *reterr)
 	/* A look at the lock by somebody may fall on the moment in which the new one takes it: it ends, and is tried again. */
 	int rc = -ECHILD;
 	for (int i = 0; i < 2 && rc == -ECHILD; i++) {
+		rotate_log(e);
 		rc = spawn(e, &pid, reterr);
 		if (rc < 0)
 			return rc;
