@@ -36,7 +36,10 @@ struct blobdir_policy {
 	/* At RELEASE of the last handle after a commit that is sure. Must not wait. */
 	void (*committed)(void *arg, const struct blobdir_commit *commit, const char *etag,
 			  const struct adafs_blob_meta *meta);
-	/* At RELEASE after the last commit was refused or lost a race (rc -EBADMSG, -ESTALE): keep the bytes. On a worker. */
+	/*
+	 * At RELEASE after the last commit was refused or lost a race (rc -EBADMSG, -ESTALE), or failed with bytes that a mapping
+	 * wrote after the last close(2): keep the bytes. On a worker.
+	 */
 	void (*refused)(void *arg, const struct blobdir_commit *commit, const struct adafs_err *why);
 	/* A file was removed. After the deletion; on a worker. */
 	void (*removed)(void *arg, const char *blob);

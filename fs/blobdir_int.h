@@ -172,6 +172,11 @@ void wfile_tell(struct wfile *w);
 /* --- commit.c -------------------------------------------------------------------------------- */
 /* Between begin and end: make the content the blob's. 0, -ECANCELED, or why not. */
 int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr);
+/*
+ * Between begin and end, when the last commit failed and no close(2) will say so: the policy's `refused` keeps the bytes, else
+ * the log names the file.
+ */
+void wfile_rescue(struct wfile *w);
 /* Send blocks that are complete while the writer goes on; the lock is held. */
 void wfile_send_ahead_locked(struct wfile *w);
 

@@ -371,3 +371,21 @@ int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
 	adafs_blob_meta_clear(&meta);
 	return rc;
 }
+
+void wfile_rescue(struct wfile *w)
+{
+	char sha256[ADAFS_SHA256_HEX_LEN];
+	adafs_mutex_lock(&w->lock);
+	const struct adafs_err why = w->held;
+	int64_t size = spool_size(w->spool);
+	/* Bytes that a write lost are no content to keep; a refusal is told anyway; new bytes have a close of their own. */
+	bool wanted = size && !w->lost_rc && !w->unlinked && w->tell != TELL_REFUSED && w->held_gen == w->gen;
+	adafs_mutex_unlock(&w->lock);
+	if (!wanted)
+		return;
+	if (w->view->policy->refused && !spool_sha256(w->spool, sha256))
+		tell_later(w, TELL_REFUSED, NULL, sha256, NULL, &why);
+	else
+		adafs_log(ERROR, "fs", "'%s/%s': what was written after its last close(2) is lost: %s",
+			  w->view->container, w->blob, why.msg);
+}

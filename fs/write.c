@@ -498,11 +498,23 @@ void wfile_tell(struct wfile *w)
 		p->refused(p->arg, &commit, &w->tell_why);
 }
 
+/* What a flush could not store its program has been told of; a mapping's later bytes have nobody who looks. */
+static bool was_told(struct wfile *w)
+{
+	adafs_mutex_lock(&w->lock);
+	bool told = w->held_gen == w->gen;
+	adafs_mutex_unlock(&w->lock);
+	return told;
+}
+
 /* The last handle goes; opens may still come. */
 static void finish(struct wfile *w)
 {
-	commit_now(w, false, false);
+	bool told = was_told(w);
+	int rc = commit_now(w, false, false);
 	wfile_begin(w);
+	if (rc && !told)
+		wfile_rescue(w);
 	wfile_tell(w);
 	wfile_end(w);
 }

@@ -1,0 +1,110 @@
+"""Bytes that a mapping wrote after the last close(2), when the service does not take them: nobody is left to be told."""
+import ctypes
+import http.client
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+
+from harness import wait_for
+from images import tiff, write_pipeline
+
+PROT_READ_WRITE, MAP_SHARED = 3, 1
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+
+class Gate(ThreadingHTTPServer):
+    """Stands before the Blob service; what is written below a path may be refused."""
+    daemon_threads = True
+
+    def __init__(self, endpoint: str):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.service = urlsplit(endpoint).netloc
+        self.refused = None
+        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self.thread.start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def forward(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command == "PUT" and self.server.refused and self.server.refused in self.path:
+            self.send_response(403)
+            self.send_header("x-ms-error-code", "AuthorizationPermissionMismatch")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        service = http.client.HTTPConnection(self.server.service, timeout=30)
+        service.request(self.command, self.path, body or None, dict(self.headers))
+        reply = service.getresponse()
+        data = reply.read()
+        self.send_response_only(reply.status)
+        for name, value in reply.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        length = reply.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
+        self.send_header("Content-Length", length or "0")
+        self.end_headers()
+        self.wfile.write(data)
+        service.close()
+
+    do_GET = do_HEAD = do_PUT = do_DELETE = forward
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def gate(emulator):
+    g = Gate(emulator.blob_endpoint())
+    yield g
+    g.shutdown()
+    g.server_close()
+
+
+@pytest.fixture
+def mounted(emulator, gate, make_mount, tmp_path):
+    parts = emulator.settings["AZURE_STORAGE_CONNECTION_STRING"]
+    env = dict(emulator.settings)
+    env["AZURE_STORAGE_CONNECTION_STRING"] = parts.replace(gate.service, f"127.0.0.1:{gate.server_port}")
+    m = make_mount(f"pipeline={write_pipeline(tmp_path / 'tiny.json')}", "pool=asleep", "attr_timeout=1", env=env).start()
+    (m.path / "inbox/flood").mkdir()
+    return m
+
+
+def write_late(path, data, late, gate, refused):
+    """Store data, then change its last byte through a mapping while the service refuses."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.write(fd, data)
+    at = libc.mmap(None, len(data), PROT_READ_WRITE, MAP_SHARED, fd, 0)
+    assert at not in (None, ctypes.c_void_p(-1).value), os.strerror(ctypes.get_errno())
+    os.close(fd)
+    gate.refused = refused
+    ctypes.memmove(at + len(data) - 1, late, 1)
+    assert libc.munmap(at, len(data)) == 0
+
+
+def test_an_image_is_kept_below_rejected(mounted, gate):
+    data = tiff(1)
+    late = bytes([data[-1] ^ 1])
+    write_late(mounted.path / "inbox/flood/a.tif", data, late, gate, "/images/")
+    kept = mounted.path / "rejected/flood/a.tif"
+    wait_for("the bytes are kept", kept.exists, 30)
+    assert kept.read_bytes() == data[:-1] + late
+    assert kept.with_name("a.tif.reason").read_text().strip()
+    assert (mounted.path / "containers/ada/images/flood/a.tif").read_bytes() == data
+
+
+def test_elsewhere_the_log_names_the_file(mounted, gate):
+    (mounted.path / "containers/plain").mkdir()
+    write_late(mounted.path / "containers/plain/f", b"0123456789", b"x", gate, "/plain/")
+    wait_for("the log says so", lambda: any(
+        " error " in line and "'plain/f'" in line and "lost" in line
+        for line in mounted.log.read_text(errors="replace").splitlines()), 30)
