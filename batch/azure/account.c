@@ -1,3 +1,7 @@
+/*
+ * azure/account.c - connection strings and their parts, checked before anything is sent. No state;
+ * what fails leaves the account as it was.
+ */
 #include "batch/azure/account.h"
 
 #include <ctype.h>

@@ -1,3 +1,7 @@
+/*
+ * azure/auth.c - the canonical texts that Shared Key signs, of Blob and of Batch, and the headers
+ * made of them. Pure.
+ */
 #include "batch/azure/auth.h"
 
 #include <ctype.h>

@@ -1,3 +1,7 @@
+/*
+ * azure/http_socket.c - a list of open sockets, and what the kernel says of their bytes. Loop
+ * thread only.
+ */
 #include "batch/azure/http_socket.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+/* azure/retry.c - which failures are tried again, and after how long. Pure. */
 #include "batch/azure/retry.h"
 
 #include <ctype.h>

@@ -1,3 +1,4 @@
+/* azure/sas.c - the text of a service SAS and its signature. Pure. */
 #include "batch/azure/sas.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* azure/status.c - the table, and the look-up in it by status and code. Pure. */
 #include "batch/azure/status.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/*
+ * azure/waiter.c - one waiting thread, one that ends the wait; the waiter is over when waiter_wait
+ * returns.
+ */
 #include "batch/azure/waiter.h"
 
 void waiter_init(struct waiter *w)

@@ -1,3 +1,4 @@
+/* base/buf.c - the buffer, and adafs_fmt, the text made in one go. */
 #include "batch/base/buf.h"
 
 #include <errno.h>

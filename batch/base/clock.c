@@ -1,3 +1,7 @@
+/*
+ * base/clock.c - clocks, and RFC 1123, ISO 8601 and durations as text, whatever the locale. Pure
+ * but for the clocks.
+ */
 #include "batch/base/clock.h"
 
 #include <ctype.h>

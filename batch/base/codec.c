@@ -1,3 +1,7 @@
+/*
+ * base/codec.c - base64, hexadecimal, percent-encoding and UTF-8; what is malformed is refused.
+ * Pure.
+ */
 #include "batch/base/codec.h"
 
 #include <errno.h>

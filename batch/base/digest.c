@@ -1,3 +1,4 @@
+/* base/digest.c - MD5, SHA-256 and HMAC by OpenSSL; CRC-64 is our own. */
 #include "batch/base/digest.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/*
+ * base/err.c - filling and passing on the detail beside a negative errno. Every function accepts
+ * NULL.
+ */
 #include "batch/base/err.h"
 
 #include <stdarg.h>

@@ -1,3 +1,7 @@
+/*
+ * base/file.c - small files on the local disk. An atomic write is a temporary beside the file,
+ * synced and renamed.
+ */
 #include "batch/base/file.h"
 
 #include <errno.h>

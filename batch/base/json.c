@@ -1,3 +1,4 @@
+/* base/json.c - parsing that takes the whole text or nothing, and reading with defaults. */
 #include "batch/base/json.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/*
+ * base/log.c - the sink of the log. Levels are set before threads start; a line is redacted,
+ * written by one call, and leaves errno as it was.
+ */
 #include "batch/base/log.h"
 
 #include <ctype.h>

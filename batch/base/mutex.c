@@ -1,3 +1,7 @@
+/*
+ * base/mutex.c - pthread mutexes and conditions; debug builds know which locks a thread holds, and
+ * abort when one is taken under another of the same or a higher rank.
+ */
 #include "batch/base/mutex.h"
 
 #include <errno.h>

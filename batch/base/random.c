@@ -1,3 +1,4 @@
+/* base/random.c - random bytes of the kernel as ids and jitter. Any thread. */
 #include "batch/base/random.h"
 
 #include <stdio.h>

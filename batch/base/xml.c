@@ -1,3 +1,7 @@
+/*
+ * base/xml.c - the writer escapes into a buffer; the reader hands expat's elements on by
+ * callbacks.
+ */
 #include "batch/base/xml.h"
 
 #include <errno.h>

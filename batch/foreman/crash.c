@@ -1,3 +1,4 @@
+/* foreman/crash.c - the process kills itself where a test wants it. */
 #include "batch/foreman/crash.h"
 
 #include <signal.h>

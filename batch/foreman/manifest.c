@@ -1,3 +1,4 @@
+/* foreman/manifest.c - a job to metadata and JSON, and back. Pure. */
 #include "batch/foreman/manifest.h"
 
 #include <errno.h>

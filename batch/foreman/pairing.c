@@ -1,3 +1,4 @@
+/* foreman/pairing.c - the look for partners: linear, for events are small. Pure. */
 #include "batch/foreman/pairing.h"
 
 #include <stdint.h>

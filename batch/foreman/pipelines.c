@@ -1,3 +1,7 @@
+/*
+ * foreman/pipelines.c - a list of parsed pipelines; one that is missing is fetched from assets/.
+ * One thread.
+ */
 #include "batch/foreman/pipelines.h"
 
 #include <errno.h>

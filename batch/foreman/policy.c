@@ -1,3 +1,4 @@
+/* foreman/policy.c - our policy added to those of others, or renewed. Pure. */
 #include "batch/foreman/policy.h"
 
 #include <errno.h>

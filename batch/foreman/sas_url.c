@@ -1,3 +1,7 @@
+/*
+ * foreman/sas_url.c - URLs with the rights that a task needs: to read a blob, to write to the
+ * container. Pure.
+ */
 #include "batch/foreman/sas_url.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/*
+ * foreman/table.c - sorted arrays of records, whose first member is the key, and the records
+ * themselves. Under the foreman's lock.
+ */
 #include "batch/foreman/table.h"
 
 #include <errno.h>

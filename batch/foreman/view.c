@@ -1,3 +1,7 @@
+/*
+ * foreman/view.c - snapshots with reference counts; a job that did not change is shared by the old
+ * view and the new. Built by whoever holds the foreman's lock, read by any thread without one.
+ */
 #include "batch/foreman/view.h"
 
 #include <stdatomic.h>

@@ -1,3 +1,7 @@
+/*
+ * fs/tree/jobs.c - from a node of jobs/ to its job and step in the newest view. Any thread; a look
+ * holds its view.
+ */
 #include "fs/tree/jobs.h"
 
 #include <errno.h>

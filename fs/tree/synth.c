@@ -1,3 +1,7 @@
+/*
+ * fs/tree/synth.c - synthetic files: open makes the text, reads are cut from it, a write is one
+ * command.
+ */
 #include "fs/tree/synth.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* emulator/batch/auth.c - the text that a client should have signed, and the comparison. Pure. */
 #include "batch/emulator/batch/auth.h"
 
 #include <ctype.h>

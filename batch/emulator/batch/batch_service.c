@@ -1,3 +1,8 @@
+/*
+ * emulator/batch/batch_service.c - the life of the service: open, serve, stop; and the one place
+ * where changes are committed. HTTP threads, runners, the scheduler and the janitor enter, all
+ * under the service's lock.
+ */
 #include "batch/emulator/batch/batch_service.h"
 
 #include <errno.h>

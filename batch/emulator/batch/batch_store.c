@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/batch_store.c - rows of JSON in SQLite, written in one transaction a commit.
+ * Under the service's lock.
+ */
 #include "batch/emulator/batch/batch_store.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/deps.c - exit conditions, and the map of what holds and who waits for it. Under
+ * the service's lock.
+ */
 #include "batch/emulator/batch/deps.h"
 
 #include <ctype.h>

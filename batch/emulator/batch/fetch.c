@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/fetch.c - a download through the shared HTTP loop; a runner waits for it, and
+ * looks whether to give up.
+ */
 #include "batch/emulator/batch/fetch.h"
 
 #include <errno.h>

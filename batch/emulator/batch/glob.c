@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/glob.c - matching of one segment, the walk over directories segment by segment,
+ * and variables.
+ */
 #include "batch/emulator/batch/glob.h"
 
 #include <ctype.h>

@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/janitor.c - the janitor's thread: waits for trash, deletes it without the lock,
+ * until the service stops.
+ */
 #include "batch/emulator/batch/janitor.h"
 
 #include <dirent.h>

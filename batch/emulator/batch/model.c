@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/model.c - making, finding and freeing entities; lists are found by lower-case id
+ * and sorted when somebody wants the order. Under the service's lock.
+ */
 #include "batch/emulator/batch/model.h"
 
 #include <ctype.h>

@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/odata.c - a recursive-descent reader of $filter and its evaluation on an entity;
+ * $select. Pure.
+ */
 #include "batch/emulator/batch/odata.h"
 
 #include <ctype.h>

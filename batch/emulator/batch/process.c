@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/process.c - command lines to arguments, and starting, waiting for and killing a
+ * task's session.
+ */
 #include "batch/emulator/batch/process.h"
 
 #include <ctype.h>

@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/recover.c - rows to entities, then processes of a predecessor ended and their
+ * tasks run again. Before any thread of the service starts.
+ */
 #include "batch/emulator/batch/recover.h"
 
 #include <errno.h>

@@ -1,3 +1,11 @@
+/*
+ * emulator/batch/runner.c - a thread a running task:
+ *
+ *   files in -> command (again while retries are left) -> files out -> reported to the scheduler
+ *
+ * It takes the service's lock only to record a retry and to report the end; a kill reaches it
+ * through an atomic flag and a descriptor.
+ */
 #include "batch/emulator/batch/runner.h"
 
 #include <errno.h>

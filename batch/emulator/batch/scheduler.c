@@ -1,3 +1,8 @@
+/*
+ * emulator/batch/scheduler.c - active tasks to free slots, ends of tasks to their dependents and
+ * jobs, resizes of pools, and time limits. Under the service's lock; its thread sleeps until the
+ * next time limit or a wake-up.
+ */
 #include "batch/emulator/batch/scheduler.h"
 
 #include <dirent.h>

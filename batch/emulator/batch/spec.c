@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/spec.c - the walk of a body along its table; the tables stand in spec_tables.c.
+ * Pure.
+ */
 #include "batch/emulator/batch/spec.h"
 
 #include <ctype.h>

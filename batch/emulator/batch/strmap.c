@@ -1,3 +1,4 @@
+/* emulator/batch/strmap.c - the hash table. Its owner locks. */
 #include "batch/emulator/batch/strmap.h"
 
 #include <errno.h>

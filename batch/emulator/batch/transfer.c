@@ -1,3 +1,7 @@
+/*
+ * emulator/batch/transfer.c - what fetching and storing share: the failure as JSON, and whether to
+ * give up.
+ */
 #include "batch/emulator/batch/transfer.h"
 
 #include <stdarg.h>
