@@ -201,7 +201,9 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 		rc = check_version(c, n);
 	if (rc)
 		return rc;
-	fi->keep_cache = 1;
+	adafs_mutex_lock(&wfiles_lock);
+	fi->keep_cache = !bnode_of(n)->pages_lost;
+	adafs_mutex_unlock(&wfiles_lock);
 	if ((fi->flags & O_ACCMODE) != O_RDONLY)
 		return open_writer(c, n, fi->flags, ret);
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);

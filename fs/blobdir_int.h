@@ -29,6 +29,7 @@ struct bnode {
 	bool is_dir;
 	struct blob_entry *entry; /* the version that this node is; NULL: a directory, or never committed */
 	struct wfile *w;          /* not NULL while somebody has it open for writing; borrowed */
+	bool pages_lost;          /* the kernel's pages hold bytes that were never stored: an open drops them */
 };
 
 extern const struct node_ops blobdir_dir_ops, blobdir_file_ops;

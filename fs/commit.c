@@ -279,6 +279,7 @@ static int adopt(struct wfile *w, const struct adafs_blob_meta *meta, const char
 	blobs_put(w->view->fs->blobs, w->view->container, prefix, name, e);
 	bnode_set_entry(w->node, e);
 	adafs_mutex_lock(&wfiles_lock);
+	bnode_of(w->node)->pages_lost = false;
 	struct node *dir = w->name ? w->dir : NULL;
 	adafs_mutex_unlock(&wfiles_lock);
 	/* Its place only changes between begin and end, which is now ours. */

@@ -543,8 +543,10 @@ void wfile_close(struct wfile *w)
 	if (last) {
 		unregister_locked(w);
 		bnode_of(w->node)->w = NULL;
-		/* Senders that have not begun find nothing to do. */
 		adafs_mutex_lock(&w->lock);
+		if (w->dirty)
+			bnode_of(w->node)->pages_lost = true;
+		/* Senders that have not begun find nothing to do. */
 		w->send_rc = -ECANCELED;
 		adafs_mutex_unlock(&w->lock);
 	}

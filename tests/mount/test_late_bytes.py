@@ -100,6 +100,8 @@ def test_an_image_is_kept_below_rejected(mounted, gate):
     assert kept.read_bytes() == data[:-1] + late
     assert kept.with_name("a.tif.reason").read_text().strip()
     assert (mounted.path / "containers/ada/images/flood/a.tif").read_bytes() == data
+    path = mounted.path / "inbox/flood/a.tif"
+    wait_for("the page cache has the stored bytes", lambda: path.read_bytes() == data, 20)
 
 
 def test_elsewhere_the_log_names_the_file(mounted, gate):
@@ -108,3 +110,5 @@ def test_elsewhere_the_log_names_the_file(mounted, gate):
     wait_for("the log says so", lambda: any(
         " error " in line and "'plain/f'" in line and "lost" in line
         for line in mounted.log.read_text(errors="replace").splitlines()), 30)
+    path = mounted.path / "containers/plain/f"
+    wait_for("the page cache has the stored bytes", lambda: path.read_bytes() == b"0123456789", 20)
