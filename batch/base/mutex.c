@@ -63,13 +63,13 @@ void adafs_mutex_clear(struct adafs_mutex *m)
 	pthread_mutex_destroy(&m->mutex);
 }
 
-void adafs_mutex_lock(struct adafs_mutex *m)
+ADAFS_UNCHECKED void adafs_mutex_lock(struct adafs_mutex *m)
 {
 	held_push(m);
 	pthread_mutex_lock(&m->mutex);
 }
 
-void adafs_mutex_unlock(struct adafs_mutex *m)
+ADAFS_UNCHECKED void adafs_mutex_unlock(struct adafs_mutex *m)
 {
 	held_pop(m);
 	pthread_mutex_unlock(&m->mutex);

@@ -15,11 +15,14 @@
 #define ADAFS_REQUIRES(lock) __attribute__((requires_capability(lock)))
 #define ADAFS_ACQUIRE(lock) __attribute__((acquire_capability(lock)))
 #define ADAFS_RELEASE(lock) __attribute__((release_capability(lock)))
+/* Not checked: returns with the lock held or not, or lets go of its caller's meanwhile. Say which. */
+#define ADAFS_UNCHECKED __attribute__((no_thread_safety_analysis))
 #else
 #define ADAFS_CAPABILITY
 #define ADAFS_REQUIRES(lock)
 #define ADAFS_ACQUIRE(lock)
 #define ADAFS_RELEASE(lock)
+#define ADAFS_UNCHECKED
 #endif
 /* Parses in C from clang 19 on only, so it is a comment that looks like one. */
 #define ADAFS_GUARDED_BY(lock)

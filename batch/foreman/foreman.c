@@ -112,7 +112,8 @@ void adafs_foreman_free(struct adafs_foreman *f)
 }
 
 static void *publisher_main(void *arg);
-static struct adafs_view *renew_view_locked(struct adafs_foreman *f);
+static struct adafs_view *renew_view_locked(struct adafs_foreman *f)
+	ADAFS_REQUIRES(&f->lock);
 
 /* Start the threads; on failure those that run are stopped again. */
 static int start_threads(struct adafs_foreman *f)
@@ -155,6 +156,7 @@ int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr)
 
 /* Whether a submission is still to be made that has not failed yet. */
 static bool has_submissions_locked(struct adafs_foreman *f)
+	ADAFS_REQUIRES(&f->lock)
 {
 	if (!f->loaded || f->resolve_wanted)
 		return true;
@@ -228,6 +230,7 @@ void foreman_set_trouble_locked(struct adafs_foreman *f, char **which, const cha
 
 /* A view of the tables as they are; NULL: out of memory. */
 static struct adafs_view *make_view_locked(struct adafs_foreman *f)
+	ADAFS_REQUIRES(&f->lock)
 {
 	if (f->newest_dirty)
 		foreman_mark_newest_locked(f);
@@ -247,6 +250,7 @@ static struct adafs_view *make_view_locked(struct adafs_foreman *f)
 /* Make the tables as they are the newest view. Returns the one before, to be released without a
  * lock. */
 static struct adafs_view *renew_view_locked(struct adafs_foreman *f)
+	ADAFS_REQUIRES(&f->lock)
 {
 	struct adafs_view *v = make_view_locked(f), *old;
 	f->view_dirty = false;
@@ -301,6 +305,7 @@ static void remember_trigger(struct adafs_foreman *f, const char *blob, const ch
 /* The nonce of the newest trigger for this content; "": not ours or too long ago. */
 static const char *recall_nonce_locked(struct adafs_foreman *f, const char *blob,
 				       const char *sha256)
+	ADAFS_REQUIRES(&f->lock)
 {
 	for (size_t i = 1; i <= FOREMAN_N_TRIGGERS && i <= f->next_trigger; i++) {
 		const struct foreman_trigger *t =
@@ -351,6 +356,7 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 /* Enter a committed image and find its job, so that no view shows one without the other; -ENOMEM.
  */
 static int note_image_locked(struct adafs_foreman *f, const struct adafs_foreman_image *image)
+	ADAFS_REQUIRES(&f->lock)
 {
 	struct foreman_image *i = foreman_table_find(&f->images, image->blob);
 	if (!i) {
@@ -392,6 +398,7 @@ static bool has_input(const struct foreman_job *j, const char *blob)
 }
 
 static void cancel_job_locked(struct adafs_foreman *f, struct foreman_job *j)
+	ADAFS_REQUIRES(&f->lock)
 {
 	j->cancel = true;
 	j->retry_at_ms = 0;

@@ -47,6 +47,7 @@ static int see_image(void *arg, const char *name, const struct adafs_blob_props 
 
 static void take_manifest_locked(struct adafs_foreman *f, struct foreman_job *j,
 				 const struct adafs_blob_props *props)
+	ADAFS_REQUIRES(&f->lock)
 {
 	struct foreman_job *fresh = NULL;
 	if (strcmp(j->manifest_etag, props->etag) == 0)
@@ -103,6 +104,7 @@ static int see_manifest(void *arg, const char *name, const struct adafs_blob_pro
 
 /* Images that a whole listing did not show are gone, unless they came after it had begun. */
 static void drop_unseen_locked(struct adafs_foreman *f)
+	ADAFS_REQUIRES(&f->lock)
 {
 	size_t n = 0;
 	for (size_t k = 0; k < f->images.n; k++) {
@@ -125,6 +127,7 @@ static int newest_first(const void *a, const void *b)
 }
 
 static void want_bodies_locked(struct adafs_foreman *f)
+	ADAFS_REQUIRES(&f->lock)
 {
 	ADAFS_FREE struct foreman_job **jobs = calloc(f->jobs.n + 1, sizeof(struct foreman_job *));
 	size_t n = 0;

@@ -113,6 +113,7 @@ static bool wants_body(const struct foreman_job *j)
 
 /* The next job with something to do for this thread, else NULL and when to look again. */
 static struct foreman_job *next_job_locked(struct adafs_foreman *f, uint64_t now, uint64_t *ret_due)
+	ADAFS_REQUIRES(&f->lock)
 {
 	struct foreman_job *best = NULL;
 	*ret_due = UINT64_MAX;
@@ -139,6 +140,7 @@ enum chore { NOTHING, SCAN, RESOLVE, JOB };
 
 static enum chore next_chore_locked(struct adafs_foreman *f, struct foreman_job **ret_job,
 				    uint64_t *ret_due)
+	ADAFS_REQUIRES(&f->lock)
 {
 	uint64_t now = adafs_clock_mono_ms();
 	*ret_due = UINT64_MAX;

@@ -75,7 +75,8 @@ static int index_fill(struct events_index *x, const struct adafs_view *view)
 	return 0;
 }
 
-const struct adafs_view *events_index_lock(struct events_index *x, struct fs *fs)
+/* The lock is held after it unless the answer is NULL. */
+ADAFS_UNCHECKED const struct adafs_view *events_index_lock(struct events_index *x, struct fs *fs)
 {
 	struct adafs_view *view = adafs_foreman_view(fs->foreman), *old = view;
 	int rc = 0;

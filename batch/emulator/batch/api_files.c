@@ -165,7 +165,8 @@ static int send_file(struct api *a, const char *path)
 	return rc < 0 ? api_error_internal(a) : 0;
 }
 
-static int get_below(struct api *a, char *root)
+/* Lets go of the service's lock meanwhile. */
+ADAFS_UNCHECKED static int get_below(struct api *a, char *root)
 {
 	ADAFS_FREE char *owned = root;
 	if (!owned)
@@ -192,7 +193,8 @@ static int remove_file(struct api *a, const char *path)
 	return api_done(a, 200, NULL);
 }
 
-static int delete_below(struct api *a, char *root)
+/* Lets go of the service's lock meanwhile. */
+ADAFS_UNCHECKED static int delete_below(struct api *a, char *root)
 {
 	ADAFS_FREE char *owned = root;
 	if (!owned)
@@ -311,7 +313,8 @@ static cJSON *view_file(struct api *a, void *item, const char *select)
 	return o;
 }
 
-static int list_below(struct api *a, char *root)
+/* Lets go of the service's lock meanwhile. */
+ADAFS_UNCHECKED static int list_below(struct api *a, char *root)
 {
 	ADAFS_FREE char *owned = root;
 	if (!owned)

@@ -301,7 +301,8 @@ void db_reader_put(struct blob_store *s, struct db *db)
 	adafs_mutex_unlock(&s->readers_lock);
 }
 
-int db_begin(struct blob_store *s)
+/* The lock stays held when it succeeds. */
+ADAFS_UNCHECKED int db_begin(struct blob_store *s)
 {
 	adafs_mutex_lock(&s->lock);
 	int rc = db_run(db_stmt(s->writer, ST_BEGIN));
@@ -319,7 +320,8 @@ static bool file_used_locked(struct blob_store *s, int64_t file)
 	return rc != 0; /* also when it could not be told */
 }
 
-int db_end(struct blob_store *s, int rc)
+/* Gives up the lock of db_begin. */
+ADAFS_UNCHECKED int db_end(struct blob_store *s, int rc)
 {
 	if (rc == 0)
 		rc = db_run(db_stmt(s->writer, ST_COMMIT));
