@@ -1,13 +1,10 @@
 """Bytes that a mapping wrote after the last close(2), when the service does not take them: nobody is left to be told."""
 import ctypes
-import http.client
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import pytest
 
+from gateway import Gate
 from harness import wait_for
 from images import tiff, write_pipeline
 
@@ -16,49 +13,6 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-
-
-class Gate(ThreadingHTTPServer):
-    """Stands before the Blob service; what is written below a path may be refused."""
-    daemon_threads = True
-
-    def __init__(self, endpoint: str):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.service = urlsplit(endpoint).netloc
-        self.refused = None
-        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
-        self.thread.start()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def forward(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.command == "PUT" and self.server.refused and self.server.refused in self.path:
-            self.send_response(403)
-            self.send_header("x-ms-error-code", "AuthorizationPermissionMismatch")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        service = http.client.HTTPConnection(self.server.service, timeout=30)
-        service.request(self.command, self.path, body or None, dict(self.headers))
-        reply = service.getresponse()
-        data = reply.read()
-        self.send_response_only(reply.status)
-        for name, value in reply.getheaders():
-            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
-                self.send_header(name, value)
-        length = reply.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
-        self.send_header("Content-Length", length or "0")
-        self.end_headers()
-        self.wfile.write(data)
-        service.close()
-
-    do_GET = do_HEAD = do_PUT = do_DELETE = forward
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
@@ -94,7 +48,7 @@ def write_late(path, data, late, gate, refused):
 def test_an_image_is_kept_below_rejected(mounted, gate):
     data = tiff(1)
     late = bytes([data[-1] ^ 1])
-    write_late(mounted.path / "inbox/flood/a.tif", data, late, gate, "/images/")
+    write_late(mounted.path / "inbox/flood/a.tif", data, late, gate, ("PUT", "/images/"))
     kept = mounted.path / "rejected/flood/a.tif"
     wait_for("the bytes are kept", kept.exists, 30)
     assert kept.read_bytes() == data[:-1] + late
@@ -106,7 +60,7 @@ def test_an_image_is_kept_below_rejected(mounted, gate):
 
 def test_elsewhere_the_log_names_the_file(mounted, gate):
     (mounted.path / "containers/plain").mkdir()
-    write_late(mounted.path / "containers/plain/f", b"0123456789", b"x", gate, "/plain/")
+    write_late(mounted.path / "containers/plain/f", b"0123456789", b"x", gate, ("PUT", "/plain/"))
     wait_for("the log says so", lambda: any(
         " error " in line and "'plain/f'" in line and "lost" in line
         for line in mounted.log.read_text(errors="replace").splitlines()), 30)

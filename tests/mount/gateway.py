@@ -1,0 +1,56 @@
+"""A proxy before the Blob service that refuses what a test wants, or loses its reply."""
+import http.client
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+class Gate(ThreadingHTTPServer):
+    """refused and lost: (method, part of the path) of requests; a lost one is done, and its connection closed."""
+    daemon_threads = True
+
+    def __init__(self, endpoint: str):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.service = urlsplit(endpoint).netloc
+        self.refused = self.lost = None
+        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self.thread.start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def meets(self, which):
+        return which is not None and self.command == which[0] and which[1] in self.path
+
+    def forward(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.meets(self.server.refused):
+            self.send_response(403)
+            self.send_header("x-ms-error-code", "AuthorizationPermissionMismatch")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        service = http.client.HTTPConnection(self.server.service, timeout=30)
+        service.request(self.command, self.path, body or None, dict(self.headers))
+        reply = service.getresponse()
+        data = reply.read()
+        if self.meets(self.server.lost):
+            self.server.lost = None
+            self.close_connection = True
+            service.close()
+            return
+        self.send_response_only(reply.status)
+        for name, value in reply.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        length = reply.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
+        self.send_header("Content-Length", length or "0")
+        self.end_headers()
+        self.wfile.write(data)
+        service.close()
+
+    do_GET = do_HEAD = do_PUT = do_DELETE = forward
+
+    def log_message(self, *args):
+        pass
