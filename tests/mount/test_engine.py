@@ -95,6 +95,22 @@ def test_an_engine_that_dies_is_started_again(make_mount, tmp_path):
     assert set(m.wait_jobs(1).values()) == {"completed"}
 
 
+def test_a_long_log_goes_aside_and_the_last_line_is_told(make_mount):
+    m = make_mount()
+    old = b"x" * 99 + b"\n"
+    log = m.state / "emulator.log"
+    m.state.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(old * 90_000)
+    (m.state / "blob").write_text("a file where a directory has to be")
+    done = subprocess.run([program(), "-o", ",".join(m.options), str(m.path)], env=m.env, capture_output=True,
+                          text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert done.returncode != 0 and "ended at its start: " in done.stderr
+    words = done.stderr.split("ended at its start: ", 1)[1].strip()
+    lines = log.read_text().splitlines()
+    assert words and lines[-1].startswith(words[:100]), "the last line that the emulator logged"
+    assert (m.state / "emulator.log.1").stat().st_size == 9_000_000 and log.stat().st_size < 8 << 20
+
+
 def test_the_engine_outlives_a_mount_whose_jobs_run(make_mount, tmp_path):
     pipeline = write_pipeline(tmp_path / "gate.json", gate(tmp_path / "open"))
     m = make_mount(f"pipeline={pipeline}", "poll=0.1").start()
