@@ -84,6 +84,8 @@ def test_a_name_too_long_for_its_reason_is_cut(mounted):
     name = "ä" * 125 + ".tif"
     refuse(mounted, name, data)
     digits = hashlib.sha256(data).hexdigest()[:8]
-    shorter = wait_for("a shorter name", lambda: next(
-        (n for n in os.listdir(mounted.path / "rejected/flood") if n.endswith(f".{digits}.tif")), None), 20)
+    # The folder comes with its first file.
+    folder = mounted.path / "rejected/flood"
+    shorter = wait_for("a shorter name", lambda: folder.is_dir() and next(
+        (n for n in os.listdir(folder) if n.endswith(f".{digits}.tif")), None), 20)
     assert shorter.startswith("ä" * 100) and kept(mounted, shorter)[0] == data
