@@ -27,7 +27,8 @@ class Copier(threading.Thread):
         self.stop = threading.Event()
 
     def copied(self, source: Path) -> bool:
-        made = subprocess.run(["sh", "-c", 'mkdir -p "$2" && cp "$1" "$2/"', "sh", str(source), str(self.inbox)],
+        # No mkdir -p: between two mounts it would fill the bare mount point.
+        made = subprocess.run(["sh", "-c", 'mkdir "$2" 2>/dev/null; cp "$1" "$2/"', "sh", str(source), str(self.inbox)],
                               capture_output=True)
         return made.returncode == 0
 
