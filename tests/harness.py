@@ -183,7 +183,8 @@ class Mount:
 
     def ready(self) -> bool:
         try:
-            return os.path.ismount(self.path) and (self.path / "inbox").is_dir()
+            # Attributes of a dead mount may be cached: a listing asks the process.
+            return os.path.ismount(self.path) and "inbox" in os.listdir(self.path)
         except OSError:  # a stale mount of a process that was killed
             return False
 
