@@ -49,6 +49,16 @@ def wait_for(what: str, probe, seconds: float = 60.0):
         time.sleep(0.05)
 
 
+def ends_within(process: subprocess.Popen | None, seconds: float) -> bool:
+    """Let it run for so long; whether it ended by itself meanwhile."""
+    assert process
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 class Emulator:
     """`adafs emulator` on free ports, with its state in a directory of its own."""
 
@@ -96,13 +106,7 @@ class Emulator:
         return total
 
     def ends_within(self, seconds: float) -> bool:
-        """Let it run for so long; whether it ended by itself meanwhile."""
-        assert self.process
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return ends_within(self.process, seconds)
 
     def kill(self) -> None:
         """As a power cut would end it."""
@@ -192,13 +196,7 @@ class Mount:
         return self.process is not None and self.process.poll() is None
 
     def process_ends_within(self, seconds: float) -> bool:
-        """Let it run for so long; whether it ended by itself meanwhile."""
-        assert self.process
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return ends_within(self.process, seconds)
 
     def kill(self) -> None:
         """As a power cut would end it; the stale mount stays for the next start."""
