@@ -19,6 +19,7 @@
 #include "batch/emulator/batch/batch_service.h"
 #include "batch/emulator/blob/blob_service.h"
 #include "batch/emulator/emulator_internal.h"
+#include "batch/emulator/traps.h"
 
 #define STOP_GRACE_MS 2000
 #define GRACE_S 60
@@ -28,6 +29,7 @@ struct emulator {
 	struct emulator_options options;
 	struct blob_service *blob;
 	struct batch_service *batch;
+	struct traps *traps; /* of both services */
 	int lock_fd, access_log_fd;
 	char *settings; /* owned */
 };
@@ -85,6 +87,7 @@ static int start_blob(struct emulator *e, struct adafs_err *reterr)
 					     .key = o->key,
 					     .host = o->blob.host,
 					     .port = o->blob.port,
+					     .traps = e->traps,
 					     .access_log_fd = e->access_log_fd};
 	int rc = blob_service_new(&config, &e->blob, reterr);
 	return explain_port(rc, "blob", &o->blob, reterr);
@@ -106,6 +109,7 @@ static int start_batch(struct emulator *e, struct adafs_err *reterr)
 					      .port = o->batch.port,
 					      .nodes = o->nodes,
 					      .slots = o->slots,
+					      .traps = e->traps,
 					      .access_log_fd = e->access_log_fd};
 	rc = batch_service_new(&config, &e->batch, reterr);
 	explicit_bzero(key, key_len);
@@ -142,14 +146,25 @@ static int start_services(struct emulator *e, struct adafs_err *reterr)
 	return emulator_settings_write(e->options.dir, e->settings, reterr);
 }
 
+static int set_traps(struct emulator *e, struct adafs_err *reterr)
+{
+	e->traps = traps_new();
+	if (!e->traps)
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	return e->options.traps ? traps_set(e->traps, e->options.traps, reterr) : 0;
+}
+
 static int emulator_start(struct emulator *e, struct adafs_err *reterr)
 {
+	int rc = set_traps(e, reterr);
+	if (rc < 0)
+		return rc;
 	e->lock_fd = emulator_state_lock(e->options.dir, reterr);
 	if (e->lock_fd < 0)
 		return e->lock_fd;
 	/* Those that a killed predecessor left would send clients here before anything listens. */
 	emulator_settings_remove(e->options.dir);
-	int rc = emulator_state_load(&e->options, reterr);
+	rc = emulator_state_load(&e->options, reterr);
 	if (rc == 0)
 		rc = open_access_log(e, reterr);
 	return rc == 0 ? start_services(e, reterr) : rc;
@@ -166,6 +181,7 @@ static void emulator_stop(struct emulator *e)
 		blob_service_stop(e->blob, STOP_GRACE_MS);
 	batch_service_free(e->batch);
 	blob_service_free(e->blob);
+	traps_free(e->traps);
 	if (e->settings)
 		explicit_bzero(e->settings, strlen(e->settings));
 	free(e->settings);

@@ -23,6 +23,7 @@ struct emulator_options {
 	struct emulator_address blob, batch;
 	unsigned nodes, slots; /* 0: the service's default */
 	unsigned grace_s; /* how long it must have been unused; 0: 60 */
+	char *traps;	  /* owned; what traps_set takes; NULL: none */
 	bool help;
 };
 

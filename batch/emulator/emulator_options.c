@@ -19,7 +19,7 @@ const char *emulator_usage(void)
 	return "usage: adafs emulator [--dir DIR] [--blob HOST:PORT] [--batch HOST:PORT]\n"
 	       "                      [--account NAME] [--key BASE64] [--nodes N] [--slots N]\n"
 	       "                      [--access-log FILE] [--log-level SPEC] [--while-used FILE]\n"
-	       "                      [--grace SECONDS]\n"
+	       "                      [--grace SECONDS] [--trap NAME=VALUE]...\n"
 	       "\n"
 	       "Serves Azure Blob and Azure Batch on this machine and prints the settings for "
 	       "clients.\n"
@@ -36,11 +36,12 @@ const char *emulator_usage(void)
 	       "  --log-level SPEC   such as info or emulator:debug\n"
 	       "  --while-used FILE  end when nobody holds a lock on FILE and no job is active\n"
 	       "  --grace SECONDS    for so long; default 60\n"
+	       "  --trap NAME=VALUE  a fault for tests and rehearsals; adafs-emulator(1) lists them\n"
 	       "  --help             this text\n";
 }
 
 static const char *const names[] = {"dir",   "blob",  "batch",	    "account",	 "key",
-				    "nodes", "slots", "access-log", "log-level", "while-used", "grace", "help"};
+				    "nodes", "slots", "access-log", "log-level", "while-used", "grace", "trap", "help"};
 
 static int unknown_option(const char *text, struct adafs_err *reterr)
 {
@@ -112,6 +113,17 @@ static int take(char **field, const char *value)
 	return *field ? 0 : -ENOMEM;
 }
 
+/* Traps add up: the text of all of them is read when there are traps to set. */
+static int add_trap(struct emulator_options *o, const char *value)
+{
+	char *all = o->traps ? adafs_fmt("%s %s", o->traps, value) : strdup(value);
+	if (!all)
+		return -ENOMEM;
+	free(o->traps);
+	o->traps = all;
+	return 0;
+}
+
 static int set_option(struct emulator_options *o, const char *name, char *value,
 		      struct adafs_err *reterr)
 {
@@ -134,6 +146,8 @@ static int set_option(struct emulator_options *o, const char *name, char *value,
 		return parse_count(name, value, MAX_GRACE_S, &o->grace_s, reterr);
 	if (strcmp(name, "while-used") == 0)
 		return take(&o->while_used, value);
+	if (strcmp(name, "trap") == 0)
+		return add_trap(o, value);
 	if (strcmp(name, "account") == 0) {
 		rc = check_account(value, reterr);
 		return rc == 0 ? take(&o->account, value) : rc;
@@ -220,5 +234,6 @@ void emulator_options_clear(struct emulator_options *o)
 	free(o->access_log);
 	free(o->log_level);
 	free(o->while_used);
+	free(o->traps);
 	*o = (struct emulator_options){0};
 }

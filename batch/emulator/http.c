@@ -50,6 +50,7 @@ struct http_server {
 	void *service;
 	unsigned threads;
 	int access_log_fd;
+	struct traps *traps; /* borrowed; NULL: none */
 	int listen_fd;
 	uint16_t port;
 	char authority[64];
@@ -525,6 +526,7 @@ int http_server_new(const struct http_config *config, struct http_server **ret_s
 	s->service = config->service;
 	s->threads = config->threads ? config->threads : DEFAULT_THREADS;
 	s->access_log_fd = config->access_log_fd;
+	s->traps = config->traps;
 	s->listen_fd = -1;
 	adafs_mutex_init(&s->lock, ADAFS_RANK_LEAF);
 	adafs_cond_init(&s->idle);

@@ -105,12 +105,15 @@ struct http_service_ops {
 
 /* --- the server ------------------------------------------------------------------------------ */
 
+struct traps;
+
 struct http_config {
 	const char *host;  /* loopback only: "127.0.0.1", "::1" or "localhost"; anything else is
 			      refused */
 	uint16_t port;	   /* 0: the system chooses */
 	unsigned threads;  /* size of the pool; 0: 8 */
 	int access_log_fd; /* one line a request is appended; -1: none; borrowed until stop */
+	struct traps *traps; /* faults to show; NULL: none; borrowed until free */
 	const struct http_service_ops *ops; /* static */
 	void *service;			    /* borrowed until stop */
 };

@@ -191,6 +191,7 @@ static int copy_config(struct batch_service *s, const struct batch_service_confi
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	s->local_nodes = c->nodes ? c->nodes : 1;
+	s->traps = c->traps;
 	s->local_slots = c->slots                  ? c->slots
 			 : cpus > MIN_LOCAL_SLOTS ? (unsigned)cpus
 						  : MIN_LOCAL_SLOTS;
@@ -207,7 +208,7 @@ static int bind_server(struct batch_service *s, const struct batch_service_confi
 		       struct adafs_err *reterr)
 {
 	struct http_config http = { .host = c->host, .port = c->port,
-				    .access_log_fd = c->access_log_fd, .ops = &batch_api_ops,
+				    .access_log_fd = c->access_log_fd, .traps = c->traps, .ops = &batch_api_ops,
 				    .service = s };
 	int rc = http_server_new(&http, &s->server, reterr);
 	if (rc < 0)

@@ -17,6 +17,7 @@
 #include "batch/base/err.h"
 
 struct batch_service;
+struct traps;
 
 /* Copied by batch_service_new; nothing is borrowed but the descriptor. */
 struct batch_service_config {
@@ -29,6 +30,7 @@ struct batch_service_config {
 	unsigned nodes;      /* nodes of the pool `local`; 0: 1 */
 	unsigned slots;      /* task slots of each of its nodes; 0: max(4, CPUs) */
 	int access_log_fd;   /* one line a request is appended; -1: none; borrowed until stop */
+	struct traps *traps; /* NULL: none; borrowed until free */
 };
 
 /*

@@ -30,6 +30,7 @@ struct batch_service {
 	uint8_t *key;
 	size_t key_len;
 	unsigned local_nodes, local_slots;
+	struct traps *traps; /* borrowed; NULL: none */
 	struct http_server *server;
 	char *endpoint;
 	struct adafs_http *client; /* of the runners; exists from start to free */

@@ -20,6 +20,7 @@ struct blob_service {
 	size_t key_len;
 	struct blob_store *store;
 	struct http_server *http;
+	struct traps *traps; /* borrowed; NULL: none */
 };
 
 struct blob_call;

@@ -17,6 +17,7 @@ struct blob_service_config {
 	uint16_t port;	   /* 0: the system chooses */
 	unsigned threads;  /* 0: default */
 	int access_log_fd; /* -1: none; borrowed */
+	struct traps *traps; /* NULL: none; borrowed until free */
 };
 
 /* Open the state and bind; nothing is served yet. -EADDRINUSE, -EINVAL (key), errors of the disk.

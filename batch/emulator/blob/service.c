@@ -254,6 +254,7 @@ const struct http_service_ops blob_service_ops = {
 static int service_open(struct blob_service *s, const struct blob_service_config *config,
 			struct adafs_err *reterr)
 {
+	s->traps = config->traps;
 	s->account = strdup(config->account);
 	if (!s->account)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
@@ -267,6 +268,7 @@ static int service_open(struct blob_service *s, const struct blob_service_config
 				   .port = config->port,
 				   .threads = config->threads,
 				   .access_log_fd = config->access_log_fd,
+				   .traps = config->traps,
 				   .ops = &blob_service_ops,
 				   .service = s};
 	return http_server_new(&http, &s->http, reterr);
