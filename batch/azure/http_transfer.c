@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "batch/azure/status.h"
+#include "batch/azure/words.h"
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 
 #define CLOCK_SKEW_SECONDS 300
+#define LOG_PIECE 1500
+#define MAX_LOGGED_REPLY 16384
 
 /* --- lists -------------------------------------------------------------------------------- */
 
@@ -54,6 +57,26 @@ static void copy_text(char *dst, size_t size, const char *src)
 		snprintf(dst, size, "%s", src);
 }
 
+/* What the service said in full, for its support; the log cuts secrets out of each line. */
+static void log_reply(const struct transfer *t)
+{
+	const struct adafs_buf *body = &t->response.body;
+	if (!adafs_log_enabled(ADAFS_LOG_DEBUG, "azure"))
+		return;
+	ADAFS_FREE char *text = strndup(body->len ? body->data : "", body->len);
+	if (!text)
+		return;
+	/* Before it is cut to lines: a secret must not hide in the cut. */
+	adafs_redact(text);
+	size_t len = strlen(text), at = 0;
+	do {
+		adafs_log(DEBUG, "azure", "reply %d to request %s: %.*s", t->response.status,
+			  *t->err.request_id ? t->err.request_id : "without an id", LOG_PIECE,
+			  text + at);
+		at += LOG_PIECE;
+	} while (at < len && at < MAX_LOGGED_REPLY);
+}
+
 void http_classify_status(struct transfer *t)
 {
 	const struct adafs_http_response *r = &t->response;
@@ -64,9 +87,9 @@ void http_classify_status(struct transfer *t)
 		t->rq->parse_error(r, &parsed);
 	bool retryable;
 	int rc = adafs_status_errno(r->status, parsed.service_code, &retryable);
-	adafs_err_set(&t->err, rc, "%s: %d %s%s%.380s",
-		      t->rq->operation ? t->rq->operation : t->rq->method, r->status,
-		      parsed.service_code, *parsed.msg ? ": " : "", parsed.msg);
+	char line[sizeof(t->err.msg)];
+	adafs_words_line(t->rq, r->status, parsed.service_code, parsed.msg, line, sizeof(line));
+	adafs_err_set(&t->err, rc, "%s", line);
 	t->err.http_status = r->status;
 	t->err.retryable = retryable;
 	t->err.retry_after_ms = adafs_retry_after(&r->headers, adafs_http_now(t->http));
@@ -74,6 +97,7 @@ void http_classify_status(struct transfer *t)
 	const char *id = adafs_http_headers_get(&r->headers, "x-ms-request-id");
 	copy_text(t->err.request_id, sizeof(t->err.request_id),
 		  id ? id : adafs_http_headers_get(&r->headers, "request-id"));
+	log_reply(t);
 }
 
 bool http_not_modified_wanted(const struct transfer *t)

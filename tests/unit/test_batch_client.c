@@ -95,7 +95,8 @@ static void test_errors(void **state)
 	assert_int_equal(adafs_batch_job_add(f.batch, body, &err), -EEXIST);
 	assert_string_equal(err.service_code, "JobExists");
 	assert_string_equal(err.request_id, "r-0");
-	assert_string_equal(err.msg, "add job: 409 JobExists: It exists. (Reason: twice)");
+	assert_string_equal(err.msg, "add job '/jobs' with the key of 'acct': 409 JobExists: It exists. "
+				     "(Reason: twice)");
 	assert_starts(&f, 0, "POST /jobs?api-version=2024-07-01.20.0 HTTP/1.1\r\n");
 	assert_string_equal(f.server.seen[0].body, "{\"id\":\"j\"}");
 	assert_string_equal(seen_header(&f.server.seen[0], "Content-Type", text),

@@ -230,7 +230,8 @@ static void test_error_body(void **state)
 	assert_string_equal(err.service_code, "BlobNotFound");
 	assert_string_equal(err.request_id, "id-1");
 	assert_string_equal(err.msg,
-			    "Get Blob: 404 BlobNotFound: The blob sig=REDACTED is not there.");
+			    "Get Blob '/acct/c/n' with the key of 'acct': 404 BlobNotFound: the blob "
+			    "does not exist; look whether somebody deleted or renamed it");
 	assert_false(err.retryable || err.outcome_unknown);
 	assert_int_equal(retries(&f), 0);
 	end(&f);
