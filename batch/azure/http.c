@@ -389,6 +389,26 @@ static const struct {
 	{CURLE_OUT_OF_MEMORY, -ENOMEM, false},
 };
 
+/* What to do about a line that fails before the service says a word; "": nothing better is known. */
+static const char *transport_action(CURLcode code)
+{
+	switch (code) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return "; check the account's name and endpoint, and this machine's DNS";
+	case CURLE_COULDNT_RESOLVE_PROXY:
+		return "; check https_proxy in the environment";
+	case CURLE_COULDNT_CONNECT:
+		return "; check the endpoint, the network and its firewall";
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+		return "; check this machine's clock and ca-certificates, and whether a proxy opens TLS";
+	case CURLE_SSL_CONNECT_ERROR:
+		return "; check whether the endpoint speaks https with TLS 1.2 or later";
+	default:
+		return "";
+	}
+}
+
 static void classify_transport(struct transfer *t, CURLcode code)
 {
 	const char *operation = t->rq->operation ? t->rq->operation : t->rq->method;
@@ -406,8 +426,9 @@ static void classify_transport(struct transfer *t, CURLcode code)
 			retryable = curl_codes[i].retryable;
 		}
 	}
-	adafs_err_set(&t->err, rc, "%s: %s", operation,
-		      *t->curl_text ? t->curl_text : curl_easy_strerror(code));
+	adafs_err_set(&t->err, rc, "%s: %s%s", operation,
+		      *t->curl_text ? t->curl_text : curl_easy_strerror(code),
+		      transport_action(code));
 	t->err.retryable = retryable;
 }
 
@@ -451,8 +472,10 @@ static void attempt_done(struct transfer *t, CURLcode code)
 {
 	bool answered = t->response.status > 0;
 	attempt_end(t, code == CURLE_OK);
-	if (answered)
+	if (answered) {
 		host_set_down(t->http, t->host, false);
+		http_clock_note(t);
+	}
 	/* A reply of 408 or 5xx does not say that nothing was done. */
 	if (t->sends > 1 || (t->sends && code != CURLE_OK) || t->response.status == 408 ||
 	    t->response.status >= 500)

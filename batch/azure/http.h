@@ -132,6 +132,11 @@ void adafs_http_response_clear(struct adafs_http_response *r);
  * refused a signature and its Date was more than 5 minutes off. For signatures and SAS.
  */
 time_t adafs_http_now(struct adafs_http *h);
+/*
+ * How many seconds the clock of a URL's host is ahead of this machine's, by the Date of its last reply
+ * (to the second; the reply's way counts in). 0, or -ENODATA: it has not answered yet.
+ */
+int adafs_http_clock_skew(struct adafs_http *h, const char *url, int64_t *ret_seconds);
 /* The configured io_timeout. */
 uint32_t adafs_http_io_timeout_ms(const struct adafs_http *h);
 

@@ -17,6 +17,8 @@ struct http_host {
 	bool down;		/* written under the loop's lock, read by any thread under it */
 	bool probing;		/* a probe is under way */
 	uint64_t next_probe_ms; /* while down: when the next probe starts */
+	bool has_skew;		/* the next two as `down` */
+	int64_t skew_s;		/* how far the host's clock is ahead of ours, by its last Date */
 };
 
 /* The bytes of a URL that name its host: scheme and authority. 0: not an absolute http URL. */

@@ -87,6 +87,8 @@ bool http_has_status_2xx(const struct transfer *t);
 bool http_not_modified_wanted(const struct transfer *t);
 /* Translate a reply that is no success into t->err. */
 void http_classify_status(struct transfer *t);
+/* Remember how far the clock of the host that answered is off ours. */
+void http_clock_note(struct transfer *t);
 /* Whether a signature was refused because the local clock is wrong, which is put right then. */
 bool http_clock_correct(struct transfer *t);
 

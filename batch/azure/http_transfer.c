@@ -2,6 +2,7 @@
  * ask. */
 #include "batch/azure/http_int.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,6 +108,18 @@ bool http_not_modified_wanted(const struct transfer *t)
 					     adafs_http_headers_get(h, "If-Modified-Since"));
 }
 
+void http_clock_note(struct transfer *t)
+{
+	const char *date = adafs_http_headers_get(&t->response.headers, "Date");
+	time_t theirs;
+	if (!date || adafs_clock_parse_rfc1123(date, &theirs) < 0)
+		return;
+	adafs_mutex_lock(&t->http->lock);
+	t->host->skew_s = (int64_t)theirs - adafs_clock_wall_us() / 1000000;
+	t->host->has_skew = true;
+	adafs_mutex_unlock(&t->http->lock);
+}
+
 bool http_clock_correct(struct transfer *t)
 {
 	const char *date = adafs_http_headers_get(&t->response.headers, "Date");
@@ -181,6 +194,17 @@ bool adafs_http_is_down(struct adafs_http *h, const char *url)
 	bool down = host && host->down;
 	adafs_mutex_unlock(&h->lock);
 	return down;
+}
+
+int adafs_http_clock_skew(struct adafs_http *h, const char *url, int64_t *ret_seconds)
+{
+	adafs_mutex_lock(&h->lock);
+	const struct http_host *host = http_host_find(h->hosts, url);
+	bool known = host && host->has_skew;
+	if (known)
+		*ret_seconds = host->skew_s;
+	adafs_mutex_unlock(&h->lock);
+	return known ? 0 : -ENODATA;
 }
 
 void adafs_http_get_stats(struct adafs_http *h, struct adafs_http_stats *ret)
