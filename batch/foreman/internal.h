@@ -58,6 +58,9 @@ struct adafs_foreman {
 	bool stopping;
 	bool scan_wanted, resolve_wanted, loaded;
 	uint64_t scan_number, last_scan_ms, scan_retry_ms;
+	/* The account had as many active jobs as it may: no other is tried before then. 0: not held. */
+	uint64_t admit_at_ms;
+	unsigned n_refused; /* for quota, since a job ended; 0: never */
 	bool nudged;
 	struct adafs_cond chore_done; /* of the submitter: drain looks again */
 	bool view_dirty; /* the publisher has something to do */
@@ -87,6 +90,8 @@ uint32_t foreman_backoff_ms(const struct adafs_foreman *f, unsigned n_tries);
 
 /* --- submitter.c --- */
 void *foreman_submitter_main(void *arg);
+/* An active job of the account has ended: what waits for quota is tried at once. */
+void foreman_admit_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);
 
 /* --- setup.c --- */
 int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;

@@ -60,6 +60,33 @@ static void do_scan(struct adafs_foreman *f, unsigned *n_failures)
 	adafs_mutex_unlock(&f->lock);
 }
 
+void foreman_admit_locked(struct adafs_foreman *f)
+{
+	if (!f->admit_at_ms)
+		return;
+	f->admit_at_ms = 0;
+	f->n_refused = 1;
+	adafs_cond_signal(&f->submitter_wake);
+}
+
+/*
+ * The quota of active jobs is the account's: asking for each waiting job anew would only add load. All of
+ * them say so, and go on when a job ends, or at the latest when others of the account may have.
+ */
+static void hold_for_quota_locked(struct adafs_foreman *f, uint64_t now) ADAFS_REQUIRES(&f->lock)
+{
+	static const char text[] = "waits: the Batch account has as many active jobs as it may "
+				   "(ActiveJobAndScheduleQuotaReached); it goes on when others end";
+	if (!f->n_refused)
+		adafs_log(WARN, "foreman", "jobs wait: the Batch account's quota of active jobs is used up");
+	f->admit_at_ms = now + foreman_backoff_ms(f, ++f->n_refused);
+	for (size_t i = 0; i < f->jobs.n; i++) {
+		struct foreman_job *j = f->jobs.item[i];
+		if (!j->submitted && !j->cancel && foreman_text_set(&j->waiting_for, text))
+			foreman_touch_locked(f, j);
+	}
+}
+
 static void do_job(struct adafs_foreman *f, struct foreman_job *j)
 {
 	struct adafs_err err = {0};
@@ -67,17 +94,16 @@ static void do_job(struct adafs_foreman *f, struct foreman_job *j)
 	uint64_t now = adafs_clock_mono_ms();
 	adafs_mutex_lock(&f->lock);
 	if (rc == 0) {
+		f->n_refused = f->n_refused ? 1 : 0;
 		foreman_set_trouble_locked(f, &f->blob_trouble, "");
+	} else if (strcmp(err.service_code, "ActiveJobAndScheduleQuotaReached") == 0) {
+		hold_for_quota_locked(f, now);
 	} else if (!f->stopping) {
 		j->n_tries++;
 		if (j->retry_at_ms <= now)
 			j->retry_at_ms = now + foreman_backoff_ms(f, j->n_tries);
-		bool quota = strcmp(err.service_code, "ActiveJobAndScheduleQuotaReached") == 0;
 		ADAFS_FREE char *text =
-			quota ? strdup("waits: the Batch account has as many active jobs as it "
-				       "may; it goes "
-				       "on when others end")
-			      : adafs_fmt("not submitted yet, will be tried again: %s", err.msg);
+			adafs_fmt("not submitted yet, will be tried again: %s", err.msg);
 		if (foreman_text_set(&j->waiting_for, text))
 			adafs_log(WARN, "foreman", "job '%s': %s", j->id, text);
 		if (foreman_transient(&err) && err.rc != -EAGAIN)
@@ -121,6 +147,11 @@ static struct foreman_job *next_job_locked(struct adafs_foreman *f, uint64_t now
 		struct foreman_job *j = f->jobs.item[i];
 		if (j->submitted && !wants_body(j))
 			continue;
+		if (!j->submitted && !j->cancel && f->admit_at_ms > now) {
+			if (f->admit_at_ms < *ret_due)
+				*ret_due = f->admit_at_ms;
+			continue;
+		}
 		if (j->retry_at_ms > now) {
 			if (j->retry_at_ms < *ret_due)
 				*ret_due = j->retry_at_ms;

@@ -195,6 +195,7 @@ static void end_job_locked(struct adafs_foreman *f, struct foreman_job *j)
 		if (j->step[i].finished_us > last)
 			last = j->step[i].finished_us;
 	j->ended = true;
+	foreman_admit_locked(f);
 	j->final_pending = true;
 	j->ended_us = last ? last : adafs_clock_wall_us();
 	j->changed_us = j->ended_us;
