@@ -222,7 +222,7 @@ static void test_bodies(void **state)
 		  "{\"dependencyAction\":\"maybe\"}}}",
 		  "InvalidPropertyValue" },
 		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"multiInstanceSettings\":{}}",
-		  "UnsupportedProperty" },
+		  "MissingRequiredProperty" },
 		{ "[]", "InvalidRequestBody" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++) {

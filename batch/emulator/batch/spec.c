@@ -1,6 +1,6 @@
 /*
- * emulator/batch/spec.c - the walk of a body along its table; the tables stand in spec_tables.c.
- * Pure.
+ * emulator/batch/spec.c - the walk of a body along its table; the tables stand in spec_pools.c,
+ * spec_jobs.c and spec_tasks.c. Pure.
  */
 #include "batch/emulator/batch/spec.h"
 
@@ -72,10 +72,34 @@ static int check_duration(const struct batch_spec_field *f, const cJSON *v, cJSO
 	if (ms < f->min)
 		return refuse(why, "InvalidPropertyValue", f->name,
 			      "The value must be at least %" PRId64 " seconds", f->min / 1000);
+	if (f->max && ms > f->max)
+		return refuse(why, "InvalidPropertyValue", f->name,
+			      "The value must be at most %" PRId64 " seconds", f->max / 1000);
 	char text[48];
 	adafs_duration_format(ms, text);
 	*ret = cJSON_CreateString(text);
 	return 0;
+}
+
+static int check_time(const struct batch_spec_field *f, const cJSON *v, cJSON **ret,
+		      struct batch_spec_error *why)
+{
+	int64_t us;
+	if (!cJSON_IsString(v) || adafs_clock_parse_iso8601(v->valuestring, &us) < 0)
+		return wrong_type(why, f, "an ISO 8601 time");
+	char text[ADAFS_ISO8601_LEN];
+	adafs_clock_iso8601(us, text);
+	*ret = cJSON_CreateString(text);
+	return 0;
+}
+
+/* The table's spelling of a name, or NULL. */
+static const char *known_name(const struct batch_spec_field *f, const char *text)
+{
+	const char *const *name = f->names;
+	while (*name && strcasecmp(*name, text) != 0)
+		name++;
+	return *name;
 }
 
 static int check_text(const struct batch_spec_field *f, const cJSON *v, cJSON **ret,
@@ -91,14 +115,27 @@ static int check_text(const struct batch_spec_field *f, const cJSON *v, cJSON **
 		return refuse(why, "InvalidPropertyValue", f->name,
 			      "The text must have at most %" PRId64 " characters", f->max);
 	if (f->type == SPEC_ENUM) {
-		const char *const *name = f->names;
-		while (*name && strcasecmp(*name, text) != 0)
-			name++;
-		if (!*name)
+		const char *name = known_name(f, text);
+		if (!name)
 			return refuse(why, "InvalidPropertyValue", f->name,
 				      "'%.100s' is not one of the allowed values", text);
-		text = *name;
+		text = name;
 	}
+	*ret = cJSON_CreateString(text);
+	return 0;
+}
+
+static int check_item(const struct batch_spec_field *f, const cJSON *v, cJSON **ret,
+		      struct batch_spec_error *why)
+{
+	if (f->type == SPEC_LIST)
+		return batch_spec_check(f->fields, v, ret, why);
+	if (!cJSON_IsString(v))
+		return wrong_type(why, f, "a list of texts");
+	const char *text = f->type == SPEC_ENUMS ? known_name(f, v->valuestring) : v->valuestring;
+	if (!text)
+		return refuse(why, "InvalidPropertyValue", f->name,
+			      "'%.100s' is not one of the allowed values", v->valuestring);
 	*ret = cJSON_CreateString(text);
 	return 0;
 }
@@ -115,27 +152,14 @@ static int check_list(const struct batch_spec_field *f, const cJSON *v, cJSON **
 	const cJSON *item;
 	cJSON_ArrayForEach(item, v) {
 		cJSON *copy = NULL;
-		if (f->type == SPEC_STRINGS) {
-			if (!cJSON_IsString(item))
-				return wrong_type(why, f, "a list of texts");
-			copy = cJSON_CreateString(item->valuestring);
-		} else {
-			int rc = batch_spec_check(f->fields, item, &copy, why);
-			if (rc < 0)
-				return rc;
-		}
+		int rc = check_item(f, item, &copy, why);
+		if (rc < 0)
+			return rc;
 		if (!cJSON_AddItemToArray(list, copy))
 			return -ENOMEM;
 	}
 	*ret = ADAFS_STEAL(list);
 	return 0;
-}
-
-static bool neutral(const cJSON *v)
-{
-	return cJSON_IsFalse(v) || cJSON_IsNull(v) || (cJSON_IsNumber(v) && v->valuedouble == 0) ||
-	       (cJSON_IsString(v) && !*v->valuestring) ||
-	       (cJSON_IsArray(v) && cJSON_GetArraySize(v) == 0);
 }
 
 static int check_value(const struct batch_spec_field *f, const cJSON *v, cJSON **ret,
@@ -155,20 +179,19 @@ static int check_value(const struct batch_spec_field *f, const cJSON *v, cJSON *
 		return 0;
 	case SPEC_DURATION:
 		return check_duration(f, v, ret, why);
+	case SPEC_TIME:
+		return check_time(f, v, ret, why);
 	case SPEC_OBJECT:
 		return batch_spec_check(f->fields, v, ret, why);
 	case SPEC_LIST:
 	case SPEC_STRINGS:
+	case SPEC_ENUMS:
 		return check_list(f, v, ret, why);
 	case SPEC_ANY:
 		*ret = cJSON_Duplicate(v, true);
 		return 0;
 	case SPEC_IGNORED:
 		return 0;
-	case SPEC_UNSUPPORTED:
-		return neutral(v) ? 0
-				  : refuse(why, "UnsupportedProperty", f->name,
-					   "The emulator does not have this property");
 	}
 	return 0;
 }
@@ -198,7 +221,7 @@ static int check_member(const struct batch_spec_field *fields, const cJSON *v, c
 	}
 	cJSON *copy = NULL;
 	int rc = check_value(f, v, &copy, why);
-	if (rc < 0 || f->type == SPEC_IGNORED || f->type == SPEC_UNSUPPORTED)
+	if (rc < 0 || f->type == SPEC_IGNORED)
 		return rc;
 	return copy && cJSON_AddItemToObject(out, f->name, copy) ? 0 : -ENOMEM;
 }

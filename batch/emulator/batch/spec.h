@@ -15,15 +15,15 @@ enum batch_spec_type {
 	SPEC_ID,       /* 1..64 of [A-Za-z0-9_-] */
 	SPEC_INT,      /* min..max */
 	SPEC_BOOL,
-	SPEC_DURATION, /* at least min ms */
+	SPEC_DURATION, /* min..max ms; max 0: no limit */
+	SPEC_TIME,     /* ISO 8601 */
 	SPEC_ENUM,     /* one of names, any case */
 	SPEC_OBJECT,   /* fields */
 	SPEC_LIST,     /* of objects with fields, at most max of them; 0: no limit */
 	SPEC_STRINGS,  /* a list of texts */
+	SPEC_ENUMS,    /* a list of names */
 	SPEC_ANY,      /* copied as it is */
 	SPEC_IGNORED,  /* accepted and dropped */
-	/* The service has it, the emulator does not: only a neutral value passes (false, 0, "", []). */
-	SPEC_UNSUPPORTED,
 };
 
 struct batch_spec_field {
@@ -31,7 +31,7 @@ struct batch_spec_field {
 	enum batch_spec_type type;
 	bool required;
 	int64_t min, max;
-	const char *const *names; /* SPEC_ENUM; ends with NULL */
+	const char *const *names; /* SPEC_ENUM, SPEC_ENUMS; ends with NULL */
 	const struct batch_spec_field *fields; /* SPEC_OBJECT, SPEC_LIST */
 };
 
@@ -51,8 +51,19 @@ int batch_spec_check(const struct batch_spec_field *fields, const cJSON *body, c
 
 extern const struct batch_spec_field batch_spec_pool_add[];
 extern const struct batch_spec_field batch_spec_pool_patch[];
+extern const struct batch_spec_field batch_spec_pool_patch_2024[]; /* from 2024-07-01 on */
+extern const struct batch_spec_field batch_spec_pool_replace[];
+extern const struct batch_spec_field batch_spec_pool_autoscale[];
+extern const struct batch_spec_field batch_spec_pool_evaluate[];
 extern const struct batch_spec_field batch_spec_pool_resize[];
 extern const struct batch_spec_field batch_spec_pool_remove_nodes[];
+extern const struct batch_spec_field batch_spec_node_reboot[];
+extern const struct batch_spec_field batch_spec_node_reimage[];
+extern const struct batch_spec_field batch_spec_node_deallocate[];
+extern const struct batch_spec_field batch_spec_node_disable[];
+extern const struct batch_spec_field batch_spec_node_user_add[];
+extern const struct batch_spec_field batch_spec_node_user_put[];
+extern const struct batch_spec_field batch_spec_node_logs[];
 extern const struct batch_spec_field batch_spec_job_add[];
 extern const struct batch_spec_field batch_spec_job_patch[];
 extern const struct batch_spec_field batch_spec_job_put[];
@@ -63,6 +74,8 @@ extern const struct batch_spec_field batch_spec_task_put[];
 
 /* Fill in what GET shows of a body that left it out. 0 or -ENOMEM. */
 int batch_spec_pool_defaults(cJSON *spec);
+/* Of the start task alone, which a patch may have brought. */
+int batch_spec_start_task_defaults(cJSON *pool);
 int batch_spec_job_defaults(cJSON *spec);
 /* job: the defaults that a task takes from its job; NULL in a test. */
 int batch_spec_task_defaults(cJSON *spec, const cJSON *job);
