@@ -1,60 +1,57 @@
 /* fs/check.c - `adafs check`: what a mount would need, tried without mounting. */
+#include "fs/check.h"
+
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "batch/base/buf.h"
 #include "fs/commands.h"
 
-static bool report(bool good, const char *what, const char *text)
+/* Signatures are refused from 15 minutes on; what is near is worth a word. */
+#define SKEW_WARN_S 60
+#define SKEW_FAIL_S 900
+
+bool check_report(enum finding finding, const char *what, char *text)
 {
-	printf("%-4s %-10s %s\n", good ? "ok" : "FAIL", what, text);
-	return good;
+	static const char *const words[] = { "ok", "warn", "FAIL" };
+
+	printf("%-4s %-10s %s\n", words[finding], what, text ? text : "out of memory");
+	free(text);
+	return finding != FINDING_FAIL;
 }
 
-static int any_blob(void *arg, const char *name, const struct adafs_blob_props *props)
+/* How the way to a service is protected. */
+static bool check_tls(const char *service, const char *endpoint)
 {
-	(void)arg;
-	(void)name;
-	(void)props;
-	return 0;
+	if (strncasecmp(endpoint, "https://", 8) == 0)
+		return check_report(FINDING_OK, "tls",
+				    adafs_fmt("%s: https, the certificate is verified", service));
+	if (adafs_url_is_loopback(endpoint))
+		return check_report(FINDING_OK, "tls", adafs_fmt("%s: on this machine", service));
+	return check_report(FINDING_WARN, "tls",
+			    adafs_fmt("%s: %s is plain http, so images cross the network in clear text: use https",
+				      service, endpoint));
 }
 
-static bool check_container(struct fs *fs)
+static bool check_clock(struct fs *fs, const char *service, const char *endpoint)
 {
-	struct adafs_err err = { 0 };
-	ADAFS_FREE char *text = adafs_fmt("container '%s' at %s", fs->container,
-					  fs->options->storage.endpoint);
-	int rc = adafs_blob_list_some(fs->blob, fs->container, "images/", NULL, 0, 1, any_blob, NULL,
-				      &err);
+	int64_t skew;
 
-	if (rc == 0)
-		return report(true, "blob", text ? text : "");
-	if (rc == -ENOENT)
-		return report(true, "blob", "the container is missing; a mount makes it");
-	return report(false, "blob", err.msg);
-}
-
-static bool check_pool(struct fs *fs)
-{
-	struct adafs_err err = { 0 };
-	ADAFS_JSON *pool = NULL;
-	int rc = adafs_batch_pool_get(fs->batch, fs->options->pool, &pool, &err);
-
-	if (rc == -ENOENT) {
-		ADAFS_FREE char *text = adafs_fmt("pool '%s' does not exist: make it, or name another "
-						  "with -o pool=ID", fs->options->pool);
-		return report(false, "pool", text ? text : "");
-	}
-	if (rc < 0)
-		return report(false, "batch", err.msg);
-	int64_t nodes = adafs_json_int(pool, "currentDedicatedNodes", 0) +
-			adafs_json_int(pool, "currentLowPriorityNodes", 0);
-	ADAFS_FREE char *text = adafs_fmt("pool '%s' is %s with %lld nodes of %lld slots",
-					  fs->options->pool,
-					  adafs_json_str(pool, "allocationState", "unknown"),
-					  (long long)nodes,
-					  (long long)adafs_json_int(pool, "taskSlotsPerNode", 1));
-	return report(true, "pool", text ? text : "");
+	if (adafs_http_clock_skew(fs->http, endpoint, &skew) < 0)
+		return true; /* it did not answer, which was said */
+	int64_t off = skew < 0 ? -skew : skew;
+	ADAFS_FREE char *text =
+		adafs_fmt("%s: this machine is %lld s %s", service, (long long)off,
+			  off == 0 ? "off" : skew > 0 ? "behind" : "ahead");
+	if (off < SKEW_WARN_S)
+		return check_report(FINDING_OK, "clock", ADAFS_STEAL(text));
+	/* adafs signs by the service's clock then; what nodes and others sign still fails. */
+	return check_report(FINDING_WARN, "clock",
+			    adafs_fmt("%s%s; set it by NTP (timedatectl set-ntp true)", text ? text : "",
+				      off >= SKEW_FAIL_S ? ", which makes SAS and signatures of others fail" : ""));
 }
 
 static bool check_services(struct fs *fs, struct options *o)
@@ -63,18 +60,22 @@ static bool check_services(struct fs *fs, struct options *o)
 	struct engine *engine = NULL;
 
 	if (setup_engine(o, &engine, &err) < 0)
-		return report(false, "accounts", err.msg);
-	report(true, "accounts", engine ? "the embedded engine serves what is not configured" :
-					  "both services are configured");
+		return check_report(FINDING_FAIL, "accounts", strdup(err.msg));
+	check_report(FINDING_OK, "accounts",
+		     strdup(engine ? "the embedded engine serves what is not configured" :
+				     "both services are configured"));
 	fs->options = o;
 	fs->container = o->container;
 	bool good = setup_clients(fs, o, &err) == 0 && adafs_http_start(fs->http, &err) == 0;
 	if (good) {
-		good = check_container(fs);
-		good = check_pool(fs) && good;
+		good = check_tls("Blob", o->storage.endpoint) && check_tls("Batch", o->batch.endpoint);
+		good = check_blob(fs) && good;
+		good = check_batch(fs) && good;
+		good = check_clock(fs, "Blob", o->storage.endpoint) && good;
+		good = check_clock(fs, "Batch", o->batch.endpoint) && good;
 		adafs_http_stop(fs->http);
 	} else {
-		report(false, "accounts", err.msg);
+		check_report(FINDING_FAIL, "accounts", strdup(err.msg));
 	}
 	free_clients(fs);
 	/* A check starts no job, so an emulator that it had to start is not needed any more. */
@@ -90,12 +91,13 @@ int command_check(int argc, char **argv)
 	struct fs fs = { 0 };
 
 	if (options_parse(&o, argc, argv, &err) < 0) {
-		report(false, "settings", err.msg);
+		check_report(FINDING_FAIL, "settings", strdup(err.msg));
 		return EXIT_USAGE;
 	}
-	report(true, "settings", "understood");
+	check_report(FINDING_OK, "settings", strdup("understood"));
 	bool good = setup_pipeline(&o, &pipeline, &err) == 0;
-	report(good, "pipeline", good ? adafs_pipeline_name(pipeline) : err.msg);
+	check_report(good ? FINDING_OK : FINDING_FAIL, "pipeline",
+		     strdup(good ? adafs_pipeline_name(pipeline) : err.msg));
 	good = check_services(&fs, &o) && good;
 	adafs_pipeline_unref(pipeline);
 	options_clear(&o);

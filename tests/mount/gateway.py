@@ -1,6 +1,7 @@
 """A proxy before the Blob service that refuses what a test wants, or loses its reply."""
 import http.client
 import threading
+from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ class Gate(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.service = urlsplit(endpoint).netloc
         self.refused = self.lost = None
+        self.ahead = 0  # seconds that the Date of replies is shifted by
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         self.thread.start()
 
@@ -42,6 +44,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response_only(reply.status)
         for name, value in reply.getheaders():
+            if name.lower() == "date" and self.server.ahead:
+                value = formatdate(parsedate_to_datetime(value).timestamp() + self.server.ahead, usegmt=True)
             if name.lower() not in ("connection", "transfer-encoding", "content-length"):
                 self.send_header(name, value)
         length = reply.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
