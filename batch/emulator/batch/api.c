@@ -3,8 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -14,152 +12,7 @@
 #include "batch/emulator/batch/auth.h"
 
 #define BODY_MAX (1u << 20) /* what the service was seen to enforce */
-#define CONTENT_TYPE "application/json;odata=minimalmetadata"
 #define OLDEST_VERSION "2018-12-01"
-
-/* --- errors ------------------------------------------------------------------------------- */
-
-const char *api_error_text(const char *code)
-{
-	static const char *const texts[][2] = {
-		{ "AuthenticationFailed",
-		  "Server failed to authenticate the request. Make sure the value of "
-		  "Authorization header is formed correctly including the signature." },
-		{ "ConditionNotMet",
-		  "The condition specified using HTTP conditional header(s) is not met." },
-		{ "FileNotFound", "The specified file does not exist." },
-		{ "InternalError",
-		  "Server encountered an internal error. Please try again after some time." },
-		{ "InvalidPropertyValue",
-		  "The value provided for one of the properties in the request body is "
-		  "invalid." },
-		{ "InvalidQueryParameterValue",
-		  "Value for one of the query parameters specified in the request URI is "
-		  "invalid" },
-		{ "InvalidRange",
-		  "The range specified is invalid for the current size of the resource." },
-		{ "InvalidRequestBody", "The specified Request Body is not syntactically valid." },
-		{ "JobBeingDeleted",
-		  "The specified job has been marked for deletion and is being garbage "
-		  "collected." },
-		{ "JobBeingTerminated", "The specified job is being terminated." },
-		{ "JobCompleted", "The specified job is already in a completed state." },
-		{ "JobExists", "The specified job already exists." },
-		{ "JobNotActive", "The specified job is not active." },
-		{ "JobNotFound", "The specified job does not exist." },
-		{ "MissingRequiredHeader", "A required HTTP header was not specified." },
-		{ "MissingRequiredProperty",
-		  "A required property was not specified in the request body." },
-		{ "MissingRequiredQueryParameter",
-		  "A required query parameter was not specified." },
-		{ "MultipleConditionHeadersNotSupported",
-		  "Multiple condition headers are not supported." },
-		{ "NodeNotFound", "The specified node does not exist." },
-		{ "OperationInvalidForCurrentState",
-		  "The operation is not valid for the current state of the resource." },
-		{ "OutOfRangePriority", "The priority must be between -1000 and 1000." },
-		{ "PoolBeingDeleted",
-		  "The specified pool has been marked for deletion and is being reclaimed." },
-		{ "PoolBeingResized", "The specified pool is being resized." },
-		{ "PoolExists", "The specified pool already exists." },
-		{ "PoolNotFound", "The specified pool does not exist." },
-		{ "RequestBodyTooLarge",
-		  "The size of the request body exceeds the maximum permitted size." },
-		{ "ResourceNotFound", "The specified resource does not exist." },
-		{ "TaskCompleted", "The specified task is already in a completed state." },
-		{ "TaskDependenciesNotSpecifiedOnJob",
-		  "The task has dependencies, but the job does not use task dependencies." },
-		{ "TaskDependencyListTooLong", "The list of task dependencies is too long." },
-		{ "TaskExists", "The specified task already exists." },
-		{ "TaskFilesCleanedup", "The files of the specified task have been cleaned up." },
-		{ "TaskFilesUnavailable",
-		  "The files of the specified task are unavailable as the node is "
-		  "unavailable." },
-		{ "TaskNotCompleted", "The specified task is not in a completed state." },
-		{ "TaskNotFound", "The specified task does not exist." },
-		{ "TaskSucceeded", "The specified task has already succeeded." },
-		{ "UnsupportedHttpVerb", "The resource doesn't support the specified Http Verb." },
-		{ "UnsupportedProperty",
-		  "One of the properties specified in the request body is not supported." },
-		{ "UnsupportedRequestVersion", "The specified API version is not supported." },
-	};
-	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(texts); i++)
-		if (strcmp(texts[i][0], code) == 0)
-			return texts[i][1];
-	return "The request is invalid.";
-}
-
-cJSON *api_error_object(const struct api *a, const char *code, const cJSON *values)
-{
-	char now[ADAFS_ISO8601_LEN];
-	adafs_clock_iso8601(adafs_clock_wall_us(), now);
-	ADAFS_FREE char *text = adafs_fmt("%s\nRequestId:%s\nTime:%s", api_error_text(code),
-					  a->request_id, now);
-	cJSON *o = cJSON_CreateObject();
-	cJSON_AddStringToObject(o, "code", code);
-	cJSON *message = cJSON_AddObjectToObject(o, "message");
-	cJSON_AddStringToObject(message, "lang", "en-US");
-	cJSON_AddStringToObject(message, "value", text ? text : "");
-	if (values && cJSON_GetArraySize(values))
-		cJSON_AddItemToObject(o, "values", cJSON_Duplicate(values, true));
-	return o;
-}
-
-static int put_first(cJSON *o, const char *name, const char *value)
-{
-	cJSON *item = cJSON_CreateString(value);
-	char *key = strdup(name);
-	if (!item || !key) {
-		cJSON_Delete(item);
-		free(key);
-		return -ENOMEM;
-	}
-	item->string = key;
-	return cJSON_InsertItemInArray(o, 0, item) ? 0 : -ENOMEM;
-}
-
-int api_error(struct api *a, int status, const char *code, ...)
-{
-	ADAFS_JSON *values = cJSON_CreateArray();
-	va_list ap;
-	va_start(ap, code);
-	const char *key;
-	while ((key = va_arg(ap, const char *)) != NULL) {
-		cJSON *item = cJSON_CreateObject();
-		cJSON_AddStringToObject(item, "key", key);
-		cJSON_AddStringToObject(item, "value", va_arg(ap, const char *));
-		cJSON_AddItemToArray(values, item);
-	}
-	va_end(ap);
-	http_resp_reset(a->resp);
-	a->resp->status = status;
-	if (strcmp(a->req->method, "HEAD") == 0 || status == 304)
-		return -EIO;
-	ADAFS_JSON *o = api_error_object(a, code, values);
-	ADAFS_FREE char *metadata = adafs_fmt(
-		"%s/$metadata#Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element",
-		a->base ? a->base : "");
-	if (!metadata || put_first(o, "odata.metadata", metadata) < 0 ||
-	    http_resp_json(a->resp, status, CONTENT_TYPE, o) < 0)
-		a->resp->status = 500;
-	return -EIO;
-}
-
-int api_error_spec(struct api *a, const struct batch_spec_error *why)
-{
-	return api_error(a, 400, why->code, "PropertyName", why->property, "Reason", why->reason, NULL);
-}
-
-int api_error_query(struct api *a, const char *name, const char *value, const char *reason)
-{
-	return api_error(a, 400, "InvalidQueryParameterValue", "QueryParameterName", name,
-			 "QueryParameterValue", value, "Reason", reason, NULL);
-}
-
-int api_error_internal(struct api *a)
-{
-	return api_error(a, 500, "InternalError", NULL);
-}
 
 /* --- requests ----------------------------------------------------------------------------- */
 
@@ -173,12 +26,57 @@ int api_body(struct api *a, const struct batch_spec_field *fields, cJSON **ret)
 	return rc < 0 ? api_error_internal(a) : 0;
 }
 
+bool api_before(const struct api *a, const char *day)
+{
+	const char *version = http_req_param(a->req, "api-version");
+	return version && strncmp(version, day, strlen(day)) < 0;
+}
+
+int api_expand(struct api *a)
+{
+	const char *text = http_req_param(a->req, "$expand");
+	if (!text || !*text)
+		return 0;
+	if (strcmp(text, "stats") != 0)
+		return api_error_query(a, "$expand", text, "Only stats can be expanded");
+	a->stats = true;
+	return 0;
+}
+
+int api_flag(struct api *a, const char *name, bool *ret)
+{
+	const char *text = http_req_param(a->req, name);
+	if (text && strcasecmp(text, "true") != 0 && strcasecmp(text, "false") != 0)
+		return api_error_query(a, name, text, "The value is true or false");
+	*ret = text && strcasecmp(text, "true") == 0;
+	return 0;
+}
+
 struct pool *api_pool(struct api *a)
 {
 	struct entity *e = entity_list_find(&a->s->pools, a->args[0]);
 	if (!e)
 		api_error(a, 404, "PoolNotFound", NULL);
 	return e ? entity_pool(e) : NULL;
+}
+
+struct pool *api_live_pool(struct api *a)
+{
+	struct pool *p = api_pool(a);
+	if (p && p->e.state == POOL_DELETING) {
+		api_error(a, 409, "PoolBeingDeleted", NULL);
+		return NULL;
+	}
+	return p;
+}
+
+struct node *api_node(struct api *a)
+{
+	struct pool *p = api_pool(a);
+	struct node *n = p ? pool_find_node(p, a->args[1]) : NULL;
+	if (p && !n)
+		api_error(a, 404, "NodeNotFound", NULL);
+	return n;
 }
 
 struct job *api_job(struct api *a)
@@ -251,6 +149,9 @@ static int condition_failed(struct api *a, bool write)
 
 int api_conditions_time(struct api *a, time_t modified, bool write)
 {
+	if (http_req_header(a->req, "If-Modified-Since") &&
+	    http_req_header(a->req, "If-Unmodified-Since"))
+		return api_error(a, 400, "MultipleConditionHeadersNotSupported", NULL);
 	int hold = dates_hold(a, modified);
 	return hold < 0 ? -EIO : hold ? 0 : condition_failed(a, write);
 }
@@ -338,160 +239,17 @@ int api_json(struct api *a, const char *metadata, cJSON *json)
 {
 	ADAFS_JSON *owned = json;
 	ADAFS_FREE char *text = adafs_fmt("%s/$metadata#%s", a->base, metadata);
-	if (!owned || !text || put_first(owned, "odata.metadata", text) < 0 ||
-	    http_resp_json(a->resp, 200, CONTENT_TYPE, owned) < 0)
+	if (!owned || !text || api_put_first(owned, "odata.metadata", text) < 0 ||
+	    http_resp_json(a->resp, 200, API_CONTENT_TYPE, owned) < 0)
 		return api_error_internal(a);
 	return 0;
 }
 
-/* --- lists -------------------------------------------------------------------------------- */
-
-static int list_limit(struct api *a, long *ret)
-{
-	const char *text = http_req_param(a->req, "maxresults");
-	*ret = 1000;
-	if (!text)
-		return 0;
-	char *end;
-	errno = 0;
-	*ret = strtol(text, &end, 10);
-	if (errno || *end || end == text)
-		return api_error_query(a, "maxresults", text, "MaxResults is not a number");
-	if (*ret < 1)
-		return api_error_query(a, "maxresults", text, "MaxResults cannot be less than 1");
-	if (*ret > 1000)
-		return api_error_query(a, "maxresults", text, "MaxResults cannot be more than 1000");
-	return 0;
-}
-
-/* The request's URL with another $skiptoken. */
-static char *next_link(const struct api *a, const char *key)
-{
-	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(64 * 1024);
-	int rc = adafs_buf_addf(&b, "%s%s", a->base, a->req->path);
-	char join = '?';
-	for (size_t i = 0; rc == 0 && i < a->req->n_params; i++) {
-		const struct http_field *p = &a->req->params[i];
-		if (strcasecmp(p->name, "$skiptoken") == 0)
-			continue;
-		ADAFS_FREE char *value = adafs_url_encode(p->value, strlen(p->value), "");
-		ADAFS_FREE char *name = adafs_url_encode(p->name, strlen(p->name), "$");
-		rc = value && name ? adafs_buf_addf(&b, "%c%s=%s", join, name, value) : -ENOMEM;
-		join = '&';
-	}
-	ADAFS_FREE char *token = adafs_base64_encode(key, strlen(key));
-	ADAFS_FREE char *encoded = token ? adafs_url_encode(token, strlen(token), "") : NULL;
-	if (rc == 0)
-		rc = encoded ? adafs_buf_addf(&b, "%c$skiptoken=%s", join, encoded) : -ENOMEM;
-	return rc == 0 ? adafs_buf_steal(&b, NULL) : NULL;
-}
-
-static int list_start(struct api *a, const struct api_list *l, struct odata_filter **ret_filter,
-		      char **ret_after)
-{
-	const char *filter = http_req_param(a->req, "$filter");
-	if (filter && *filter) {
-		struct adafs_err err = { 0 };
-		int rc = odata_filter_parse(filter, l->filterable, ret_filter, &err);
-		if (rc < 0)
-			return api_error_query(a, "$filter", filter, err.msg);
-	}
-	const char *token = http_req_param(a->req, "$skiptoken");
-	size_t len;
-	if (!token)
-		*ret_after = strdup("");
-	else if (adafs_base64_decode(token, strlen(token), (uint8_t **)ret_after, &len) < 0)
-		return api_error_query(a, "$skiptoken", token, "The token is not one of this service");
-	return *ret_after ? 0 : api_error_internal(a);
-}
-
-/* Whether an item passes; *ret is its view when one had to be made of all properties anyway. */
-static bool passes(struct api *a, const struct api_list *l, const struct odata_filter *filter,
-		   void *item)
-{
-	if (!filter)
-		return true;
-	/* All that lists can filter by, without the bulk of a task. */
-	ADAFS_JSON *view = l->view(a, item,
-				   "id,name,state,allocationState,stateTransitionTime,"
-				   "allocationStateTransitionTime,creationTime,lastModified,"
-				   "lastModifiedTime,enableAutoScale,enableInterNodeCommunication,"
-				   "vmSize,executionInfo,startTaskInfo,lastBootTime,allocationTime");
-	return view && odata_filter_match(filter, view);
-}
-
-int api_list(struct api *a, const struct api_list *l)
-{
-	ADAFS_CLEANUP(odata_filter_freep) struct odata_filter *filter = NULL;
-	ADAFS_FREE char *after = NULL;
-	long limit;
-	int rc = list_limit(a, &limit);
-	if (rc == 0)
-		rc = list_start(a, l, &filter, &after);
-	if (rc < 0)
-		return rc;
-	const char *select = http_req_param(a->req, "$select");
-	ADAFS_JSON *out = cJSON_CreateObject();
-	cJSON *value = cJSON_AddArrayToObject(out, "value");
-	void *last = NULL, *item = NULL;
-	while ((item = l->next(l->arg, after, item)) != NULL) {
-		if (!passes(a, l, filter, item))
-			continue;
-		if (limit-- == 0) {
-			ADAFS_FREE char *link = next_link(a, l->key(last));
-			if (!link || !cJSON_AddStringToObject(out, "odata.nextLink", link))
-				return api_error_internal(a);
-			break;
-		}
-		if (!cJSON_AddItemToArray(value, l->view(a, item, select && *select ? select : NULL)))
-			return api_error_internal(a);
-		last = item;
-	}
-	return api_json(a, l->metadata, ADAFS_STEAL(out));
-}
-
-struct entity_cursor {
-	struct entity_list *list;
-	size_t at;
-};
-
-static void *next_entity(void *arg, const char *after, void *previous)
-{
-	struct entity_cursor *c = arg;
-	if (!previous) {
-		size_t lo = 0, hi = c->list->n;
-		while (lo < hi) {
-			size_t mid = (lo + hi) / 2;
-			if (strcmp(c->list->item[mid]->key, after) <= 0)
-				lo = mid + 1;
-			else
-				hi = mid;
-		}
-		c->at = lo;
-	}
-	return c->at < c->list->n ? c->list->item[c->at++] : NULL;
-}
-
-static const char *entity_key(void *item)
-{
-	return ((struct entity *)item)->key;
-}
-
-int api_list_entities(struct api *a, struct entity_list *l, const char *metadata,
-		      const struct odata_property *filterable,
-		      cJSON *(*view)(struct api *a, void *item, const char *select))
-{
-	entity_list_sort(l);
-	struct entity_cursor c = { .list = l };
-	const struct api_list list = { .metadata = metadata, .filterable = filterable, .arg = &c,
-				       .next = next_entity, .key = entity_key, .view = view };
-	return api_list(a, &list);
-}
-
 /* --- the HTTP service --------------------------------------------------------------------- */
 
-static const struct api_route *const tables[] = { api_pool_routes, api_job_routes, api_task_routes,
-						  api_file_routes };
+static const struct api_route *const tables[] = { api_pool_routes, api_autoscale_routes,
+						  api_job_routes, api_task_routes,
+						  api_file_routes, api_node_routes, api_named_routes };
 
 /* 1: found; 0: no such path; -1: the path exists with other methods. */
 static int find_route(struct api *a)

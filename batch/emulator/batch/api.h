@@ -10,6 +10,8 @@
 #include "batch/emulator/batch/service.h"
 #include "batch/emulator/batch/spec.h"
 
+#define API_CONTENT_TYPE "application/json;odata=minimalmetadata"
+
 struct api;
 
 struct api_route {
@@ -28,13 +30,17 @@ struct api {
 	char request_id[40];
 	cJSON *body;                /* parsed; NULL: none was sent */
 	char *base;                 /* "http://host:port" as the client sees it */
+	bool stats;                 /* views show statistics */
 };
 
 /* Tables of routes, each ended by a NULL method. */
 extern const struct api_route api_pool_routes[];
+extern const struct api_route api_autoscale_routes[];
 extern const struct api_route api_job_routes[];
 extern const struct api_route api_task_routes[];
 extern const struct api_route api_file_routes[];
+extern const struct api_route api_node_routes[];
+extern const struct api_route api_named_routes[];
 
 /* --- errors ------------------------------------------------------------------------------- */
 /* Answer an error; values are key and value in turns, ended by NULL. Returns -EIO for `return`. */
@@ -48,12 +54,23 @@ int api_error_spec(struct api *a, const struct batch_spec_error *why);
 int api_error_query(struct api *a, const char *name, const char *value, const char *reason);
 /* 500: memory or disk failed. */
 int api_error_internal(struct api *a);
+/* Add a text as the first member of an object. 0 or -ENOMEM. */
+int api_put_first(cJSON *o, const char *name, const char *value);
 
 /* --- requests ----------------------------------------------------------------------------- */
 /* The body by a table; *ret owned. A missing body is taken as {}. 0 or answered. */
 int api_body(struct api *a, const struct batch_spec_field *fields, cJSON **ret);
+/* Whether the request's api-version is of an earlier day than "2020-09-01". */
+bool api_before(const struct api *a, const char *day);
+/* Read $expand, which is stats or nothing, into a->stats. 0 or answered. */
+int api_expand(struct api *a);
+/* A query parameter that is true or false; absent: false. 0 or answered. */
+int api_flag(struct api *a, const char *name, bool *ret);
 /* The entity that the path names, or 404. */
 struct pool *api_pool(struct api *a);
+/* Likewise, to be changed: 409 while it is being deleted. */
+struct pool *api_live_pool(struct api *a);
+struct node *api_node(struct api *a);
 struct job *api_job(struct api *a);
 /* A job that may be changed: 409 while it is being deleted. */
 struct job *api_live_job(struct api *a);

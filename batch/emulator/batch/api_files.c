@@ -14,7 +14,7 @@
 #define MAX_DEPTH 64
 
 static const struct odata_property file_filter[] = {
-	{ "name", ODATA_STRING, ODATA_STARTS }, { 0 },
+	{ "name", ODATA_STRING, ODATA_STARTS, NULL }, { 0 },
 };
 
 /* --- which directory ---------------------------------------------------------------------- */

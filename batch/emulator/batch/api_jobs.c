@@ -5,12 +5,9 @@
 #include "batch/emulator/batch/api.h"
 #include "batch/emulator/batch/scheduler.h"
 
-#define S(n) { n, ODATA_STRING, ODATA_S }
-#define E(n) { n, ODATA_STRING, ODATA_E }
-#define T(n) { n, ODATA_TIME, ODATA_T }
 static const struct odata_property job_filter[] = {
-	S("id"), E("state"), T("stateTransitionTime"), T("creationTime"), T("lastModified"),
-	T("executionInfo/startTime"), T("executionInfo/endTime"), S("executionInfo/poolId"), { 0 },
+	ODATA_ROW_S("id"), ODATA_ROW_E("state"), ODATA_ROW_T("stateTransitionTime"), ODATA_ROW_T("creationTime"), ODATA_ROW_T("lastModified"),
+	ODATA_ROW_T("executionInfo/startTime"), ODATA_ROW_T("executionInfo/endTime"), ODATA_ROW_S("executionInfo/poolId"), { 0 },
 };
 
 /* What the tables cannot say of a job's body. 0 or answered. */
@@ -252,35 +249,6 @@ static int job_prep_status(struct api *a)
 	return api_error(a, 409, "JobPreparationTaskOrReleaseTaskNotSpecified", NULL);
 }
 
-/* Things that the emulator never has: an empty list is the truth. */
-static void *no_item(void *arg, const char *after, void *previous)
-{
-	(void)arg;
-	(void)after;
-	(void)previous;
-	return NULL;
-}
-
-static const char *no_key(void *item)
-{
-	(void)item;
-	return "";
-}
-
-static int schedule_list(struct api *a)
-{
-	const struct api_list list = { .metadata = "jobschedules", .filterable = job_filter,
-				       .next = no_item, .key = no_key };
-	return api_list(a, &list);
-}
-
-static int application_list(struct api *a)
-{
-	const struct api_list list = { .metadata = "applications", .filterable = job_filter,
-				       .next = no_item, .key = no_key };
-	return api_list(a, &list);
-}
-
 const struct api_route api_job_routes[] = {
 	{ "POST", "/jobs", "AddJob", job_add },
 	{ "GET", "/jobs", "ListJobs", job_list },
@@ -294,7 +262,5 @@ const struct api_route api_job_routes[] = {
 	{ "GET", "/jobs/{}/taskcounts", "GetTaskCounts", job_task_counts },
 	{ "GET", "/jobs/{}/jobpreparationandreleasetaskstatus", "ListPreparationStatus",
 	  job_prep_status },
-	{ "GET", "/jobschedules", "ListJobSchedules", schedule_list },
-	{ "GET", "/applications", "ListApplications", application_list },
 	{ 0 },
 };

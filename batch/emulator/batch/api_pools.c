@@ -4,28 +4,14 @@
 #include <strings.h>
 
 #include "batch/emulator/batch/api.h"
+#include "batch/emulator/batch/autoscale.h"
 #include "batch/emulator/batch/scheduler.h"
 
-#define S(n) { n, ODATA_STRING, ODATA_S }
-#define E(n) { n, ODATA_STRING, ODATA_E }
-#define T(n) { n, ODATA_TIME, ODATA_T }
-#define B(n) { n, ODATA_BOOL, ODATA_E }
 static const struct odata_property pool_filter[] = {
-	S("id"), E("state"), E("allocationState"), T("stateTransitionTime"),
-	T("allocationStateTransitionTime"), T("creationTime"), T("lastModified"),
-	B("enableAutoScale"), B("enableInterNodeCommunication"), E("vmSize"), { 0 },
+	ODATA_ROW_S("id"), ODATA_ROW_E("state"), ODATA_ROW_E("allocationState"), ODATA_ROW_T("stateTransitionTime"),
+	ODATA_ROW_T("allocationStateTransitionTime"), ODATA_ROW_T("creationTime"), ODATA_ROW_T("lastModified"),
+	ODATA_ROW_B("enableAutoScale"), ODATA_ROW_B("enableInterNodeCommunication"), ODATA_ROW_E("vmSize"), { 0 },
 };
-static const struct odata_property node_filter[] = {
-	E("state"), T("stateTransitionTime"), T("lastBootTime"), T("allocationTime"),
-	T("startTaskInfo/startTime"), T("startTaskInfo/endTime"),
-	{ "startTaskInfo/state", ODATA_STRING, ODATA_EQ }, E("startTaskInfo/result"),
-	{ "startTaskInfo/exitCode", ODATA_INT, ODATA_T }, { 0 },
-};
-static const struct odata_property counts_filter[] = {
-	{ "poolId", ODATA_STRING, ODATA_EQ }, { 0 },
-};
-static const struct odata_property images_filter[] = { E("osType"), E("verificationType"),
-						       E("nodeAgentSKUId"), { 0 } };
 
 /* --- pools -------------------------------------------------------------------------------- */
 
@@ -34,11 +20,12 @@ static int check_pool(struct api *a, const cJSON *spec)
 	if (!adafs_json_get(spec, "virtualMachineConfiguration"))
 		return api_error(a, 400, "MissingRequiredProperty", "PropertyName",
 				 "virtualMachineConfiguration", NULL);
-	if (!adafs_json_get(spec, "targetDedicatedNodes") &&
+	if (!adafs_json_bool(spec, "enableAutoScale", false) &&
+	    !adafs_json_get(spec, "targetDedicatedNodes") &&
 	    !adafs_json_get(spec, "targetLowPriorityNodes"))
 		return api_error(a, 400, "MissingRequiredProperty", "PropertyName",
 				 "targetDedicatedNodes", NULL);
-	return 0;
+	return autoscale_check_body(a, spec);
 }
 
 static int pool_add(struct api *a)
@@ -67,6 +54,11 @@ static int pool_add(struct api *a)
 		return api_error_internal(a);
 	}
 	sched_pool_resize_locked(a->s, p, "requeue");
+	if (adafs_json_bool(p->e.spec, "enableAutoScale", false) &&
+	    autoscale_start_locked(a->s, p) < 0) {
+		service_forget_locked(a->s, &p->e);
+		return api_error_internal(a);
+	}
 	rc = api_commit_new(a, &p->e);
 	return rc < 0 ? rc : api_created(a, "/pools", &p->e);
 }
@@ -174,6 +166,9 @@ static int pool_resize(struct api *a)
 	    !adafs_json_get(change, "targetLowPriorityNodes"))
 		return api_error(a, 400, "MissingRequiredProperty", "PropertyName",
 				 "targetDedicatedNodes", NULL);
+	if (adafs_json_bool(p->e.spec, "enableAutoScale", false))
+		return api_error(a, 409, "OperationInvalidForCurrentState", "Reason",
+				 "The pool is scaled by its formula", NULL);
 	if (p->resizing)
 		return api_error(a, 409, "PoolBeingResized", NULL);
 	ADAFS_FREE char *option = strdup(adafs_json_str(change, "nodeDeallocationOption", "requeue"));
@@ -239,193 +234,6 @@ static int pool_remove_nodes(struct api *a)
 	return rc < 0 ? rc : api_done(a, 202, &p->e);
 }
 
-/* --- nodes -------------------------------------------------------------------------------- */
-
-static int compare_nodes(const void *a, const void *b)
-{
-	const struct node *x = *(struct node *const *)a, *y = *(struct node *const *)b;
-	return strcmp(x->id, y->id);
-}
-
-struct node_cursor {
-	struct node **item; /* sorted by id */
-	size_t n, at;
-};
-
-static void *next_node(void *arg, const char *after, void *previous)
-{
-	struct node_cursor *c = arg;
-	if (!previous)
-		for (c->at = 0; c->at < c->n && strcmp(c->item[c->at]->id, after) <= 0;)
-			c->at++;
-	return c->at < c->n ? c->item[c->at++] : NULL;
-}
-
-static const char *node_key(void *item)
-{
-	return ((struct node *)item)->id;
-}
-
-static int node_list(struct api *a)
-{
-	const struct pool *p = api_pool(a);
-	if (!p)
-		return -ENOENT;
-	struct node_cursor c = { 0 };
-	struct node *n;
-	TAILQ_FOREACH(n, &p->nodes, link)
-		c.n++;
-	ADAFS_FREE struct node **item = calloc(c.n + 1, sizeof(struct node *));
-	if (!item)
-		return api_error_internal(a);
-	TAILQ_FOREACH(n, &p->nodes, link)
-		item[c.at++] = n;
-	c.item = item;
-	if (c.n)
-		qsort(item, c.n, sizeof(struct node *), compare_nodes);
-	const struct api_list list = { .metadata = "nodes", .filterable = node_filter, .arg = &c,
-				       .next = next_node, .key = node_key, .view = view_node };
-	return api_list(a, &list);
-}
-
-static struct node *path_node(struct api *a)
-{
-	struct pool *p = api_pool(a);
-	struct node *n = p ? pool_find_node(p, a->args[1]) : NULL;
-	if (p && !n)
-		api_error(a, 404, "NodeNotFound", NULL);
-	return n;
-}
-
-static int node_get(struct api *a)
-{
-	struct node *n = path_node(a);
-	return n ? api_json(a, "nodes/@Element", view_node(a, n, http_req_param(a->req, "$select")))
-		 : -ENOENT;
-}
-
-static int node_scheduling(struct api *a, bool disabled)
-{
-	struct node *n = path_node(a);
-	if (!n)
-		return -ENOENT;
-	if (n->disabled == disabled)
-		return api_error(a, 409, "NodeAlreadyInTargetSchedulingState", NULL);
-	const char *option = adafs_json_str(a->body, "nodeDisableSchedulingOption", "requeue");
-	if (disabled && strcasecmp(option, "taskcompletion") != 0)
-		/* Ending what runs there is not there: better refused than half done. */
-		return api_error(a, 400, "UnsupportedProperty", "PropertyName",
-				 "nodeDisableSchedulingOption", "Reason",
-				 "The emulator has taskcompletion only", NULL);
-	n->disabled = disabled;
-	service_dirty_locked(a->s, &n->pool->e, false);
-	service_wake_locked(a->s);
-	int rc = api_commit(a);
-	return rc < 0 ? rc : api_done(a, 200, NULL);
-}
-
-static int node_disable(struct api *a)
-{
-	return node_scheduling(a, true);
-}
-
-static int node_enable(struct api *a)
-{
-	return node_scheduling(a, false);
-}
-
-/* --- counts and images -------------------------------------------------------------------- */
-
-static cJSON *count_nodes(const struct pool *p, bool dedicated)
-{
-	static const char *const names[] = { "creating",  "idle",      "leavingPool",
-					     "offline",   "preempted", "rebooting",
-					     "reimaging", "running",   "starting",
-					     "startTaskFailed", "unknown", "unusable",
-					     "waitingForStartTask", "total" };
-	cJSON *o = cJSON_CreateObject();
-	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
-		int count = 0;
-		const struct node *n;
-		TAILQ_FOREACH(n, &p->nodes, link) {
-			const char *state = n->leaving     ? "leavingPool"
-					    : n->n_running ? "running"
-							   : "idle";
-			count += n->dedicated == dedicated && (strcmp(names[i], "total") == 0 ||
-							       strcmp(names[i], state) == 0);
-		}
-		cJSON_AddNumberToObject(o, names[i], count);
-	}
-	return o;
-}
-
-static cJSON *view_counts(struct api *a, void *entity, const char *select)
-{
-	(void)a;
-	(void)select;
-	const struct pool *p = entity_pool(entity);
-	cJSON *o = cJSON_CreateObject();
-	cJSON_AddStringToObject(o, "poolId", p->e.id);
-	cJSON_AddItemToObject(o, "dedicated", count_nodes(p, true));
-	cJSON_AddItemToObject(o, "lowPriority", count_nodes(p, false));
-	return o;
-}
-
-static int node_counts(struct api *a)
-{
-	const char *max = http_req_param(a->req, "maxresults");
-	if (max && strtol(max, NULL, 10) > 10)
-		return api_error_query(a, "maxresults", max, "MaxResults cannot be more than 10");
-	return api_list_entities(a, &a->s->pools, "poolnodecounts", counts_filter, view_counts);
-}
-
-/* Pools run on this machine whatever image they name; these are what clients look for. */
-static const struct image {
-	const char *agent, *publisher, *offer, *sku;
-} images[] = {
-	{ "batch.node.debian 12", "debian", "debian-12", "12" },
-	{ "batch.node.ubuntu 22.04", "canonical", "0001-com-ubuntu-server-jammy", "22_04-lts" },
-	{ "batch.node.ubuntu 22.04", "microsoft-dsvm", "ubuntu-hpc", "2204" },
-};
-
-static void *next_image(void *arg, const char *after, void *previous)
-{
-	(void)arg;
-	const struct image *next = previous ? (const struct image *)previous + 1 : images;
-	while (next < images + ADAFS_ARRAY_SIZE(images) && !previous && strcmp(next->sku, after) == 0)
-		next++;
-	return next < images + ADAFS_ARRAY_SIZE(images) ? (void *)next : NULL;
-}
-
-static const char *image_key(void *item)
-{
-	return ((const struct image *)item)->sku;
-}
-
-static cJSON *view_image(struct api *a, void *item, const char *select)
-{
-	(void)a;
-	(void)select;
-	const struct image *i = item;
-	cJSON *o = cJSON_CreateObject();
-	cJSON_AddStringToObject(o, "nodeAgentSKUId", i->agent);
-	cJSON *reference = cJSON_AddObjectToObject(o, "imageReference");
-	cJSON_AddStringToObject(reference, "publisher", i->publisher);
-	cJSON_AddStringToObject(reference, "offer", i->offer);
-	cJSON_AddStringToObject(reference, "sku", i->sku);
-	cJSON_AddStringToObject(reference, "version", "latest");
-	cJSON_AddStringToObject(o, "osType", "linux");
-	cJSON_AddStringToObject(o, "verificationType", "verified");
-	return o;
-}
-
-static int image_list(struct api *a)
-{
-	const struct api_list list = { .metadata = "supportedimages", .filterable = images_filter,
-				       .next = next_image, .key = image_key, .view = view_image };
-	return api_list(a, &list);
-}
-
 const struct api_route api_pool_routes[] = {
 	{ "POST", "/pools", "AddPool", pool_add },
 	{ "GET", "/pools", "ListPools", pool_list },
@@ -437,11 +245,5 @@ const struct api_route api_pool_routes[] = {
 	{ "POST", "/pools/{}/resize", "ResizePool", pool_resize },
 	{ "POST", "/pools/{}/stopresize", "StopResizePool", pool_stop_resize },
 	{ "POST", "/pools/{}/removenodes", "RemoveNodes", pool_remove_nodes },
-	{ "GET", "/pools/{}/nodes", "ListNodes", node_list },
-	{ "GET", "/pools/{}/nodes/{}", "GetNode", node_get },
-	{ "POST", "/pools/{}/nodes/{}/disablescheduling", "DisableNodeScheduling", node_disable },
-	{ "POST", "/pools/{}/nodes/{}/enablescheduling", "EnableNodeScheduling", node_enable },
-	{ "GET", "/nodecounts", "ListNodeCounts", node_counts },
-	{ "GET", "/supportedimages", "ListSupportedImages", image_list },
 	{ 0 },
 };

@@ -13,13 +13,10 @@
 #define TASK_IDS_MAX 64000
 #define DELETE_WAIT_MS 10000
 
-#define S(n) { n, ODATA_STRING, ODATA_S }
-#define E(n) { n, ODATA_STRING, ODATA_E }
-#define T(n) { n, ODATA_TIME, ODATA_T }
 static const struct odata_property task_filter[] = {
-	S("id"), E("state"), T("stateTransitionTime"), T("creationTime"), T("lastModified"),
-	T("lastModifiedTime"), T("executionInfo/startTime"), T("executionInfo/endTime"),
-	{ "executionInfo/exitCode", ODATA_INT, ODATA_T }, E("executionInfo/result"), { 0 },
+	ODATA_ROW_S("id"), ODATA_ROW_E("state"), ODATA_ROW_T("stateTransitionTime"), ODATA_ROW_T("creationTime"), ODATA_ROW_T("lastModified"),
+	{ "lastModifiedTime", ODATA_TIME, ODATA_T, "lastModified" }, ODATA_ROW_T("executionInfo/startTime"), ODATA_ROW_T("executionInfo/endTime"),
+	ODATA_ROW_INT("executionInfo/exitCode"), ODATA_ROW_E("executionInfo/result"), { 0 },
 };
 
 /* --- add ---------------------------------------------------------------------------------- */

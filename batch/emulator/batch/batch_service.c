@@ -353,6 +353,7 @@ void batch_service_free(struct batch_service *s)
 	adafs_http_free(s->client);
 	free_entities(&s->jobs);
 	free_entities(&s->pools);
+	strmap_clear(&s->node_users);
 	batch_store_close(s->store);
 	adafs_cond_clear(&s->wake);
 	adafs_cond_clear(&s->idle);

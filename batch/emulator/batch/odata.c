@@ -288,7 +288,8 @@ static bool ordered(enum op op, int cmp)
 
 static bool match_one(const struct odata_filter *f, const cJSON *entity)
 {
-	const cJSON *v = adafs_json_path(entity, f->property->name);
+	const char *path = f->property->path ? f->property->path : f->property->name;
+	const cJSON *v = adafs_json_path(entity, path);
 	if (!v) /* null differs from every value and is not ordered */
 		return f->kind == COMPARE && f->op == NE;
 	if (f->kind == STARTSWITH)

@@ -46,6 +46,7 @@ struct batch_service {
 	bool has_janitor;
 	struct batch_store *store;
 	struct entity_list pools, jobs;
+	struct strmap node_users; /* "<node>/<name>"; see node_ops.h */
 	TAILQ_HEAD(dirty_list, entity) dirty;
 	uint64_t next_seq;
 	int64_t last_us;    /* of service_now_locked */

@@ -163,9 +163,9 @@ int batch_spec_job_defaults(cJSON *spec)
 	static const struct {
 		const char *name;
 		int (*fill)(cJSON *task);
-	} tasks[] = { { "jobManagerTask", default_manager },
-		      { "jobPreparationTask", default_preparation },
-		      { "jobReleaseTask", default_release } };
+	} tasks[] = {{"jobManagerTask", default_manager},
+		     {"jobPreparationTask", default_preparation},
+		     {"jobReleaseTask", default_release}};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(tasks); i++) {
 		cJSON *task = cJSON_GetObjectItemCaseSensitive(spec, tasks[i].name);
 		if (task && tasks[i].fill(task) < 0)
@@ -189,7 +189,8 @@ int batch_spec_job_defaults(cJSON *spec)
 
 int batch_spec_task_defaults(cJSON *spec, const cJSON *job)
 {
-	int64_t retries = adafs_json_int(adafs_json_get(job, "constraints"), "maxTaskRetryCount", 0);
+	int64_t retries =
+		adafs_json_int(adafs_json_get(job, "constraints"), "maxTaskRetryCount", 0);
 	return default_user(spec) < 0 || default_constraints(spec, retries) < 0 ||
 			       default_number(spec, "requiredSlots", 1) < 0
 		       ? -ENOMEM

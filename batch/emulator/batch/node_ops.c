@@ -1,0 +1,61 @@
+/* What an operator asks of one node: scheduling off and on, users. */
+#include "batch/emulator/batch/node_ops.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "batch/emulator/batch/runner.h"
+
+void node_stop_runs_locked(struct batch_service *s, struct node *n, const char *option)
+{
+	bool requeue = strcmp(option, "requeue") == 0;
+	if (!requeue && strcmp(option, "terminate") != 0)
+		return;
+	for (size_t i = 0; i < s->jobs.n; i++) {
+		struct job *j = entity_job(s->jobs.item[i]);
+		for (size_t k = 0; j->n_runs && k < j->tasks.n; k++) {
+			struct task *t = entity_task(j->tasks.item[k]);
+			if (t->run && t->run->node == n)
+				run_stop_locked(t->run,
+						requeue ? RUN_STOP_REQUEUE : RUN_STOP_TERMINATE);
+		}
+	}
+}
+
+void node_disable_locked(struct batch_service *s, struct node *n, const char *option)
+{
+	n->disabled = true;
+	node_stop_runs_locked(s, n, option);
+	service_dirty_locked(s, &n->pool->e, false);
+}
+
+void node_enable_locked(struct batch_service *s, struct node *n)
+{
+	n->disabled = false;
+	service_dirty_locked(s, &n->pool->e, false);
+	service_wake_locked(s);
+}
+
+static char *user_key(const struct node *n, const char *name)
+{
+	return adafs_fmt("%s/%s", n->id, name);
+}
+
+bool node_user_exists_locked(const struct batch_service *s, const struct node *n, const char *name)
+{
+	ADAFS_FREE char *key = user_key(n, name);
+	return key && strmap_get(&s->node_users, key);
+}
+
+int node_user_add_locked(struct batch_service *s, const struct node *n, const char *name)
+{
+	static char present;
+	ADAFS_FREE char *key = user_key(n, name);
+	return key ? strmap_set(&s->node_users, key, &present) : -ENOMEM;
+}
+
+bool node_user_remove_locked(struct batch_service *s, const struct node *n, const char *name)
+{
+	ADAFS_FREE char *key = user_key(n, name);
+	return key && strmap_del(&s->node_users, key);
+}

@@ -1,0 +1,26 @@
+/*
+ * emulator/batch/node_ops.h - what an operator asks of one node. All want the service's lock; none
+ * commits.
+ */
+#ifndef ADAFS_EMULATOR_BATCH_NODE_OPS_H
+#define ADAFS_EMULATOR_BATCH_NODE_OPS_H
+
+#include "batch/emulator/batch/service.h"
+
+/* Ends what runs on a node. option: "requeue", "terminate"; any other lets it go on. */
+void node_stop_runs_locked(struct batch_service *s, struct node *n, const char *option);
+/* Schedule no more tasks on a node, and end its own by option. */
+void node_disable_locked(struct batch_service *s, struct node *n, const char *option);
+void node_enable_locked(struct batch_service *s, struct node *n);
+
+/*
+ * Users of nodes are remembered, and nothing else: the emulator's nodes are directories of this
+ * machine. They end with the service.
+ */
+bool node_user_exists_locked(const struct batch_service *s, const struct node *n, const char *name);
+/* 0 or -ENOMEM. */
+int node_user_add_locked(struct batch_service *s, const struct node *n, const char *name);
+/* Whether it was there. */
+bool node_user_remove_locked(struct batch_service *s, const struct node *n, const char *name);
+
+#endif
