@@ -15,6 +15,7 @@
 #include "batch/base/buf.h"
 #include "batch/base/clock.h"
 #include "batch/base/digest.h"
+#include "batch/emulator/batch/autoscale.h"
 
 static const char *const pool_states[] = { "active", "deleting" };
 static const char *const job_states[] = { "active",      "disabling", "disabled", "enabling",
@@ -139,6 +140,7 @@ static void pool_clear(struct pool *p)
 {
 	while (!TAILQ_EMPTY(&p->nodes))
 		pool_remove_node(p, TAILQ_FIRST(&p->nodes));
+	autoscale_free(p->scale);
 }
 
 static void job_clear(struct job *j)
@@ -201,6 +203,9 @@ static void pool_state_json(const struct pool *p, cJSON *o)
 {
 	put_int(o, "allocation", p->allocation_us);
 	put_int(o, "next_node", (int64_t)p->next_node);
+	cJSON *scale = autoscale_state_json(p->scale);
+	if (scale)
+		cJSON_AddItemToObject(o, "scale", scale);
 	cJSON *nodes = cJSON_AddArrayToObject(o, "nodes");
 	const struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link) {
@@ -296,7 +301,8 @@ static int pool_state_load(struct pool *p, const cJSON *o)
 		p->resizing |= n->leaving;
 		TAILQ_INSERT_TAIL(&p->nodes, n, link);
 	}
-	return pool_load_spec(p);
+	int rc = autoscale_state_load(p, adafs_json_get(o, "scale"));
+	return rc < 0 ? rc : pool_load_spec(p);
 }
 
 static int task_state_load(struct task *t, const cJSON *o)

@@ -75,6 +75,7 @@ struct pool {
 	bool resizing;
 	int64_t allocation_us;
 	uint64_t next_node; /* number of the next node, never reused */
+	struct autoscale *scale; /* samples, last evaluation; NULL: none yet */
 };
 
 struct task;

@@ -12,6 +12,7 @@
 
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
+#include "batch/emulator/batch/autoscale.h"
 #include "batch/emulator/batch/batch_store.h"
 #include "batch/emulator/batch/runner.h"
 #include "batch/emulator/batch/transfer.h"
@@ -612,7 +613,8 @@ void *sched_thread(void *service)
 	while (!s->stopping) {
 		struct run_list started = TAILQ_HEAD_INITIALIZER(started);
 		s->work = false;
-		int64_t next = check_deadlines(s);
+		int64_t next = check_deadlines(s), scale = autoscale_tick_locked(s);
+		next = scale < next ? scale : next;
 		sweep_files(s);
 		for (size_t i = 0; i < s->pools.n; i++) {
 			struct pool *p = entity_pool(s->pools.item[i]);

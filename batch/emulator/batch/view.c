@@ -4,6 +4,7 @@
 
 #include "batch/base/clock.h"
 #include "batch/emulator/batch/api.h"
+#include "batch/emulator/batch/autoscale.h"
 
 struct view {
 	struct api *a;
@@ -114,6 +115,8 @@ cJSON *view_pool(struct api *a, void *entity, const char *select)
 	add_number(&v, "currentLowPriorityNodes", low);
 	add_resize_errors(&v, p, dedicated, low);
 	add_text(&v, "currentNodeCommunicationMode", "simplified");
+	if (autoscale_last_run(p) && adafs_json_bool(p->e.spec, "enableAutoScale", false))
+		add(&v, "autoScaleRun", cJSON_Duplicate(autoscale_last_run(p), true));
 	add_spec(&v, p->e.spec);
 	return v.out;
 }

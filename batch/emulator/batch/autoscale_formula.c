@@ -1,0 +1,860 @@
+/*
+ * emulator/batch/autoscale_formula.c - formulas are parsed by recursive descent and evaluated on the
+ * way; what is not to be evaluated (the other branch of ?:, a check of the syntax) is parsed only.
+ */
+#include "batch/emulator/batch/autoscale_formula.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "batch/base/clock.h"
+#include "batch/emulator/batch/autoscale_int.h"
+
+#define MAX_DEPTH 64
+#define MAX_NAME 128
+#define MAX_ARGS 64
+#define MAX_TARGET 1e9
+
+struct variable {
+	char name[MAX_NAME];
+	struct value value;
+};
+
+static const char *const metrics[N_METRICS] = {
+	[METRIC_CPU_PERCENT] = "$CPUPercent",
+	[METRIC_WALL_CLOCK_SECONDS] = "$WallClockSeconds",
+	[METRIC_MEMORY_BYTES] = "$MemoryBytes",
+	[METRIC_DISK_BYTES] = "$DiskBytes",
+	[METRIC_DISK_READ_BYTES] = "$DiskReadBytes",
+	[METRIC_DISK_WRITE_BYTES] = "$DiskWriteBytes",
+	[METRIC_DISK_READ_OPS] = "$DiskReadOps",
+	[METRIC_DISK_WRITE_OPS] = "$DiskWriteOps",
+	[METRIC_NETWORK_IN_BYTES] = "$NetworkInBytes",
+	[METRIC_NETWORK_OUT_BYTES] = "$NetworkOutBytes",
+	[METRIC_SAMPLE_NODE_COUNT] = "$SampleNodeCount",
+	[METRIC_ACTIVE_TASKS] = "$ActiveTasks",
+	[METRIC_RUNNING_TASKS] = "$RunningTasks",
+	[METRIC_PENDING_TASKS] = "$PendingTasks",
+	[METRIC_SUCCEEDED_TASKS] = "$SucceededTasks",
+	[METRIC_FAILED_TASKS] = "$FailedTasks",
+	[METRIC_TASK_SLOTS_PER_NODE] = "$TaskSlotsPerNode",
+	[METRIC_CURRENT_DEDICATED_NODES] = "$CurrentDedicatedNodes",
+	[METRIC_CURRENT_LOW_PRIORITY_NODES] = "$CurrentLowPriorityNodes",
+	[METRIC_PREEMPTED_NODE_COUNT] = "$PreemptedNodeCount",
+	[METRIC_USABLE_NODE_COUNT] = "$UsableNodeCount",
+};
+static const char *const options[] = { "requeue", "terminate", "taskcompletion", "retaineddata" };
+static const struct {
+	const char *name;
+	int64_t ticks;
+} intervals[] = {
+	{ "TimeInterval_Zero", 0 },
+	{ "TimeInterval_100ns", 1 },
+	{ "TimeInterval_Microsecond", 10 },
+	{ "TimeInterval_Millisecond", 10000 },
+	{ "TimeInterval_Second", TICKS_PER_SECOND },
+	{ "TimeInterval_Minute", 60 * TICKS_PER_SECOND },
+	{ "TimeInterval_Hour", 3600 * TICKS_PER_SECOND },
+	{ "TimeInterval_Day", 86400 * TICKS_PER_SECOND },
+	{ "TimeInterval_Week", 7 * 86400 * TICKS_PER_SECOND },
+	{ "TimeInterval_Year", 365 * 86400 * TICKS_PER_SECOND },
+};
+
+const char *metric_name(enum autoscale_metric m)
+{
+	return metrics[m];
+}
+
+const char *autoscale_failure_code(enum autoscale_failure kind)
+{
+	return kind == AUTOSCALE_SYNTAX ? "AutoScalingFormulaSyntaxError"
+	       : kind == AUTOSCALE_DATA ? "InsufficientSampleData"
+					: "AutoScalingFormulaEvaluationError";
+}
+
+const char *autoscale_failure_text(enum autoscale_failure kind)
+{
+	return kind == AUTOSCALE_SYNTAX ? "The specified autoscaling formula has a syntax error"
+	       : kind == AUTOSCALE_DATA
+		       ? "Autoscale evaluation failed due to insufficient sample data"
+		       : "The specified autoscaling formula failed to evaluate";
+}
+
+struct value eval_fail(struct eval *e, enum autoscale_failure kind, const char *where,
+		       const char *fmt, ...)
+{
+	struct value none = { 0 };
+	if (e->failed)
+		return none;
+	e->failed = true;
+	int line = 1, col = 1;
+	for (const char *p = e->text; p < where; p++) {
+		col = *p == '\n' ? 1 : col + 1;
+		line += *p == '\n';
+	}
+	char text[192];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	e->error->kind = kind;
+	snprintf(e->error->detail, sizeof(e->error->detail), "Line %d, Col %d: %s", line, col, text);
+	return none;
+}
+
+static struct value syntax(struct eval *e, const char *where, const char *wanted)
+{
+	if (!*where)
+		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unexpected end, %s expected", wanted);
+	return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unexpected '%c', %s expected", *where, wanted);
+}
+
+void *eval_alloc(struct eval *e, size_t size)
+{
+	void **list = reallocarray(e->owned, e->n_owned + 1, sizeof(*list));
+	if (list) {
+		e->owned = list;
+		list[e->n_owned] = calloc(1, size);
+		if (list[e->n_owned])
+			return list[e->n_owned++];
+	}
+	e->no_memory = e->failed = true;
+	return NULL;
+}
+
+/* --- words -------------------------------------------------------------------------------- */
+
+static void skip_blanks(struct eval *e)
+{
+	for (;;) {
+		e->at += strspn(e->at, " \t\r\n");
+		if (e->at[0] == '/' && e->at[1] == '/') {
+			e->at += strcspn(e->at, "\n");
+		} else if (e->at[0] == '/' && e->at[1] == '*') {
+			const char *end = strstr(e->at + 2, "*/");
+			e->at = end ? end + 2 : e->at + strlen(e->at);
+		} else {
+			return;
+		}
+	}
+}
+
+static bool accept(struct eval *e, const char *word)
+{
+	skip_blanks(e);
+	size_t n = strlen(word);
+	if (strncmp(e->at, word, n) != 0)
+		return false;
+	/* "<" is not the start of "<=", nor "=" that of "==". */
+	if (n == 1 && strchr("<>=!", *word) && e->at[1] == '=')
+		return false;
+	e->at += n;
+	return true;
+}
+
+static void expect(struct eval *e, const char *word, const char *what)
+{
+	if (!e->failed && !accept(e, word))
+		syntax(e, e->at, what);
+}
+
+static bool name_start(char c)
+{
+	return isalpha((unsigned char)c) || c == '_' || c == '$';
+}
+
+static bool read_name(struct eval *e, char ret[MAX_NAME])
+{
+	skip_blanks(e);
+	if (!name_start(*e->at))
+		return false;
+	size_t n = 1;
+	while (isalnum((unsigned char)e->at[n]) || e->at[n] == '_')
+		n++;
+	if (n >= MAX_NAME) {
+		syntax(e, e->at, "a shorter name");
+		return false;
+	}
+	memcpy(ret, e->at, n);
+	ret[n] = 0;
+	e->at += n;
+	return true;
+}
+
+/* --- variables ---------------------------------------------------------------------------- */
+
+static bool is_dedicated(const char *name)
+{
+	return strcasecmp(name, "$TargetDedicatedNodes") == 0 ||
+	       strcasecmp(name, "$TargetDedicated") == 0;
+}
+
+static bool is_low_priority(const char *name)
+{
+	return strcasecmp(name, "$TargetLowPriorityNodes") == 0;
+}
+
+static bool is_option(const char *name)
+{
+	return strcasecmp(name, "$NodeDeallocationOption") == 0;
+}
+
+/* -1: none. The name before low-priority nodes existed still counts. */
+static int find_metric(const char *name)
+{
+	if (strcasecmp(name, "$CurrentDedicated") == 0)
+		return METRIC_CURRENT_DEDICATED_NODES;
+	for (int i = 0; i < N_METRICS; i++)
+		if (strcasecmp(metrics[i], name) == 0)
+			return i;
+	return -1;
+}
+
+static struct variable *find_variable(struct eval *e, const char *name)
+{
+	for (size_t i = 0; i < e->n_variables; i++)
+		if (strcmp(e->variable[i].name, name) == 0)
+			return &e->variable[i];
+	return NULL;
+}
+
+static void set_variable(struct eval *e, const char *name, const struct value *v)
+{
+	struct variable *old = find_variable(e, name);
+	if (old) {
+		old->value = *v;
+		return;
+	}
+	struct variable *grown = reallocarray(e->variable, e->n_variables + 1, sizeof(*grown));
+	if (!grown) {
+		e->no_memory = e->failed = true;
+		return;
+	}
+	e->variable = grown;
+	size_t i = e->n_variables++;
+	for (; i > 0 && strcmp(grown[i - 1].name, name) > 0; i--)
+		grown[i] = grown[i - 1];
+	snprintf(grown[i].name, MAX_NAME, "%s", name);
+	grown[i].value = *v;
+}
+
+static void set_target(struct eval *e, double *target, const struct value *v, const char *where)
+{
+	double n = eval_number(e, v, where);
+	if (e->failed)
+		return;
+	if (!(fabs(n) <= MAX_TARGET))
+		eval_fail(e, AUTOSCALE_EVALUATION, where, "The target is not a number of nodes");
+	else
+		*target = n < 0 ? 0 : trunc(n);
+}
+
+static void assign(struct eval *e, const char *name, const struct value *v, const char *where)
+{
+	if (find_metric(name) >= 0) {
+		eval_fail(e, AUTOSCALE_SYNTAX, where, "Variable %s is read-only", name);
+		return;
+	}
+	if (!eval_live(e))
+		return;
+	if (is_dedicated(name))
+		set_target(e, &e->dedicated, v, where);
+	else if (is_low_priority(name))
+		set_target(e, &e->low_priority, v, where);
+	else if (is_option(name) && v->type == VALUE_OPTION)
+		e->option = v->text;
+	else if (is_option(name))
+		eval_fail(e, AUTOSCALE_EVALUATION, where, "%s has four values: requeue, terminate, "
+			  "taskcompletion, retaineddata", name);
+	else if (v->type == VALUE_NONE)
+		eval_fail(e, AUTOSCALE_EVALUATION, where, "There is no value for %s", name);
+	else
+		set_variable(e, name, v);
+}
+
+static struct value read_variable(struct eval *e, const char *name, const char *where)
+{
+	struct value none = { 0 };
+	if (!eval_live(e))
+		return none;
+	int metric = find_metric(name);
+	if (metric >= 0)
+		return (struct value){ .type = VALUE_METRIC,
+				       .metric = (enum autoscale_metric)metric };
+	if (is_dedicated(name))
+		return value_double(e->dedicated);
+	if (is_low_priority(name))
+		return value_double(e->low_priority);
+	if (is_option(name))
+		return (struct value){ .type = VALUE_OPTION, .text = e->option };
+	const struct variable *v = find_variable(e, name);
+	if (v)
+		return v->value;
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(intervals); i++)
+		if (strcmp(intervals[i].name, name) == 0)
+			return value_interval(intervals[i].ticks);
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(options); i++)
+		if (strcmp(options[i], name) == 0)
+			return (struct value){ .type = VALUE_OPTION, .text = options[i] };
+	return eval_fail(e, AUTOSCALE_EVALUATION, where, "Undefined variable %s", name);
+}
+
+double eval_number(struct eval *e, const struct value *v, const char *where)
+{
+	if (v->type == VALUE_DOUBLE)
+		return v->number;
+	if (v->type != VALUE_METRIC) {
+		eval_fail(e, AUTOSCALE_EVALUATION, where, "A number is expected here");
+		return 0;
+	}
+	if (!isnan(e->in->current[v->metric]))
+		return (double)e->in->current[v->metric];
+	for (size_t i = e->in->n_samples; i-- > 0;)
+		if (!isnan(e->in->sample[i].value[v->metric]))
+			return (double)e->in->sample[i].value[v->metric];
+	eval_fail(e, AUTOSCALE_DATA, where,
+		  "Insufficient data from data set: %s wanted 100%%, received 0%%",
+		  metrics[v->metric]);
+	return 0;
+}
+
+/* --- operators ---------------------------------------------------------------------------- */
+
+enum op { OP_ADD, OP_SUB, OP_MUL, OP_DIV };
+
+static double apply_op(enum op op, double a, double b)
+{
+	switch (op) {
+	case OP_ADD:
+		return a + b;
+	case OP_SUB:
+		return a - b;
+	case OP_MUL:
+		return a * b;
+	default:
+		return a / b;
+	}
+}
+
+static bool is_number(const struct value *v)
+{
+	return v->type == VALUE_DOUBLE || v->type == VALUE_METRIC;
+}
+
+static struct value bad_types(struct eval *e, const char *where)
+{
+	return eval_fail(e, AUTOSCALE_EVALUATION, where,
+			 "The operator does not take operands of these types");
+}
+
+static struct value vec_op(struct eval *e, enum op op, const struct value *a, const struct value *b,
+			   const char *where)
+{
+	size_t n = a->type == VALUE_VEC ? a->n : b->n;
+	if (a->type == VALUE_VEC && b->type == VALUE_VEC && a->n != b->n)
+		return eval_fail(e, AUTOSCALE_EVALUATION, where, "The vectors differ in length");
+	struct value v = { .type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double)) };
+	for (; v.vec && v.n < n; v.n++) {
+		double x = a->type == VALUE_VEC ? a->vec[v.n] : eval_number(e, a, where);
+		double y = b->type == VALUE_VEC ? b->vec[v.n] : eval_number(e, b, where);
+		v.vec[v.n] = apply_op(op, x, y);
+	}
+	return v;
+}
+
+static struct value interval_times(struct eval *e, const struct value *interval, double factor,
+				   const char *where)
+{
+	double ticks = (double)interval->ticks * factor;
+	if (!(fabs(ticks) < 9e18))
+		return eval_fail(e, AUTOSCALE_EVALUATION, where, "The interval is out of range");
+	return value_interval((int64_t)ticks);
+}
+
+/* Sums of times and intervals. */
+static struct value time_op(struct eval *e, enum op op, const struct value *a,
+			    const struct value *b, const char *where)
+{
+	bool add = op == OP_ADD;
+	int64_t ticks;
+	if ((!add && op != OP_SUB) ||
+	    (add ? __builtin_add_overflow(a->ticks, b->ticks, &ticks)
+		 : __builtin_sub_overflow(a->ticks, b->ticks, &ticks)))
+		return bad_types(e, where);
+	bool at = a->type == VALUE_TIME, bt = b->type == VALUE_TIME;
+	if ((at && bt && add) || (!at && bt && !add))
+		return bad_types(e, where);
+	return (struct value){ .type = at != bt ? VALUE_TIME : VALUE_INTERVAL, .ticks = ticks };
+}
+
+static bool is_time(const struct value *v)
+{
+	return v->type == VALUE_TIME || v->type == VALUE_INTERVAL;
+}
+
+static struct value binary(struct eval *e, enum op op, const struct value *a, const struct value *b,
+			   const char *where)
+{
+	if (!eval_live(e))
+		return (struct value){ 0 };
+	if (is_number(a) && is_number(b))
+		return value_double(apply_op(op, eval_number(e, a, where), eval_number(e, b, where)));
+	if ((a->type == VALUE_VEC && (b->type == VALUE_VEC || is_number(b))) ||
+	    (is_number(a) && b->type == VALUE_VEC))
+		return vec_op(e, op, a, b, where);
+	if (a->type == VALUE_INTERVAL && is_number(b) && op == OP_MUL)
+		return interval_times(e, a, eval_number(e, b, where), where);
+	if (a->type == VALUE_INTERVAL && is_number(b) && op == OP_DIV)
+		return interval_times(e, a, 1 / eval_number(e, b, where), where);
+	if (is_number(a) && b->type == VALUE_INTERVAL && op == OP_MUL)
+		return interval_times(e, b, eval_number(e, a, where), where);
+	if (is_time(a) && is_time(b))
+		return time_op(e, op, a, b, where);
+	return bad_types(e, where);
+}
+
+static struct value compare(struct eval *e, const char *op, const struct value *a,
+			    const struct value *b, const char *where)
+{
+	double order;
+	if (!eval_live(e))
+		return (struct value){ 0 };
+	if (is_number(a) && is_number(b)) {
+		double x = eval_number(e, a, where), y = eval_number(e, b, where);
+		order = x < y ? -1 : x > y;
+	} else if (a->type == VALUE_STRING && b->type == VALUE_STRING) {
+		order = strcmp(a->text, b->text);
+	} else if (is_time(a) && a->type == b->type) {
+		order = a->ticks < b->ticks ? -1 : a->ticks > b->ticks;
+	} else {
+		return bad_types(e, where);
+	}
+	bool holds = strcmp(op, "<") == 0    ? order < 0
+		     : strcmp(op, "<=") == 0 ? order <= 0
+		     : strcmp(op, ">") == 0  ? order > 0
+		     : strcmp(op, ">=") == 0 ? order >= 0
+		     : strcmp(op, "==") == 0 ? order == 0
+					     : order != 0;
+	return value_double(holds);
+}
+
+/* --- expressions -------------------------------------------------------------------------- */
+
+static struct value expression(struct eval *e);
+
+/* The list up to the closing word; returns how many. */
+static size_t arguments(struct eval *e, struct value *arg, const char *close)
+{
+	size_t n = 0;
+	if (accept(e, close))
+		return 0;
+	do {
+		struct value v = expression(e);
+		if (n == MAX_ARGS)
+			syntax(e, e->at, "a shorter list");
+		else
+			arg[n++] = v;
+	} while (!e->failed && accept(e, ","));
+	expect(e, close, "',' or the end of the list");
+	return n;
+}
+
+static struct value vector_literal(struct eval *e)
+{
+	struct value arg[MAX_ARGS];
+	const char *where = e->at;
+	size_t n = arguments(e, arg, "]");
+	if (!eval_live(e))
+		return (struct value){ 0 };
+	struct value v = { .type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double)) };
+	for (; v.vec && v.n < n; v.n++)
+		v.vec[v.n] = eval_number(e, &arg[v.n], where);
+	return v;
+}
+
+static struct value string_literal(struct eval *e)
+{
+	const char *end = strchr(e->at + 1, *e->at);
+	if (!end)
+		return syntax(e, e->at + strlen(e->at), "the end of a string");
+	size_t n = (size_t)(end - e->at - 1);
+	char *text = eval_alloc(e, n + 1);
+	if (text)
+		memcpy(text, e->at + 1, n);
+	e->at = end + 1;
+	return (struct value){ .type = VALUE_STRING, .text = text };
+}
+
+/* Digits, point, exponent: not the rest of what strtod reads, such as "inf" and hexadecimals. */
+static struct value number_literal(struct eval *e)
+{
+	size_t n = strspn(e->at, "0123456789.");
+	if (e->at[n] == 'e' || e->at[n] == 'E') {
+		size_t sign = e->at[n + 1] == '-' || e->at[n + 1] == '+';
+		size_t digits = strspn(e->at + n + 1 + sign, "0123456789");
+		n += digits ? 1 + sign + digits : 0;
+	}
+	char text[64], *end;
+	if (n >= sizeof(text))
+		return syntax(e, e->at, "a shorter number");
+	memcpy(text, e->at, n);
+	text[n] = 0;
+	double d = strtod(text, &end);
+	if (*end)
+		return syntax(e, e->at + (end - text), "a number");
+	e->at += n;
+	return value_double(d);
+}
+
+static struct value named(struct eval *e)
+{
+	char name[MAX_NAME];
+	struct value arg[MAX_ARGS];
+	skip_blanks(e);
+	const char *where = e->at;
+	if (!read_name(e, name))
+		return syntax(e, e->at, "a value");
+	if (!accept(e, "("))
+		return read_variable(e, name, where);
+	where = e->at - 1;
+	if (!function_known(name))
+		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown function %s", name);
+	size_t n = arguments(e, arg, ")");
+	return eval_live(e) ? function_call(e, name, arg, n, where) : (struct value){ 0 };
+}
+
+static struct value primary(struct eval *e)
+{
+	skip_blanks(e);
+	if (isdigit((unsigned char)*e->at) || (*e->at == '.' && isdigit((unsigned char)e->at[1])))
+		return number_literal(e);
+	if (*e->at == '"')
+		return string_literal(e);
+	if (accept(e, "["))
+		return vector_literal(e);
+	if (accept(e, "(")) {
+		struct value v = expression(e);
+		expect(e, ")", "')'");
+		return v;
+	}
+	return named(e);
+}
+
+static struct value time_member(struct eval *e, const struct value *v, const char *name,
+				const char *where)
+{
+	static const char *const names[] = { "year", "month",  "day",	 "weekday",
+					     "hour", "minute", "second" };
+	size_t which = 0;
+	while (which < ADAFS_ARRAY_SIZE(names) && strcmp(names[which], name) != 0)
+		which++;
+	if (which == ADAFS_ARRAY_SIZE(names))
+		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown member %s", name);
+	if (!eval_live(e))
+		return (struct value){ 0 };
+	if (v->type != VALUE_TIME)
+		return bad_types(e, where);
+	time_t t = (time_t)(v->ticks / TICKS_PER_SECOND);
+	struct tm tm;
+	gmtime_r(&t, &tm);
+	const int fields[] = { tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_wday,
+			       tm.tm_hour,	  tm.tm_min,	 tm.tm_sec };
+	return value_double(fields[which]);
+}
+
+static struct value member(struct eval *e, const struct value *v)
+{
+	char name[MAX_NAME];
+	struct value arg[MAX_ARGS];
+	skip_blanks(e);
+	const char *where = e->at;
+	if (!read_name(e, name))
+		return syntax(e, e->at, "the name of a member");
+	if (!accept(e, "("))
+		return time_member(e, v, name, where);
+	where = e->at - 1;
+	if (!method_known(name))
+		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown method %s", name);
+	size_t n = arguments(e, arg, ")");
+	if (!eval_live(e))
+		return (struct value){ 0 };
+	if (v->type != VALUE_METRIC)
+		return eval_fail(e, AUTOSCALE_EVALUATION, where, "%s is a method of metrics", name);
+	return method_call(e, v->metric, name, arg, n, where);
+}
+
+static struct value postfix(struct eval *e)
+{
+	struct value v = primary(e);
+	while (!e->failed) {
+		if (accept(e, ".")) {
+			v = member(e, &v);
+		} else if (accept(e, "[")) {
+			const char *where = e->at - 1;
+			struct value arg[2] = { v, expression(e) };
+			expect(e, "]", "']'");
+			v = eval_live(e) ? function_call(e, "val", arg, 2, where)
+					 : (struct value){ 0 };
+		} else {
+			break;
+		}
+	}
+	return v;
+}
+
+static struct value unary(struct eval *e)
+{
+	skip_blanks(e);
+	const char *where = e->at;
+	bool minus = accept(e, "-");
+	if (!minus && !accept(e, "!"))
+		return postfix(e);
+	if (++e->depth > MAX_DEPTH)
+		return syntax(e, where, "a simpler expression");
+	struct value v = unary(e);
+	e->depth--;
+	if (!eval_live(e))
+		return v;
+	if (minus && v.type == VALUE_INTERVAL)
+		return interval_times(e, &v, -1, where);
+	if (minus && v.type == VALUE_VEC) {
+		struct value zero = value_double(0);
+		return vec_op(e, OP_SUB, &zero, &v, where);
+	}
+	double d = eval_number(e, &v, where);
+	return value_double(minus ? -d : d == 0);
+}
+
+static struct value product(struct eval *e)
+{
+	struct value a = unary(e);
+	while (!e->failed) {
+		skip_blanks(e);
+		const char *where = e->at;
+		bool times = accept(e, "*");
+		if (!times && !accept(e, "/"))
+			break;
+		struct value b = unary(e);
+		a = binary(e, times ? OP_MUL : OP_DIV, &a, &b, where);
+	}
+	return a;
+}
+
+static struct value total(struct eval *e)
+{
+	struct value a = product(e);
+	while (!e->failed) {
+		skip_blanks(e);
+		const char *where = e->at;
+		bool plus = accept(e, "+");
+		if (!plus && !accept(e, "-"))
+			break;
+		struct value b = product(e);
+		a = binary(e, plus ? OP_ADD : OP_SUB, &a, &b, where);
+	}
+	return a;
+}
+
+/* Left to right through one level of comparison operators. */
+static struct value comparisons(struct eval *e, const char *const *ops,
+				struct value (*next)(struct eval *))
+{
+	struct value a = next(e);
+	while (!e->failed) {
+		skip_blanks(e);
+		const char *where = e->at, *op = NULL;
+		for (size_t i = 0; ops[i] && !op; i++)
+			op = accept(e, ops[i]) ? ops[i] : NULL;
+		if (!op)
+			break;
+		struct value b = next(e);
+		a = compare(e, op, &a, &b, where);
+	}
+	return a;
+}
+
+static struct value relation(struct eval *e)
+{
+	static const char *const ops[] = { "<=", ">=", "<", ">", NULL };
+	return comparisons(e, ops, total);
+}
+
+static struct value equality(struct eval *e)
+{
+	static const char *const ops[] = { "==", "!=", NULL };
+	return comparisons(e, ops, relation);
+}
+
+/* The right side is not evaluated when the left one decides. */
+static struct value logical(struct eval *e, const char *op, bool decides,
+			    struct value (*next)(struct eval *))
+{
+	struct value a = next(e);
+	for (;;) {
+		skip_blanks(e);
+		const char *where = e->at;
+		if (e->failed || !accept(e, op))
+			return a;
+		bool live = eval_live(e);
+		bool left = live && eval_number(e, &a, where) != 0;
+		bool decided = live && left == decides;
+		e->skip += decided;
+		struct value b = next(e);
+		e->skip -= decided;
+		if (live && eval_live(e))
+			a = value_double(decided ? left : eval_number(e, &b, where) != 0);
+	}
+}
+
+static struct value conjunction(struct eval *e)
+{
+	return logical(e, "&&", false, equality);
+}
+
+static struct value disjunction(struct eval *e)
+{
+	return logical(e, "||", true, conjunction);
+}
+
+static struct value expression(struct eval *e)
+{
+	if (++e->depth > MAX_DEPTH)
+		return syntax(e, e->at, "a simpler expression");
+	struct value condition = disjunction(e);
+	skip_blanks(e);
+	const char *where = e->at;
+	struct value result = condition;
+	if (!e->failed && accept(e, "?")) {
+		bool taken = eval_live(e) && eval_number(e, &condition, where) != 0;
+		e->skip += !taken;
+		struct value yes = expression(e);
+		e->skip -= !taken;
+		expect(e, ":", "':'");
+		e->skip += taken;
+		struct value no = expression(e);
+		e->skip -= taken;
+		result = taken ? yes : no;
+	}
+	e->depth--;
+	return result;
+}
+
+static void statement(struct eval *e)
+{
+	char name[MAX_NAME];
+	skip_blanks(e);
+	const char *start = e->at;
+	if (read_name(e, name) && accept(e, "=")) {
+		struct value v = expression(e);
+		if (!e->failed)
+			assign(e, name, &v, start);
+		return;
+	}
+	if (e->failed)
+		return;
+	e->at = start;
+	expression(e);
+}
+
+static void run(struct eval *e)
+{
+	int n = 0;
+	for (skip_blanks(e); *e->at && !e->failed; skip_blanks(e)) {
+		if (accept(e, ";"))
+			continue;
+		if (++n > AUTOSCALE_MAX_STATEMENTS) {
+			syntax(e, e->at, "no more than 100 statements");
+			return;
+		}
+		statement(e);
+		skip_blanks(e);
+		if (*e->at)
+			expect(e, ";", "';'");
+	}
+}
+
+/* --- the whole ---------------------------------------------------------------------------- */
+
+static void print_value(struct adafs_buf *b, const struct value *v)
+{
+	char time[ADAFS_ISO8601_LEN];
+	switch (v->type) {
+	case VALUE_DOUBLE:
+		adafs_buf_addf(b, "%.15g", v->number);
+		break;
+	case VALUE_VEC:
+		adafs_buf_adds(b, "[");
+		for (size_t i = 0; i < v->n; i++)
+			adafs_buf_addf(b, "%s%.15g", i ? "," : "", v->vec[i]);
+		adafs_buf_adds(b, "]");
+		break;
+	case VALUE_TIME:
+		adafs_clock_iso8601(v->ticks / TICKS_PER_US, time);
+		adafs_buf_addf(b, "%.23sZ", time);
+		break;
+	case VALUE_INTERVAL:
+		adafs_buf_addf(b, "%.15gs", (double)v->ticks / TICKS_PER_SECOND);
+		break;
+	case VALUE_METRIC:
+		adafs_buf_adds(b, metrics[v->metric]);
+		break;
+	default:
+		adafs_buf_adds(b, v->text ? v->text : "");
+	}
+}
+
+static void print_results(const struct eval *e, struct adafs_buf *b)
+{
+	adafs_buf_addf(b, "$TargetDedicatedNodes=%.0f;$TargetLowPriorityNodes=%.0f;"
+			  "$NodeDeallocationOption=%s",
+		       e->dedicated, e->low_priority, e->option);
+	for (size_t i = 0; i < e->n_variables; i++) {
+		adafs_buf_addf(b, ";%s=", e->variable[i].name);
+		print_value(b, &e->variable[i].value);
+	}
+}
+
+static int finish(struct eval *e)
+{
+	for (size_t i = 0; i < e->n_owned; i++)
+		free(e->owned[i]);
+	free(e->owned);
+	free(e->variable);
+	return e->no_memory ? -ENOMEM : e->failed ? -EINVAL : 0;
+}
+
+int autoscale_check(const char *formula, struct autoscale_error *ret_error)
+{
+	struct eval e = { .text = formula, .at = formula, .error = ret_error };
+	*ret_error = (struct autoscale_error){ 0 };
+	run(&e);
+	return finish(&e);
+}
+
+int autoscale_evaluate(const char *formula, const struct autoscale_input *in,
+		       struct autoscale_result *ret, struct adafs_buf *ret_text,
+		       struct autoscale_error *ret_error)
+{
+	struct eval e = { .text = formula, .at = formula, .in = in, .error = ret_error,
+			  .dedicated = (double)in->dedicated,
+			  .low_priority = (double)in->low_priority, .option = options[0] };
+	*ret_error = (struct autoscale_error){ 0 };
+	run(&e);
+	/* What failed half way changes nothing. */
+	if (e.failed) {
+		e.dedicated = (double)in->dedicated;
+		e.low_priority = (double)in->low_priority;
+		e.option = options[0];
+	}
+	print_results(&e, ret_text);
+	ret->dedicated = (int64_t)e.dedicated;
+	ret->low_priority = (int64_t)e.low_priority;
+	snprintf(ret->option, sizeof(ret->option), "%s", e.option);
+	return finish(&e);
+}
