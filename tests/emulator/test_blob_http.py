@@ -253,7 +253,7 @@ def test_digests(c, box):
 def test_missing_headers(c, box):
     r = c.send("PUT", "/%s/a" % box, b"x")
     assert (r.status, r.code) == (400, "MissingRequiredHeader")
-    assert c.send("PUT", "/%s/a" % box, headers={"x-ms-blob-type": "PageBlob"}).status == 501
+    assert c.send("PUT", "/%s/a" % box, headers={"x-ms-blob-type": "PageBlob"}).code == "UnsupportedHeader"
     assert c.put("/%s/a" % box, b"x", x_ms_meta_="v").code == "EmptyMetadataKey"
     assert c.send("PUT", "/%s/a" % box, b"", {"x-ms-blob-type": "BlockBlob", "x-ms-meta-a-b": "v"}
                   ).code == "InvalidMetadata"
@@ -373,8 +373,9 @@ def test_conditions_of_writes(c, box):
     assert c.get(p).body == b"3"
     assert c.send("DELETE", p, headers={"If-Match": etag2}).code == "ConditionNotMet"
     assert c.send("PUT", p + "?comp=metadata", headers={"If-Match": etag2}).code == "ConditionNotMet"
-    assert c.send("PUT", p, headers={"x-ms-blob-type": "BlockBlob", "x-ms-lease-id": "x"}
-                  ).code == "LeaseNotPresentWithBlobOperation"
+    for lease, code in (("x", "InvalidHeaderValue"), ("8e2b3f00-0000-4000-8000-000000000001",
+                                                      "LeaseNotPresentWithBlobOperation")):
+        assert c.put(p, b"", x_ms_lease_id=lease).code == code
 
 
 # --- blocks ------------------------------------------------------------------------------------
@@ -641,15 +642,23 @@ def test_metadata_properties_tier(c, box):
 
 def test_what_is_not_there_says_so(c, box):
     c.put("/%s/l" % box, b"")
-    for method, path in (("PUT", "/%s/l?comp=lease" % box), ("PUT", "/%s/l?comp=tags" % box),
-                         ("PUT", "/%s?restype=container&comp=lease" % box), ("POST", "?comp=batch")):
+    for method, path, code in (
+            ("PUT", "/%s/l?comp=expiry" % box, "UnsupportedQueryParameter"),
+            ("PUT", "/%s/l?comp=legalhold" % box, "UnsupportedQueryParameter"),
+            ("POST", "/%s/l?comp=query" % box, "UnsupportedQueryParameter"),
+            ("PUT", "/%s/l?comp=page" % box, "InvalidBlobType"),
+            ("PUT", "/%s/none?comp=page" % box, "BlobNotFound"),
+            ("PUT", "/%s/none?comp=undelete" % box, "BlobNotFound"),
+            ("PUT", "/none?restype=container&comp=undelete", "ContainerNotFound"),
+            ("GET", "?restype=service&comp=stats", "InvalidQueryParameterValue"),
+            ("POST", "/%s/l" % box, "UnsupportedHttpVerb"),
+            ("GET", "/%s/l?comp=nonsense" % box, "InvalidQueryParameterValue")):
         r = c.send(method, path)
-        assert (r.status, r.code) == (501, "NotImplemented"), path
-        assert r.xml.tag == "Error"
-    assert c.get("/%s/l" % box, x_ms_if_tags="a = 'b'").code == "UnsupportedHeader"
-    assert c.put("/%s/l" % box, b"", x_ms_tags="a=b").status == 501
-    assert c.send("POST", "/%s/l" % box).code == "UnsupportedHttpVerb"
-    assert c.send("GET", "/%s/l?comp=nonsense" % box).code == "InvalidQueryParameterValue"
+        assert r.code == code and r.xml.tag == "Error", path
+    assert c.send("PUT", "/%s/l?comp=undelete" % box).status == 200
+    r = c.get("/%s/l" % box, x_ms_version="2017-11-09")
+    assert (r.status, r.code) == (400, "InvalidHeaderValue")
+    assert c.get("/%s/l" % box, x_ms_version="2031-01-01")["x-ms-version"] == "2031-01-01"
 
 
 # --- authentication ----------------------------------------------------------------------------

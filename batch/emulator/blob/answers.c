@@ -25,6 +25,11 @@ void blob_snapshot_text(blob_stamp snapshot, char out[32])
 	adafs_clock_iso8601(snapshot, out);
 }
 
+const char *tier_word(const char *tier)
+{
+	return strcmp(tier, "Hot") == 0 ? "hot" : strcmp(tier, "Cool") == 0 ? "cool" : "cold";
+}
+
 void answer_stamp(struct http_resp *resp, blob_stamp stamp)
 {
 	char etag[24], date[32];
@@ -106,7 +111,7 @@ static int error_body(const struct blob_call *c, struct http_resp *resp,
 		adafs_fmt("%s\nRequestId:%s\nTime:%s", e->message, c->request_id, now);
 	if (!message)
 		return -ENOMEM;
-	int rc = answer_xml(resp, e->status);
+	int rc = answer_xml(resp, resp->status);
 	if (rc == 0)
 		rc = adafs_buf_adds(&resp->body, "<Error>");
 	if (rc == 0)
@@ -134,6 +139,12 @@ void blob_answer_error(struct blob_call *c, struct http_resp *resp, int error)
 	http_resp_reset(resp);
 	resp->status = e->status;
 	http_resp_header(resp, "x-ms-error-code", e->code);
+	if (error == BE_CANNOT_VERIFY_COPY_SOURCE && c->source_error) {
+		const struct blob_error_info *source = blob_error_info(c->source_error);
+		resp->status = source->status;
+		http_resp_headerf(resp, "x-ms-copy-source-status-code", "%d", source->status);
+		http_resp_header(resp, "x-ms-copy-source-error-code", source->code);
+	}
 	if (*etag)
 		http_resp_header(resp, "ETag", etag);
 	if (*range)

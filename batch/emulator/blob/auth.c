@@ -232,7 +232,7 @@ static int check_shared_key(struct blob_call *c, const char *authorization)
 	const char *colon = strchr(account, ':');
 	if (!colon || !colon[1])
 		return BE_INVALID_AUTHENTICATION_INFO;
-	if (!call_header(c, "x-ms-version"))
+	if (!c->batch && !call_header(c, "x-ms-version"))
 		return call_bad_header(c, BE_MISSING_REQUIRED_HEADER, "x-ms-version");
 	size_t len = (size_t)(colon - account);
 	if (len != strlen(c->service->account) || strncmp(account, c->service->account, len) != 0) {

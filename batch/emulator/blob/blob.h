@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "batch/base/digest.h"
+#include "batch/base/mutex.h"
 #include "batch/base/random.h"
 #include "batch/base/xml.h"
 #include "batch/emulator/blob/blob_error.h"
@@ -21,6 +22,8 @@ struct blob_service {
 	struct blob_store *store;
 	struct http_server *http;
 	struct traps *traps; /* borrowed; NULL: none */
+	struct cors *cors;   /* owned */
+	int64_t swept_ms;    /* atomic; when old staged blocks were last looked for */
 };
 
 struct blob_call;
@@ -35,6 +38,7 @@ struct blob_route {
 	const char *restype, *comp; /* NULL: absent */
 	char source;		 /* x-ms-copy-source: 'y' must be there, 'n' must not, 0 either */
 	char type;		 /* x-ms-blob-type likewise */
+	const char *action;	 /* x-ms-lease-action; NULL: any or none */
 	const char *permissions; /* any of these letters of a service or account SAS; "": no SAS
 				    can; NULL: any valid SAS */
 	char resource;		 /* account SAS: letter needed in srt; 0: any */
@@ -42,6 +46,7 @@ struct blob_route {
 	enum {
 		BODY_NONE,
 		BODY_XML,
+		BODY_BATCH,
 		BODY_OWN
 	} body; /* BODY_OWN: begin and body callbacks take it */
 	int (*begin)(struct blob_call *c);
@@ -58,6 +63,7 @@ struct blob_call {
 	const struct blob_route *route;
 	char request_id[ADAFS_UUID_LEN];
 	char version[12]; /* echoed x-ms-version */
+	bool secondary;	  /* asked at the read-only endpoint */
 	enum blob_level level;
 	char *container, *name; /* owned; NULL above their level */
 	blob_stamp snapshot;	/* of the query; BLOB_SNAPSHOT_NONE: the blob itself */
@@ -72,6 +78,12 @@ struct blob_call {
 	uint8_t md5_value[ADAFS_MD5_LEN];
 	uint64_t crc64;
 	struct block_list *list;
+	struct structured *structured; /* the body comes in checksummed segments; NULL: it does not */
+	uint64_t content_length;       /* of the bytes in the body */
+
+	/* State of one request of a batch. */
+	struct blob_call *batch; /* the batch itself; NULL: a request of its own */
+	int source_error;	 /* what a copy's source answered; 0: nothing wrong */
 };
 
 /* --- parse.c: names, headers, metadata, ranges ------------------------------------------------ */
@@ -100,6 +112,8 @@ int blob_parse_range(const char *text, uint64_t size, struct blob_range *ret);
 int call_check_block_id(struct blob_call *c);
 /* Compare the digests of the body with the headers that announced them. */
 int blob_check_digests(struct blob_call *c);
+/* The same for a body that was buffered. */
+int call_check_body(struct blob_call *c);
 /* A header that carries something, or NULL: an empty header means unset. */
 const char *call_header(const struct blob_call *c, const char *name);
 const char *call_param(const struct blob_call *c, const char *name);
@@ -109,10 +123,36 @@ void call_detail(struct blob_call *c, const char *element, const char *fmt, ...)
 int call_bad_header(struct blob_call *c, int error, const char *name);
 int call_bad_param(struct blob_call *c, int error, const char *name, const char *reason);
 
+/* --- body.c, structured.c -------------------------------------------------------------------- */
+
+/* The length of the bytes in the body. BE_REQUEST_BODY_TOO_LARGE beyond max. */
+int body_length(struct blob_call *c, long long max, uint64_t *ret_len);
+int body_too_large(struct blob_call *c, long long max);
+/* After body_length, before the body. md5: to be computed as well as the CRC-64. */
+int body_start(struct blob_call *c, bool md5);
+/* Pass a piece on to add(), unwrapped. */
+int body_feed(struct blob_call *c, const void *data, size_t len,
+	      int (*add)(struct blob_call *c, const void *data, size_t len));
+/* The body is complete: compare all checksums. */
+int body_finish(struct blob_call *c);
+int answer_md5(const struct blob_call *c, struct http_resp *resp);
+void answer_crc64(const struct blob_call *c, struct http_resp *resp);
+/* The kind of checksum that the client sent, CRC-64 by default. */
+int answer_digests(const struct blob_call *c, struct http_resp *resp);
+void answer_wrapping(const struct blob_call *c, struct http_resp *resp);
+
+/* total: length of the whole message, length: of the content. free() it; NULL: out of memory. */
+struct structured *structured_new(uint64_t total, uint64_t length);
+/* BE_INVALID_INPUT, BE_CRC64_MISMATCH, or what sink() returned. */
+int structured_feed(struct structured *s, const void *data, size_t len,
+		    int (*sink)(void *arg, const void *data, size_t len), void *arg);
+int structured_finish(const struct structured *s);
+
 /* --- conditions.c ---------------------------------------------------------------------------- */
 
 struct blob_conditions {
 	const char *match, *none_match; /* borrowed from the request; NULL: absent */
+	const char *tags;		/* an expression over the blob's tags; likewise */
 	bool has_modified, has_unmodified;
 	time_t modified_since, unmodified_since;
 };
@@ -121,6 +161,10 @@ int conditions_parse(struct blob_call *c, const char *prefix, struct blob_condit
 /* For a read of what exists: 0, BE_NOT_MODIFIED, BE_CONDITION_NOT_MET, BE_UNSATISFIABLE_CONDITION.
  */
 int conditions_check_read(const struct blob_conditions *k, blob_stamp stamp);
+/* The expression over tags. BE_CONDITION_NOT_MET, BE_INVALID_HEADER_VALUE. */
+int conditions_check_tags(const struct blob_conditions *k, const char *tags);
+/* For operations on containers: dates only. BE_CONDITIONS_NOT_SUPPORTED. */
+int conditions_dates_only(const struct blob_conditions *k);
 /* For a write: refuse combinations that the service refuses. */
 int conditions_check_combination(const struct blob_conditions *k);
 /* exists: whether there is something with this stamp. create: the operation makes the blob. */
@@ -132,10 +176,64 @@ struct write_guard {
 	struct blob_call *call;
 	struct blob_conditions conditions;
 	bool create; /* may make the blob; otherwise it exists already */
+	bool has_type;
+	enum blob_type type; /* with has_type: what exists must be of this type */
+	bool online;	     /* the blob must not be archived */
 	int failed;  /* code for every condition that fails; 0: the one of Put Blob */
 };
 int write_guard_init(struct write_guard *g, struct blob_call *c, bool create);
 int write_guard_check(void *arg, const struct blob_info *existing);
+
+/* --- lease.c --------------------------------------------------------------------------------- */
+
+/* Whether the call may write to, or read, what has this lease (NULL: nothing exists). */
+int lease_check_write(struct blob_call *c, const struct blob_lease *l);
+int lease_check_read(struct blob_call *c, const struct blob_lease *l);
+struct lease_words {
+	const char *status, *state, *duration; /* static; duration NULL: not leased */
+};
+struct lease_words lease_words(const struct blob_lease *l);
+void answer_lease(struct http_resp *resp, const struct blob_lease *l);
+int xml_lease(struct adafs_buf *b, const struct blob_lease *l);
+
+/* --- tags.c, tag_query.c --------------------------------------------------------------------- */
+
+/* x-ms-tags of the request in the store's form, NULL where absent; owned. */
+int tags_parse_header(struct blob_call *c, char **ret_tags);
+unsigned tags_count(const char *tags);
+/* <Tags>...</Tags> of stored tags. */
+int xml_tags(struct adafs_buf *b, const char *tags);
+/* One tag's decoded value (free()), or NULL: none of that name. -ENOMEM. */
+int tags_get(const char *tags, const char *key, char **ret_value);
+/*
+ * Whether the tags (and, for a search, the container: NULL in conditions) fulfil an expression such
+ * as "kind" = 'a' AND "n" >= '3'. 1, 0, -EINVAL, -ENOMEM.
+ */
+int tag_query_matches(const char *expression, const char *tags, const char *container);
+
+/* --- copy.c, put.c --------------------------------------------------------------------------- */
+
+/* Whether blocks may be staged under the name: its lease, its type. */
+int call_check_block_target(struct blob_call *c);
+/* Read the source of an operation From URL into c->block, which is opened; checks its digests. */
+int source_to_block(struct blob_call *c, long long max);
+
+/* --- listing.c, used by find.c --------------------------------------------------------------- */
+
+int list_parse_max(struct blob_call *c, unsigned *ret);
+int list_start_page(struct blob_call *c, struct http_resp *resp, unsigned max);
+/* A name as an element, encoded when XML cannot carry it. */
+int list_add_name(struct adafs_buf *b, const char *element, const char *text, size_t len);
+
+/* --- cors.c, service.c ----------------------------------------------------------------------- */
+
+/* Load the rules into s->cors. */
+int cors_new(struct blob_service *s);
+void cors_free(struct cors *c);
+/* What a page of another origin may read of this answer. */
+void cors_answer(struct blob_call *c, struct http_resp *resp);
+/* Run one request of a batch; the code that was answered, 0 for success. */
+int service_run_part(struct blob_call *batch, struct http_req *req, struct http_resp *resp);
 
 /* --- auth.c, sas.c --------------------------------------------------------------------------- */
 
@@ -167,6 +265,8 @@ void blob_answer_error(struct blob_call *c, struct http_resp *resp, int error);
 void answer_stamp(struct http_resp *resp, blob_stamp stamp); /* ETag and Last-Modified */
 void blob_etag(blob_stamp stamp, char out[24]);		     /* without quotes */
 void blob_date(blob_stamp stamp, char out[32]);		     /* RFC 1123 */
+/* "hot" of "Hot", as archive states are written. Static. */
+const char *tier_word(const char *tier);
 void blob_snapshot_text(blob_stamp snapshot, char out[32]);
 /* Metadata lines as headers, and as XML elements. */
 void answer_metadata(struct http_resp *resp, const char *metadata);
@@ -188,13 +288,18 @@ blob_handler op_put_blob, op_put_block, op_put_block_list, op_get_block_list;
 blob_handler op_get_blob, op_head_blob, op_get_blob_metadata;
 blob_handler op_delete_blob, op_snapshot_blob, op_set_metadata, op_set_properties, op_set_tier;
 blob_handler op_copy_blob, op_put_blob_from_url, op_put_block_from_url, op_abort_copy;
-blob_handler op_not_implemented;
+blob_handler op_lease, op_append_block, op_append_block_from_url, op_seal;
+blob_handler op_get_tags, op_set_tags, op_find_by_tags;
+blob_handler op_batch;
+blob_handler op_set_service_properties, op_service_stats, op_preflight;
+blob_handler op_undelete_blob, op_restore_container, op_page, op_unsupported;
 
 int begin_put_blob(struct blob_call *c);
 int piece_put_blob(struct blob_call *c, const void *data, size_t len);
 int begin_put_block(struct blob_call *c);
 int piece_put_block(struct blob_call *c, const void *data, size_t len);
 int begin_put_block_list(struct blob_call *c);
+int begin_append_block(struct blob_call *c);
 int piece_put_block_list(struct blob_call *c, const void *data, size_t len);
 void block_list_free(struct block_list *l);
 

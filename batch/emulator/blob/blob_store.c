@@ -8,6 +8,7 @@
 
 #include <sqlite3.h>
 
+#include "batch/base/clock.h"
 #include "batch/base/file.h"
 #include "batch/emulator/blob/blob_error.h"
 
@@ -56,6 +57,9 @@ void blob_info_clear(struct blob_info *b)
 	free(b->copy_id);
 	free(b->copy_source);
 	free(b->tier);
+	free(b->tags);
+	free(b->rehydrate);
+	blob_lease_clear(&b->lease);
 	*b = (struct blob_info){0};
 }
 
@@ -238,6 +242,13 @@ static int blob_insert_locked(struct blob_store *s, const struct blob_info *b)
 	sqlite3_bind_int64(st, 17, b->copy_stamp);
 	db_text(st, 18, b->tier);
 	sqlite3_bind_int64(st, 19, b->tier_stamp);
+	sqlite3_bind_int(st, 20, (int)b->type);
+	sqlite3_bind_int64(st, 21, b->n_appended);
+	sqlite3_bind_int(st, 22, b->sealed);
+	db_text(st, 23, b->tags);
+	db_text(st, 24, b->rehydrate);
+	sqlite3_bind_int(st, 25, b->rehydrate_high);
+	db_lease_bind(st, 26, &b->lease);
 	return db_run(st);
 }
 
@@ -266,9 +277,12 @@ int blob_prepare_locked(struct blob_store *s, const struct blob_write *bw,
 int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
 			const struct blob_info *b)
 {
+	struct blob_info row = *b; /* borrows its texts */
+	if (old && lease_holds(&old->lease, adafs_clock_wall_us()))
+		row.lease = old->lease;
 	int rc = old ? row_delete_locked(s, old->id) : 0;
 	if (rc == 0)
-		rc = blob_insert_locked(s, b);
+		rc = blob_insert_locked(s, &row);
 	if (rc == 0 && old)
 		rc = content_release_locked(s, old->content);
 	if (rc == 0)
@@ -317,6 +331,8 @@ struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, bl
 		.metadata = (char *)(bw->metadata ? bw->metadata : ""),
 		.tier = (char *)bw->tier,
 		.tier_stamp = bw->tier ? stamp : 0,
+		.tags = (char *)bw->tags,
+		.type = bw->type,
 	};
 }
 
@@ -461,6 +477,7 @@ int store_blob_snapshot(struct blob_store *s, const char *container, const char 
 	if (rc == 0) {
 		struct blob_info snap = old; /* borrows its texts */
 		snap.snapshot = when = db_stamp_locked(s);
+		snap.lease = (struct blob_lease){0};
 		if (metadata) {
 			snap.metadata = (char *)metadata;
 			snap.stamp = when;
@@ -477,12 +494,10 @@ int store_blob_snapshot(struct blob_store *s, const char *container, const char 
 }
 
 static int update_locked(struct blob_store *s, const struct blob_info *old, const char *metadata,
-			 const struct blob_headers *headers, const char *tier,
-			 blob_stamp *ret_stamp)
+			 const struct blob_headers *headers, blob_stamp *ret_stamp)
 {
 	const struct blob_headers *h = headers ? headers : &old->headers;
-	blob_stamp now = db_stamp_locked(s);
-	*ret_stamp = metadata || headers ? now : old->stamp;
+	*ret_stamp = db_stamp_locked(s);
 	struct sqlite3_stmt *st = db_stmt(s->writer, ST_BLOB_UPDATE);
 	sqlite3_bind_int64(st, 1, old->id);
 	sqlite3_bind_int64(st, 2, *ret_stamp);
@@ -493,14 +508,16 @@ static int update_locked(struct blob_store *s, const struct blob_info *old, cons
 	db_text(st, 7, h->disposition);
 	db_text(st, 8, h->md5);
 	db_text(st, 9, metadata ? metadata : old->metadata);
-	db_text(st, 10, tier ? tier : old->tier);
-	sqlite3_bind_int64(st, 11, tier ? now : old->tier_stamp);
-	return db_run(st);
+	int rc = db_run(st);
+	/* A lease that has ended cannot be renewed once the blob has changed. */
+	if (rc == 0 && old->lease.id && !lease_holds(&old->lease, adafs_clock_wall_us()))
+		rc = lease_set_locked(s, old->id, &(struct blob_lease){0});
+	return rc;
 }
 
 int store_blob_update(struct blob_store *s, const char *container, const char *name,
-		      const char *metadata, const struct blob_headers *headers, const char *tier,
-		      blob_guard *guard, void *arg, blob_stamp *ret_stamp)
+		      const char *metadata, const struct blob_headers *headers, blob_guard *guard,
+		      void *arg, blob_stamp *ret_stamp)
 {
 	struct blob_write bw = {
 		.container = container, .name = name, .guard = guard, .guard_arg = arg};
@@ -511,16 +528,14 @@ int store_blob_update(struct blob_store *s, const char *container, const char *n
 	blob_stamp stamp = 0;
 	rc = existing_locked(s, &bw, &old);
 	if (rc == 0)
-		rc = update_locked(s, &old, metadata, headers, tier, &stamp);
+		rc = update_locked(s, &old, metadata, headers, &stamp);
 	rc = db_end(s, rc);
 	if (rc == 0)
 		*ret_stamp = stamp;
 	return rc;
 }
 
-/* A content of the same bytes without the block list. */
-static int content_clone_locked(struct blob_store *s, const struct blob_info *source,
-				int64_t *ret_content)
+int content_clone_locked(struct blob_store *s, const struct blob_info *source, int64_t *ret_content)
 {
 	struct blob_pieces p = {0};
 	int rc = source->size ? extents_find(s->writer, source->content, 0, source->size, &p) : 0;
@@ -558,7 +573,8 @@ static int copy_locked(struct blob_store *s, const struct blob_write *bw,
 	int rc = copy_source_locked(s, copy, &source);
 	if (rc == 0)
 		rc = blob_prepare_locked(s, bw, &old, &exists, &container);
-	if (rc == 0 && copy->keep_blocks)
+	bool append = source.type == BLOB_APPEND;
+	if (rc == 0 && copy->keep_blocks && !append)
 		content = source.content;
 	else if (rc == 0)
 		rc = content_clone_locked(s, &source, &content);
@@ -571,6 +587,13 @@ static int copy_locked(struct blob_store *s, const struct blob_write *bw,
 		b.headers = source.headers;
 	if (copy->keep_metadata)
 		b.metadata = source.metadata;
+	if (copy->keep_tags)
+		b.tags = source.tags;
+	if (copy->keep_blocks) { /* a copy of the whole blob, whatever its type */
+		b.type = source.type;
+		b.n_appended = source.n_appended;
+		b.sealed = append && (source.sealed || copy->seal);
+	}
 	b.copy_id = (char *)copy->copy_id;
 	b.copy_source = (char *)copy->copy_source;
 	b.copy_stamp = copy->copy_id ? b.stamp : 0;

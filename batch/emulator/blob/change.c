@@ -36,6 +36,7 @@ int op_snapshot_blob(struct blob_call *c, struct http_resp *resp)
 	ADAFS_FREE char *metadata = NULL;
 	blob_stamp when, stamp;
 	int rc = write_guard_init(&g, c, false);
+	g.online = true;
 	if (rc == 0)
 		rc = blob_parse_metadata(c, &metadata, &any);
 	if (rc == 0)
@@ -59,9 +60,10 @@ static int update(struct blob_call *c, struct http_resp *resp, const char *metad
 	struct write_guard g;
 	blob_stamp stamp;
 	int rc = write_guard_init(&g, c, false);
+	g.online = true;
 	if (rc == 0)
 		rc = store_blob_update(c->service->store, c->container, c->name, metadata, headers,
-				       NULL, write_guard_check, &g, &stamp);
+				       write_guard_check, &g, &stamp);
 	if (rc != 0)
 		return rc;
 	resp->status = 200;
@@ -89,16 +91,52 @@ int op_set_properties(struct blob_call *c, struct http_resp *resp)
 	return rc == 0 ? update(c, resp, NULL, &headers) : rc;
 }
 
+/* A tier is no change of the blob: of the conditions only that over tags counts, and the lease. */
+static int tier_guard(void *arg, const struct blob_info *b)
+{
+	struct write_guard *g = arg;
+	if (b->type != BLOB_BLOCK)
+		return BE_INVALID_BLOB_TYPE;
+	int rc = conditions_check_tags(&g->conditions, b->tags);
+	if (rc == 0)
+		rc = lease_check_write(g->call, &b->lease);
+	return rc == 0 && b->rehydrate ? BE_BLOB_BEING_REHYDRATED : rc;
+}
+
+static int rehydrate_priority(struct blob_call *c, bool *ret_high)
+{
+	const char *v = call_header(c, "x-ms-rehydrate-priority");
+	*ret_high = v && strcasecmp(v, "High") == 0;
+	if (v && !*ret_high && strcasecmp(v, "Standard") != 0)
+		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-rehydrate-priority");
+	return 0;
+}
+
 int op_set_tier(struct blob_call *c, struct http_resp *resp)
 {
 	const char *tier;
-	blob_stamp stamp;
+	bool high, rehydrating;
+	struct write_guard g;
 	int rc = blob_parse_tier(c, &tier);
 	if (rc == 0 && !tier)
 		rc = call_bad_header(c, BE_MISSING_REQUIRED_HEADER, "x-ms-access-tier");
 	if (rc == 0)
-		rc = store_blob_update(c->service->store, c->container, c->name, NULL, NULL, tier,
-				       NULL, NULL, &stamp);
+		rc = rehydrate_priority(c, &high);
+	if (rc == 0)
+		rc = write_guard_init(&g, c, false);
+	if (rc == 0)
+		rc = store_blob_set_tier(c->service->store, c->container, c->name, c->snapshot,
+					 tier, high, tier_guard, &g, &rehydrating);
+	if (rc == 0)
+		resp->status = rehydrating ? 202 : 200;
+	return rc;
+}
+
+/* Nothing is kept of what was deleted, so there is never more to bring back than what exists. */
+int op_undelete_blob(struct blob_call *c, struct http_resp *resp)
+{
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	int rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
 	if (rc == 0)
 		resp->status = 200;
 	return rc;

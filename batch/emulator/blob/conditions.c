@@ -1,6 +1,7 @@
 /* Conditional headers: what a read and a write may ask of the state of a resource. */
 #include "batch/emulator/blob/blob.h"
 
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
@@ -30,6 +31,8 @@ int conditions_parse(struct blob_call *c, const char *prefix, struct blob_condit
 	k.match = call_header(c, name);
 	snprintf(name, sizeof(name), "%sif-none-match", prefix);
 	k.none_match = call_header(c, name);
+	snprintf(name, sizeof(name), "%sif-tags", *prefix ? prefix : "x-ms-");
+	k.tags = call_header(c, name);
 	snprintf(name, sizeof(name), "%sif-modified-since", prefix);
 	int rc = parse_date(c, name, &k.has_modified, &k.modified_since);
 	snprintf(name, sizeof(name), "%sif-unmodified-since", prefix);
@@ -70,6 +73,19 @@ int conditions_check_read(const struct blob_conditions *k, blob_stamp stamp)
 	return changed || newer ? 0 : BE_NOT_MODIFIED;
 }
 
+int conditions_check_tags(const struct blob_conditions *k, const char *tags)
+{
+	if (!k->tags)
+		return 0;
+	int rc = tag_query_matches(k->tags, tags, NULL);
+	return rc == -EINVAL ? BE_INVALID_HEADER_VALUE : rc < 0 ? rc : rc ? 0 : BE_CONDITION_NOT_MET;
+}
+
+int conditions_dates_only(const struct blob_conditions *k)
+{
+	return k->match || k->none_match || k->tags ? BE_CONDITIONS_NOT_SUPPORTED : 0;
+}
+
 int conditions_check_combination(const struct blob_conditions *k)
 {
 	bool same = k->match || k->has_unmodified, differs = k->none_match || k->has_modified;
@@ -106,12 +122,17 @@ int write_guard_check(void *arg, const struct blob_info *existing)
 	const struct write_guard *g = arg;
 	int rc = conditions_check_write(&g->conditions, existing != NULL,
 					existing ? existing->stamp : 0, g->create);
+	if (rc == 0)
+		rc = conditions_check_tags(&g->conditions, existing ? existing->tags : NULL);
 	if ((rc == BE_CONDITION_NOT_MET || rc == BE_BLOB_ALREADY_EXISTS) && g->failed)
 		rc = g->failed;
 	if (rc == 0 && existing && g->create && !g->call->may_overwrite)
 		rc = BE_UNAUTHORIZED_OVERWRITE;
-	/* No lease can exist here, so a write that names one refers to a lease that is gone. */
-	if (rc == 0 && call_header(g->call, "x-ms-lease-id"))
-		rc = BE_LEASE_NOT_PRESENT;
+	if (rc == 0)
+		rc = lease_check_write(g->call, existing ? &existing->lease : NULL);
+	if (rc == 0 && g->has_type && existing && existing->type != g->type)
+		rc = BE_INVALID_BLOB_TYPE;
+	if (rc == 0 && g->online && existing->tier && strcmp(existing->tier, "Archive") == 0)
+		rc = BE_BLOB_ARCHIVED;
 	return rc;
 }

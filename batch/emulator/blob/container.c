@@ -10,21 +10,29 @@
 
 #define MAX_POLICY_ID 64
 
-/* Conditions on containers: only the dates, and only some operations. */
-static int container_guard_check(void *arg, const struct container_info *existing)
+/* What a change of a container asks before: conditions, only the dates, and its lease. */
+struct change_guard {
+	struct blob_call *call;
+	struct blob_conditions conditions;
+	bool needs_lease; /* a lease that holds must be named */
+};
+
+static int change_guard_check(void *arg, const struct container_info *existing)
 {
-	const struct blob_conditions *k = arg;
-	return conditions_check_write(k, true, existing->stamp, false);
+	const struct change_guard *g = arg;
+	int rc = conditions_check_write(&g->conditions, true, existing->stamp, false);
+	if (rc != 0)
+		return rc;
+	return g->needs_lease ? lease_check_write(g->call, &existing->lease)
+			      : lease_check_read(g->call, &existing->lease);
 }
 
-static int parse_conditions(struct blob_call *c, struct blob_conditions *ret)
+static int change_guard_init(struct change_guard *g, struct blob_call *c)
 {
+	*g = (struct change_guard){.call = c};
+	struct blob_conditions *ret = &g->conditions;
 	int rc = conditions_parse(c, "", ret);
-	if (rc == 0 && (ret->match || ret->none_match))
-		rc = BE_UNSUPPORTED_HEADER;
-	if (rc == 0 && call_header(c, "x-ms-lease-id"))
-		rc = BE_CONTAINER_LEASE_NOT_PRESENT;
-	return rc;
+	return rc == 0 ? conditions_dates_only(ret) : rc;
 }
 
 static int parse_access(struct blob_call *c, const char **ret)
@@ -65,12 +73,17 @@ int op_container_properties(struct blob_call *c, struct http_resp *resp)
 {
 	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
 	int rc = store_container_get(c->service->store, c->container, false, &info);
+	if (rc == 0)
+		rc = lease_check_read(c, &info.lease);
 	if (rc != 0)
 		return rc;
 	resp->status = 200;
 	answer_stamp(resp, info.stamp);
-	http_resp_header(resp, "x-ms-lease-status", "unlocked");
-	http_resp_header(resp, "x-ms-lease-state", "available");
+	if (c->route->comp) { /* Get Container Metadata */
+		answer_metadata(resp, info.metadata);
+		return 0;
+	}
+	answer_lease(resp, &info.lease);
 	if (*info.access)
 		http_resp_header(resp, "x-ms-blob-public-access", info.access);
 	http_resp_header(resp, "x-ms-has-immutability-policy", "false");
@@ -83,11 +96,12 @@ int op_container_properties(struct blob_call *c, struct http_resp *resp)
 
 int op_delete_container(struct blob_call *c, struct http_resp *resp)
 {
-	struct blob_conditions k;
-	int rc = parse_conditions(c, &k);
+	struct change_guard g;
+	int rc = change_guard_init(&g, c);
+	g.needs_lease = true;
 	if (rc == 0)
-		rc = store_container_delete(c->service->store, c->container, container_guard_check,
-					    &k);
+		rc = store_container_delete(c->service->store, c->container, change_guard_check,
+					    &g);
 	if (rc == 0)
 		resp->status = 202;
 	return rc;
@@ -95,18 +109,18 @@ int op_delete_container(struct blob_call *c, struct http_resp *resp)
 
 int op_set_container_metadata(struct blob_call *c, struct http_resp *resp)
 {
-	struct blob_conditions k;
+	struct change_guard g;
 	bool any;
 	ADAFS_FREE char *metadata = NULL;
 	blob_stamp stamp;
-	int rc = parse_conditions(c, &k);
-	if (rc == 0 && k.has_unmodified)
-		rc = BE_UNSUPPORTED_HEADER;
+	int rc = change_guard_init(&g, c);
+	if (rc == 0 && g.conditions.has_unmodified)
+		rc = BE_CONDITIONS_NOT_SUPPORTED;
 	if (rc == 0)
 		rc = blob_parse_metadata(c, &metadata, &any);
 	if (rc == 0)
 		rc = store_container_set_metadata(c->service->store, c->container, metadata,
-						  container_guard_check, &k, &stamp);
+						  change_guard_check, &g, &stamp);
 	if (rc != 0)
 		return rc;
 	resp->status = 200;
@@ -136,6 +150,8 @@ int op_get_container_acl(struct blob_call *c, struct http_resp *resp)
 {
 	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
 	int rc = store_container_get(c->service->store, c->container, true, &info);
+	if (rc == 0)
+		rc = lease_check_read(c, &info.lease);
 	if (rc != 0)
 		return rc;
 	answer_stamp(resp, info.stamp);
@@ -240,20 +256,19 @@ static int acl_parse(const struct adafs_buf *body, struct acl *ret)
 int op_set_container_acl(struct blob_call *c, struct http_resp *resp)
 {
 	ADAFS_CLEANUP(acl_clear) struct acl acl = {0};
-	struct blob_conditions k;
+	struct change_guard g;
 	const char *access;
 	blob_stamp stamp;
-	adafs_md5(adafs_buf_str(&c->req->body), c->req->body.len, c->md5_value);
-	int rc = blob_check_digests(c);
+	int rc = call_check_body(c);
 	if (rc == 0)
-		rc = parse_conditions(c, &k);
+		rc = change_guard_init(&g, c);
 	if (rc == 0)
 		rc = parse_access(c, &access);
 	if (rc == 0)
 		rc = acl_parse(&c->req->body, &acl);
 	if (rc == 0)
 		rc = store_container_set_acl(c->service->store, c->container, access, acl.v, acl.n,
-					     container_guard_check, &k, &stamp);
+					     change_guard_check, &g, &stamp);
 	if (rc != 0)
 		return rc;
 	resp->status = 200;

@@ -23,6 +23,7 @@ void container_info_clear(struct container_info *c)
 	free(c->name);
 	free(c->access);
 	free(c->metadata);
+	blob_lease_clear(&c->lease);
 	for (size_t i = 0; i < c->n_policies; i++)
 		blob_policy_clear(&c->policies[i]);
 	*c = (struct container_info){0};
@@ -37,6 +38,7 @@ static int container_row(struct sqlite3_stmt *st, struct container_info *ret)
 		.stamp = sqlite3_column_int64(st, 2),
 		.access = db_column_text(st, 3, &oom),
 		.metadata = db_column_text(st, 4, &oom),
+		.lease = db_lease_row(st, 5, &oom),
 	};
 	if (oom) {
 		container_info_clear(&c);

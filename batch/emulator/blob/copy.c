@@ -20,8 +20,10 @@ struct source {
 	char *container, *name; /* owned */
 	blob_stamp snapshot;
 	struct blob_conditions conditions;
-	uint64_t max; /* larger sources are refused; 0: no limit */
-	bool too_large;
+	uint64_t max;	      /* larger sources are refused; 0: no limit */
+	blob_stamp digested;  /* what the digests were made of; 0: none were */
+	bool keeps_archive;   /* an archived source will do: the copy leaves the archive */
+	struct write_guard *target; /* learns the type that the target must have; may be NULL */
 };
 
 static void source_clear(struct source *s)
@@ -95,13 +97,20 @@ static const struct blob_route read_route = {.operation = "GetBlob",
 					     .permissions = "r",
 					     .resource = 'o'};
 
+/* The source's own answer, told beside the code that says that the source was the reason. */
+static int source_refused(struct blob_call *c, int error)
+{
+	c->source_error = error;
+	return BE_CANNOT_VERIFY_COPY_SOURCE;
+}
+
 static int source_public(struct blob_call *c, const struct source *s)
 {
 	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
 	int rc = store_container_get(c->service->store, s->container, false, &info);
 	if (rc < 0)
 		return rc;
-	return rc == 0 && *info.access ? 0 : BE_CANNOT_VERIFY_COPY_SOURCE;
+	return rc == 0 && *info.access ? 0 : source_refused(c, BE_ACCOUNT_NOT_FOUND);
 }
 
 /* key_reaches: the account key of the request also opens the source (Copy Blob, not the From
@@ -116,7 +125,8 @@ static int source_authorize(struct blob_call *c, const struct source *s, bool ke
 					.route = &read_route};
 		enum auth_kind kind;
 		bool overwrite;
-		return sas_check(c, &r, &kind, &overwrite);
+		int rc = sas_check(c, &r, &kind, &overwrite);
+		return rc > 0 ? source_refused(c, rc) : rc;
 	}
 	if (key_reaches && c->auth == AUTH_KEY)
 		return 0;
@@ -128,8 +138,6 @@ static int source_parse(struct blob_call *c, struct source *s, bool key_reaches)
 	const char *url = call_header(c, "x-ms-copy-source");
 	if (!url)
 		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-copy-source");
-	if (call_header(c, "x-ms-copy-source-authorization"))
-		return BE_NOT_IMPLEMENTED; /* tokens of Entra ID mean nothing here */
 	int rc = http_req_init(&s->req, "GET", url);
 	if (rc == -EINVAL || (rc == 0 && s->req.path[0] != '/'))
 		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-copy-source");
@@ -144,7 +152,20 @@ static int source_parse(struct blob_call *c, struct source *s, bool key_reaches)
 		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-copy-source");
 	if (rc == 0)
 		rc = conditions_parse(c, "x-ms-source-", &s->conditions);
-	return rc == 0 ? source_authorize(c, s, key_reaches) : rc;
+	if (rc == 0)
+		rc = source_authorize(c, s, key_reaches);
+	return rc;
+}
+
+static int source_conditions(const struct source *s, const struct blob_info *b)
+{
+	int rc = conditions_check_read(&s->conditions, b->stamp);
+	if (rc == 0)
+		rc = conditions_check_tags(&s->conditions, b->tags);
+	if (rc == 0 && s->digested && b->stamp != s->digested)
+		rc = BE_CONDITION_NOT_MET; /* it was replaced while it was read */
+	return rc == BE_NOT_MODIFIED || rc == BE_CONDITION_NOT_MET ? BE_SOURCE_CONDITION_NOT_MET
+								   : rc;
 }
 
 static int source_guard(void *arg, const struct blob_info *b)
@@ -152,9 +173,23 @@ static int source_guard(void *arg, const struct blob_info *b)
 	struct source *s = arg;
 	if (s->max && b->size > s->max)
 		return BE_REQUEST_BODY_TOO_LARGE;
-	int rc = conditions_check_read(&s->conditions, b->stamp);
-	return rc == BE_NOT_MODIFIED || rc == BE_CONDITION_NOT_MET ? BE_SOURCE_CONDITION_NOT_MET
-								   : rc;
+	if (s->target && s->target->has_type)
+		s->target->type = b->type;
+	int rc = source_conditions(s, b);
+	if (rc == 0 && !s->keeps_archive && b->tier && strcmp(b->tier, "Archive") == 0)
+		rc = BE_BLOB_ARCHIVED;
+	return rc;
+}
+
+/* The source as it is now. */
+static int source_find(struct blob_call *c, struct source *s, struct blob_info *ret)
+{
+	int rc = store_blob_get(c->service->store, s->container, s->name, s->snapshot, ret);
+	if (rc == 0)
+		rc = source_guard(s, ret);
+	if (rc == BE_BLOB_NOT_FOUND || rc == BE_CONTAINER_NOT_FOUND || rc == BE_BLOB_ARCHIVED)
+		rc = source_refused(c, rc);
+	return rc;
 }
 
 static int copy_blob(struct blob_call *c, const struct blob_write *bw, struct source *s,
@@ -168,9 +203,87 @@ static int copy_blob(struct blob_call *c, const struct blob_write *bw, struct so
 	return store_blob_copy(c->service->store, bw, copy, ret);
 }
 
-static int no_tags(struct blob_call *c)
+/* --- reading the source ---------------------------------------------------------------------- */
+
+#define CHUNK (256 * 1024)
+
+static int digest_piece(struct blob_call *c, const struct blob_piece *p, char *chunk, bool keep)
 {
-	return call_header(c, "x-ms-tags") ? BE_NOT_IMPLEMENTED : 0;
+	for (uint64_t done = 0; done < p->len;) {
+		size_t n = p->len - done < CHUNK ? (size_t)(p->len - done) : CHUNK;
+		int rc = adafs_pread_all(p->fd, chunk, n, (off_t)(p->off + done));
+		if (rc == 0 && keep)
+			rc = store_block_add(&c->block, chunk, n);
+		if (rc < 0)
+			return rc;
+		c->crc64 = adafs_crc64(c->crc64, chunk, n);
+		adafs_digest_update(c->md5, chunk, n);
+		done += n;
+	}
+	return 0;
+}
+
+static int check_source_digests(struct blob_call *c)
+{
+	const char *md5 = call_header(c, "x-ms-source-content-md5");
+	const char *crc = call_header(c, "x-ms-source-content-crc64");
+	ADAFS_FREE char *have = adafs_base64_encode(c->md5_value, ADAFS_MD5_LEN);
+	char crc_text[16];
+	if (!have)
+		return -ENOMEM;
+	if (md5 && strcmp(md5, have) != 0) {
+		call_detail(c, "UserSpecifiedMd5", "%s", md5);
+		call_detail(c, "ServerCalculatedMd5", "%s", have);
+		return BE_MD5_MISMATCH;
+	}
+	adafs_crc64_text(c->crc64, crc_text);
+	return crc && strcmp(crc, crc_text) != 0 ? BE_CRC64_MISMATCH : 0;
+}
+
+/* Read the range once, for the checksums of the answer and those that the client may demand. keep:
+ * into c->block. */
+static int source_read(struct blob_call *c, const struct blob_info *b, const struct blob_range *r,
+		       bool keep)
+{
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
+	ADAFS_FREE char *chunk = malloc(CHUNK);
+	c->md5 = adafs_digest_new(ADAFS_DIGEST_MD5);
+	if (!chunk || !c->md5)
+		return -ENOMEM;
+	int rc = store_content_open(c->service->store, b->content, r->off, r->len, &p);
+	for (size_t i = 0; rc == 0 && i < p.n; i++)
+		rc = digest_piece(c, &p.v[i], chunk, keep);
+	if (rc < 0)
+		return rc == -ESTALE ? source_refused(c, BE_BLOB_NOT_FOUND) : rc;
+	adafs_digest_final(c->md5, c->md5_value);
+	return check_source_digests(c);
+}
+
+/* The whole source, before it is copied. */
+static int source_digest(struct blob_call *c, struct source *s)
+{
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	int rc = source_find(c, s, &b);
+	if (rc == 0)
+		rc = source_read(c, &b, &(struct blob_range){.len = b.size}, false);
+	s->digested = b.stamp;
+	return rc;
+}
+
+static int answer_source_digests(struct blob_call *c, struct http_resp *resp)
+{
+	answer_crc64(c, resp);
+	return answer_md5(c, resp);
+}
+
+/* x-ms-copy-source-tag-option: the source's tags come along, or those of the request. */
+static int tag_option(struct blob_call *c, bool *ret_keep)
+{
+	const char *v = call_header(c, "x-ms-copy-source-tag-option");
+	*ret_keep = v && strcasecmp(v, "COPY") == 0;
+	if (v && (*ret_keep ? call_header(c, "x-ms-tags") != NULL : strcasecmp(v, "REPLACE") != 0))
+		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-copy-source-tag-option");
+	return 0;
 }
 
 /* --- Copy Blob and Copy From URL ------------------------------------------------------------- */
@@ -185,33 +298,46 @@ static int sync_flag(struct blob_call *c, bool *ret)
 struct copy_request {
 	struct source source;
 	struct write_guard guard;
-	char *metadata;
-	bool any_metadata, sync;
+	char *metadata, *tags;
+	bool any_metadata, sync, keep_tags;
 	const char *tier;
 };
 
-static int copy_parse(struct blob_call *c, struct copy_request *r)
+/* What both kinds of copies say of their target. */
+static int target_parse(struct blob_call *c, struct copy_request *r)
 {
 	int rc = write_guard_init(&r->guard, c, true);
-	r->guard.failed = BE_TARGET_CONDITION_NOT_MET;
-	if (rc == 0)
-		rc = sync_flag(c, &r->sync);
+	r->guard.has_type = true;
 	if (rc == 0)
 		rc = blob_parse_metadata(c, &r->metadata, &r->any_metadata);
 	if (rc == 0)
 		rc = blob_parse_tier(c, &r->tier);
 	if (rc == 0)
-		rc = no_tags(c);
-	if (rc == 0 && call_header(c, "x-ms-source-content-md5"))
-		rc = BE_NOT_IMPLEMENTED; /* the bytes of a copy are never read here */
+		rc = tags_parse_header(c, &r->tags);
+	if (rc == 0)
+		rc = tag_option(c, &r->keep_tags);
+	return rc;
+}
+
+static int copy_parse(struct blob_call *c, struct copy_request *r)
+{
+	int rc = target_parse(c, r);
+	r->guard.failed = BE_TARGET_CONDITION_NOT_MET;
+	if (rc == 0)
+		rc = sync_flag(c, &r->sync);
 	r->source.max = r->sync ? MAX_SYNC_COPY : 0;
-	return rc == 0 ? source_parse(c, &r->source, true) : rc;
+	r->source.target = &r->guard;
+	r->source.keeps_archive = r->tier && strcmp(r->tier, "Archive") != 0;
+	if (rc == 0)
+		rc = source_parse(c, &r->source, true);
+	return rc == 0 && r->sync ? source_digest(c, &r->source) : rc;
 }
 
 static void copy_clear(struct copy_request *r)
 {
 	source_clear(&r->source);
 	free(r->metadata);
+	free(r->tags);
 }
 
 int op_copy_blob(struct blob_call *c, struct http_resp *resp)
@@ -225,13 +351,17 @@ int op_copy_blob(struct blob_call *c, struct http_resp *resp)
 				.name = c->name,
 				.metadata = r.metadata,
 				.tier = r.tier,
+				.tags = r.tags,
 				.guard = write_guard_check,
 				.guard_arg = &r.guard};
+	const char *seal = call_header(c, "x-ms-seal-blob");
 	struct blob_copy copy = {.copy_id = id,
 				 .copy_source = r.source.url,
 				 .keep_blocks = true,
 				 .keep_headers = true,
-				 .keep_metadata = !r.any_metadata};
+				 .keep_metadata = !r.any_metadata,
+				 .keep_tags = r.keep_tags,
+				 .seal = seal && strcasecmp(seal, "true") == 0};
 	if (rc == 0)
 		rc = copy_blob(c, &bw, &r.source, &copy, &b);
 	if (rc == BE_REQUEST_BODY_TOO_LARGE)
@@ -242,7 +372,7 @@ int op_copy_blob(struct blob_call *c, struct http_resp *resp)
 	answer_stamp(resp, b.stamp);
 	http_resp_header(resp, "x-ms-copy-id", id);
 	http_resp_header(resp, "x-ms-copy-status", "success");
-	return r.sync && b.headers.md5 ? http_resp_header(resp, "Content-MD5", b.headers.md5) : 0;
+	return r.sync ? answer_source_digests(c, resp) : 0;
 }
 
 int op_abort_copy(struct blob_call *c, struct http_resp *resp)
@@ -255,10 +385,39 @@ int op_abort_copy(struct blob_call *c, struct http_resp *resp)
 		return call_bad_param(c, BE_MISSING_REQUIRED_QUERY_PARAMETER, "copyid", NULL);
 	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	int rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
+	if (rc == 0)
+		rc = lease_check_write(c, &b.lease);
 	return rc == 0 ? BE_NO_PENDING_COPY : rc; /* every copy was complete when it was answered */
 }
 
 /* --- Put Blob From URL ----------------------------------------------------------------------- */
+
+static void fill(char **to, char **from)
+{
+	if (!*to)
+		*to = ADAFS_STEAL(*from);
+}
+
+/* The target's properties: those of the request, then (keep) those of the source, then defaults. */
+static int fill_headers(struct blob_call *c, struct source *s, bool keep, struct blob_headers *h)
+{
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	int rc = source_find(c, s, &b);
+	if (rc != 0)
+		return rc;
+	if (keep) {
+		fill(&h->content_type, &b.headers.content_type);
+		fill(&h->encoding, &b.headers.encoding);
+		fill(&h->language, &b.headers.language);
+		fill(&h->cache_control, &b.headers.cache_control);
+		fill(&h->disposition, &b.headers.disposition);
+	}
+	if (!h->content_type && !(h->content_type = strdup("application/octet-stream")))
+		return -ENOMEM;
+	if (!h->md5 && !(h->md5 = adafs_base64_encode(c->md5_value, ADAFS_MD5_LEN)))
+		return -ENOMEM;
+	return 0;
+}
 
 int op_put_blob_from_url(struct blob_call *c, struct http_resp *resp)
 {
@@ -268,34 +427,30 @@ int op_put_blob_from_url(struct blob_call *c, struct http_resp *resp)
 	const char *type = call_header(c, "x-ms-blob-type");
 	const char *keep = call_header(c, "x-ms-copy-source-blob-properties");
 	if (!type || strcmp(type, "BlockBlob") != 0)
-		return BE_NOT_IMPLEMENTED;
-	int rc = write_guard_init(&r.guard, c, true);
+		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-blob-type");
+	int rc = target_parse(c, &r);
 	if (rc == 0)
 		rc = blob_parse_headers(c, &headers);
-	if (rc == 0)
-		rc = blob_parse_metadata(c, &r.metadata, &r.any_metadata);
-	if (rc == 0)
-		rc = blob_parse_tier(c, &r.tier);
-	if (rc == 0)
-		rc = no_tags(c);
-	if (rc == 0 && call_header(c, "x-ms-source-content-md5"))
-		rc = BE_NOT_IMPLEMENTED;
 	r.source.max = MAX_PUT_FROM_URL;
 	if (rc == 0)
 		rc = source_parse(c, &r.source, false);
-	if (rc == 0 && !headers.content_type &&
-	    !(headers.content_type = strdup("application/octet-stream")))
-		rc = -ENOMEM;
-	/* By default the source's properties come along; its metadata too unless some was given. */
+	if (rc == 0)
+		rc = source_digest(c, &r.source);
+	/* By default the source's properties come along where the request has none of its own; its
+	 * metadata too unless some was given. */
 	bool keep_headers = !keep || strcasecmp(keep, "true") == 0;
 	struct blob_write bw = {.container = c->container,
 				.name = c->name,
 				.metadata = r.metadata,
 				.headers = &headers,
 				.tier = r.tier,
+				.tags = r.tags,
 				.guard = write_guard_check,
 				.guard_arg = &r.guard};
-	struct blob_copy copy = {.keep_headers = keep_headers, .keep_metadata = !r.any_metadata};
+	struct blob_copy copy = {.keep_metadata = !r.any_metadata && keep_headers,
+				 .keep_tags = r.keep_tags};
+	if (rc == 0)
+		rc = fill_headers(c, &r.source, keep_headers, &headers);
 	if (rc == 0)
 		rc = copy_blob(c, &bw, &r.source, &copy, &b);
 	if (rc != 0)
@@ -303,60 +458,43 @@ int op_put_blob_from_url(struct blob_call *c, struct http_resp *resp)
 	resp->status = 201;
 	http_resp_header(resp, "x-ms-request-server-encrypted", "true");
 	answer_stamp(resp, b.stamp);
-	return b.headers.md5 ? http_resp_header(resp, "Content-MD5", b.headers.md5) : 0;
+	return answer_source_digests(c, resp);
 }
 
 /* --- Put Block From URL ---------------------------------------------------------------------- */
 
-static int block_source(struct blob_call *c, const struct source *s, struct blob_info *ret,
+/* The source and the part of it that the request names. */
+static int range_source(struct blob_call *c, struct source *s, long long max, struct blob_info *ret,
 			struct blob_range *ret_range)
 {
-	int rc = store_blob_get(c->service->store, s->container, s->name, s->snapshot, ret);
+	int rc = source_parse(c, s, false);
 	if (rc == 0)
-		rc = source_guard((void *)s, ret);
+		rc = source_find(c, s, ret);
 	if (rc == 0)
 		rc = blob_parse_range(call_header(c, "x-ms-source-range"), ret->size, ret_range);
 	if (rc == 0 && ret_range->len == 0)
 		rc = BE_INVALID_RANGE;
-	return rc == 0 && ret_range->len > MAX_BLOCK_FROM_URL ? BE_REQUEST_BODY_TOO_LARGE : rc;
+	return rc == 0 && ret_range->len > (uint64_t)max ? body_too_large(c, max) : rc;
 }
 
-#define CHUNK (256 * 1024)
-
-static int digest_piece(struct blob_call *c, const struct blob_piece *p, char *chunk)
+int source_to_block(struct blob_call *c, long long max)
 {
-	for (uint64_t done = 0; done < p->len;) {
-		size_t n = p->len - done < CHUNK ? (size_t)(p->len - done) : CHUNK;
-		int rc = adafs_pread_all(p->fd, chunk, n, (off_t)(p->off + done));
-		if (rc < 0)
-			return rc;
-		c->crc64 = adafs_crc64(c->crc64, chunk, n);
-		adafs_digest_update(c->md5, chunk, n);
-		done += n;
-	}
+	ADAFS_CLEANUP(source_clear) struct source s = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	struct blob_range r;
+	int rc = range_source(c, &s, max, &b, &r);
+	if (rc == 0)
+		rc = store_block_open(c->service->store, c->container, c->name, r.len, &c->block);
+	return rc == 0 ? source_read(c, &b, &r, true) : rc;
+}
+
+/* The digest that the client named, by default the CRC-64. */
+static int answer_range_digest(struct blob_call *c, struct http_resp *resp)
+{
+	if (call_header(c, "x-ms-source-content-md5"))
+		return answer_md5(c, resp);
+	answer_crc64(c, resp);
 	return 0;
-}
-
-/* Read the range once, for the checksum of the answer and the one that the client may demand. */
-static int source_digests(struct blob_call *c, const struct blob_info *b,
-			  const struct blob_range *r)
-{
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
-	ADAFS_FREE char *chunk = malloc(CHUNK);
-	c->md5 = adafs_digest_new(ADAFS_DIGEST_MD5);
-	if (!chunk || !c->md5)
-		return -ENOMEM;
-	int rc = store_content_open(c->service->store, b->content, r->off, r->len, &p);
-	for (size_t i = 0; rc == 0 && i < p.n; i++)
-		rc = digest_piece(c, &p.v[i], chunk);
-	if (rc < 0)
-		return rc == -ESTALE ? BE_BLOB_NOT_FOUND : rc;
-	adafs_digest_final(c->md5, c->md5_value);
-	const char *want = call_header(c, "x-ms-source-content-md5");
-	ADAFS_FREE char *have = adafs_base64_encode(c->md5_value, ADAFS_MD5_LEN);
-	if (!have)
-		return -ENOMEM;
-	return want && strcmp(want, have) != 0 ? BE_MD5_MISMATCH : 0;
 }
 
 int op_put_block_from_url(struct blob_call *c, struct http_resp *resp)
@@ -366,11 +504,11 @@ int op_put_block_from_url(struct blob_call *c, struct http_resp *resp)
 	struct blob_range r;
 	int rc = call_check_block_id(c);
 	if (rc == 0)
-		rc = source_parse(c, &s, false);
+		rc = call_check_block_target(c);
 	if (rc == 0)
-		rc = block_source(c, &s, &b, &r);
+		rc = range_source(c, &s, MAX_BLOCK_FROM_URL, &b, &r);
 	if (rc == 0)
-		rc = source_digests(c, &b, &r);
+		rc = source_read(c, &b, &r, false);
 	if (rc == 0)
 		rc = store_block_from_blob(c->service->store, c->container, c->name,
 					   call_param(c, "blockid"), &b, r.off, r.len);
@@ -378,8 +516,5 @@ int op_put_block_from_url(struct blob_call *c, struct http_resp *resp)
 		return rc;
 	resp->status = 201;
 	http_resp_header(resp, "x-ms-request-server-encrypted", "true");
-	char text[16];
-	adafs_crc64_text(c->crc64, text);
-	http_resp_header(resp, "x-ms-content-crc64", text);
-	return 0;
+	return answer_range_digest(c, resp);
 }

@@ -43,12 +43,31 @@ static const char *const migrations[] = {
 	"NULL,"
 	" PRIMARY KEY(container, name, id)) WITHOUT ROWID;"
 	"CREATE INDEX staged_file ON staged(file);",
+
+	"ALTER TABLE blob ADD COLUMN type INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE blob ADD COLUMN n_appended INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE blob ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE blob ADD COLUMN tags TEXT;"
+	"ALTER TABLE blob ADD COLUMN rehydrate TEXT;"
+	"ALTER TABLE blob ADD COLUMN rehydrate_high INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE blob ADD COLUMN lease_id TEXT;"
+	"ALTER TABLE blob ADD COLUMN lease_seconds INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE blob ADD COLUMN lease_end INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE blob ADD COLUMN lease_breaking INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE container ADD COLUMN lease_id TEXT;"
+	"ALTER TABLE container ADD COLUMN lease_seconds INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE container ADD COLUMN lease_end INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE container ADD COLUMN lease_breaking INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
 };
 
 #define BLOB_COLUMNS                                                                              \
 	"id, container, name, snapshot, content, size, stamp, created, content_type, encoding,"   \
 	" language, cache_control, disposition, md5, metadata, copy_id, copy_source, copy_stamp," \
-	" tier, tier_stamp"
+	" tier, tier_stamp, type, n_appended, sealed, tags, rehydrate, rehydrate_high, lease_id," \
+	" lease_seconds, lease_end, lease_breaking"
+#define CONTAINER_COLUMNS \
+	"id, name, stamp, access, metadata, lease_id, lease_seconds, lease_end, lease_breaking"
 
 static const char *const sql[ST_COUNT] = {
 	[ST_BEGIN] = "BEGIN IMMEDIATE",
@@ -57,8 +76,8 @@ static const char *const sql[ST_COUNT] = {
 	[ST_CONTAINER_INSERT] =
 		"INSERT INTO container(name, stamp, access, metadata) VALUES(?1, ?2, ?3, ?4)",
 	[ST_CONTAINER_GET] =
-		"SELECT id, name, stamp, access, metadata FROM container WHERE name = ?1",
-	[ST_CONTAINER_LIST] = "SELECT id, name, stamp, access, metadata FROM container "
+		"SELECT " CONTAINER_COLUMNS " FROM container WHERE name = ?1",
+	[ST_CONTAINER_LIST] = "SELECT " CONTAINER_COLUMNS " FROM container "
 			      "WHERE name >= ?1 ORDER BY name",
 	[ST_CONTAINER_DELETE] = "DELETE FROM container WHERE id = ?1",
 	[ST_CONTAINER_SET_METADATA] =
@@ -74,13 +93,14 @@ static const char *const sql[ST_COUNT] = {
 	[ST_BLOB_INSERT] =
 		"INSERT INTO blob(container, name, snapshot, content, size, stamp, created,"
 		" content_type, encoding, language, cache_control, disposition, md5, metadata,"
-		" copy_id, copy_source, copy_stamp, tier, tier_stamp) VALUES(?1, ?2, ?3, ?4, ?5,"
-		" ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+		" copy_id, copy_source, copy_stamp, tier, tier_stamp, type, n_appended, sealed,"
+		" tags, rehydrate, rehydrate_high, lease_id, lease_seconds, lease_end,"
+		" lease_breaking) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+		" ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
 	[ST_BLOB_DELETE] = "DELETE FROM blob WHERE id = ?1",
 	[ST_BLOB_UPDATE] =
 		"UPDATE blob SET stamp = ?2, content_type = ?3, encoding = ?4, language = ?5,"
-		" cache_control = ?6, disposition = ?7, md5 = ?8, metadata = ?9, tier = ?10,"
-		" tier_stamp = ?11 WHERE id = ?1",
+		" cache_control = ?6, disposition = ?7, md5 = ?8, metadata = ?9 WHERE id = ?1",
 	[ST_BLOB_SNAPSHOTS] = "SELECT id, content FROM blob WHERE container = ?1 AND name = ?2 "
 			      "AND snapshot < 9223372036854775807",
 	[ST_BLOB_CONTENTS] = "SELECT DISTINCT content FROM blob WHERE container = ?1",
@@ -120,7 +140,9 @@ static const char *const sql[ST_COUNT] = {
 	[ST_STAGED_DELETE] = "DELETE FROM staged WHERE container = ?1 AND name = ?2",
 	[ST_STAGED_FILES_ALL] = "SELECT DISTINCT file FROM staged WHERE container = ?1",
 	[ST_STAGED_DELETE_ALL] = "DELETE FROM staged WHERE container = ?1",
-	[ST_STAGED_DELETE_OLD] = "DELETE FROM staged WHERE stamp < ?1",
+	[ST_STAGED_DELETE_OLD] = /* all blocks of a blob live as long as its last one */
+		"DELETE FROM staged WHERE (container, name) IN (SELECT container, name FROM staged "
+		"GROUP BY container, name HAVING max(stamp) < ?1)",
 	[ST_FILE_USED] = "SELECT 1 WHERE EXISTS(SELECT 1 FROM extent WHERE file = ?1) "
 			 "OR EXISTS(SELECT 1 FROM staged WHERE file = ?1)",
 	[ST_MAX_STAMP] = "SELECT max(coalesce((SELECT max(max(stamp, copy_stamp)) FROM blob), 0),"
@@ -129,6 +151,25 @@ static const char *const sql[ST_COUNT] = {
 			 " coalesce((SELECT max(stamp) FROM container), 0))",
 	[ST_MAX_FILE] = "SELECT max(coalesce((SELECT max(file) FROM extent), 0),"
 			" coalesce((SELECT max(file) FROM staged), 0))",
+	[ST_STAGED_EXPIRED] = "SELECT container, name FROM staged GROUP BY container, name "
+			      "HAVING max(stamp) < ?1",
+	[ST_BLOB_SET_TAGS] = "UPDATE blob SET tags = ?2 WHERE id = ?1",
+	[ST_BLOB_SET_TIER] = "UPDATE blob SET tier = ?2, tier_stamp = ?3, rehydrate = ?4,"
+			     " rehydrate_high = ?5 WHERE id = ?1",
+	[ST_BLOB_SET_LEASE] = "UPDATE blob SET lease_id = ?2, lease_seconds = ?3, lease_end = ?4,"
+			      " lease_breaking = ?5 WHERE id = ?1",
+	[ST_CONTAINER_SET_LEASE] = "UPDATE container SET lease_id = ?2, lease_seconds = ?3,"
+				   " lease_end = ?4, lease_breaking = ?5 WHERE id = ?1",
+	[ST_BLOB_APPENDED] = "UPDATE blob SET content = ?2, size = ?3, stamp = ?4,"
+			     " n_appended = ?5, md5 = NULL WHERE id = ?1",
+	[ST_BLOB_OTHER_USES] = "SELECT 1 FROM blob WHERE content = ?1 AND id <> ?2 LIMIT 1",
+	[ST_BLOB_SEAL] = "UPDATE blob SET sealed = 1, stamp = ?2 WHERE id = ?1",
+	[ST_EXTENT_GROW] = "UPDATE extent SET len = len + ?4 WHERE content = ?1 AND file = ?2 "
+			   "AND off + len = ?3 AND pos = (SELECT max(pos) FROM extent "
+			   "WHERE content = ?1)",
+	[ST_SETTING_SET] = "INSERT OR REPLACE INTO setting(name, value) VALUES(?1, ?2)",
+	[ST_SETTING_DELETE] = "DELETE FROM setting WHERE name = ?1",
+	[ST_SETTING_GET] = "SELECT value FROM setting WHERE name = ?1",
 };
 
 /* SQLITE_* to errno, once. */
@@ -358,6 +399,24 @@ int db_container_id(struct db *db, const char *name, int64_t *ret_id)
 	return rc < 0 ? rc : rc == 1 ? 0 : BE_CONTAINER_NOT_FOUND;
 }
 
+struct blob_lease db_lease_row(struct sqlite3_stmt *st, int column, bool *oom)
+{
+	return (struct blob_lease){
+		.id = db_column_text(st, column, oom),
+		.seconds = sqlite3_column_int64(st, column + 1),
+		.end = sqlite3_column_int64(st, column + 2),
+		.breaking = sqlite3_column_int(st, column + 3),
+	};
+}
+
+void db_lease_bind(struct sqlite3_stmt *st, int index, const struct blob_lease *l)
+{
+	db_text(st, index, l->id);
+	sqlite3_bind_int64(st, index + 1, l->seconds);
+	sqlite3_bind_int64(st, index + 2, l->end);
+	sqlite3_bind_int(st, index + 3, l->breaking);
+}
+
 int db_blob_row(struct sqlite3_stmt *st, struct blob_info *ret)
 {
 	bool oom = false;
@@ -385,11 +444,19 @@ int db_blob_row(struct sqlite3_stmt *st, struct blob_info *ret)
 		.copy_stamp = sqlite3_column_int64(st, 17),
 		.tier = db_column_text(st, 18, &oom),
 		.tier_stamp = sqlite3_column_int64(st, 19),
+		.type = sqlite3_column_int(st, 20),
+		.n_appended = (unsigned)sqlite3_column_int(st, 21),
+		.sealed = sqlite3_column_int(st, 22),
+		.tags = db_column_text(st, 23, &oom),
+		.rehydrate = db_column_text(st, 24, &oom),
+		.rehydrate_high = sqlite3_column_int(st, 25),
+		.lease = db_lease_row(st, 26, &oom),
 	};
 	if (oom || !b.name || !b.metadata) {
 		blob_info_clear(&b);
 		return -ENOMEM;
 	}
+	blob_tier_settle(&b);
 	*ret = b;
 	return 0;
 }

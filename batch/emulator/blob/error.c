@@ -104,9 +104,6 @@ static const struct blob_error_info table[BE_COUNT] = {
 					      "www-authenticate header."},
 	[BE_NO_PENDING_COPY] = {409, "NoPendingCopyOperation",
 				"There is currently no pending copy operation."},
-	[BE_NOT_IMPLEMENTED] =
-		{501, "NotImplemented",
-		 "The requested operation is not implemented on the specified resource."},
 	[BE_OUT_OF_RANGE_INPUT] = {400, "OutOfRangeInput",
 				   "One of the request inputs is out of range."},
 	[BE_OUT_OF_RANGE_QUERY_PARAMETER] = {400, "OutOfRangeQueryParameterValue",
@@ -150,6 +147,90 @@ static const struct blob_error_info table[BE_COUNT] = {
 		 "One of the HTTP headers specified in the request is not supported."},
 	[BE_UNSUPPORTED_HTTP_VERB] = {405, "UnsupportedHttpVerb",
 				      "The resource doesn't support specified Http Verb."},
+	[BE_APPEND_COUNT] =
+		{409, "BlockCountExceedsLimit",
+		 "The committed block count cannot exceed the maximum limit of "
+		 "50,000 blocks."},
+	[BE_APPEND_POSITION] =
+		{412, "AppendPositionConditionNotMet",
+		 "The append position condition specified was not met."},
+	[BE_BLOB_ARCHIVED] =
+		{409, "BlobArchived",
+		 "This operation is not permitted on an archived blob."},
+	[BE_BLOB_BEING_REHYDRATED] =
+		{409, "BlobBeingRehydrated",
+		 "This operation is not permitted because the blob is being "
+		 "rehydrated."},
+	[BE_BLOB_IS_SEALED] =
+		{409, "BlobIsSealed",
+		 "The specified blob is sealed and its contents can't be modified "
+		 "unless the blob is re-created after a delete."},
+	[BE_CONDITIONS_NOT_SUPPORTED] =
+		{400, "ConditionHeadersNotSupported",
+		 "Condition headers are not supported."},
+	[BE_CORS_PREFLIGHT] =
+		{403, "CorsPreflightFailure",
+		 "CORS not enabled or no matching rule found for this request."},
+	[BE_INVALID_TAG] =
+		{400, "InvalidTag",
+		 "The tags specified are invalid. It contains characters that are "
+		 "not permitted."},
+	[BE_LEASE_ALREADY_PRESENT] =
+		{409, "LeaseAlreadyPresent",
+		 "There is already a lease present."},
+	[BE_LEASE_BREAKING_ACQUIRE] =
+		{409, "LeaseIsBreakingAndCannotBeAcquired",
+		 "The lease ID matched, but the lease is currently in breaking state "
+		 "and cannot be acquired until it is broken."},
+	[BE_LEASE_BREAKING_CHANGE] =
+		{409, "LeaseIsBreakingAndCannotBeChanged",
+		 "The lease ID matched, but the lease is currently in breaking state "
+		 "and cannot be changed."},
+	[BE_LEASE_BROKEN_RENEW] =
+		{409, "LeaseIsBrokenAndCannotBeRenewed",
+		 "The lease ID matched, but the lease has been broken explicitly and "
+		 "cannot be renewed."},
+	[BE_LEASE_ID_MISMATCH_BLOB] =
+		{412, "LeaseIdMismatchWithBlobOperation",
+		 "The lease ID specified did not match the lease ID for the blob."},
+	[BE_LEASE_ID_MISMATCH_CONTAINER] =
+		{412, "LeaseIdMismatchWithContainerOperation",
+		 "The lease ID specified did not match the lease ID for the "
+		 "container."},
+	[BE_LEASE_ID_MISMATCH_OPERATION] =
+		{409, "LeaseIdMismatchWithLeaseOperation",
+		 "The lease ID specified did not match the lease ID for the "
+		 "blob/container."},
+	[BE_LEASE_ID_MISSING] =
+		{412, "LeaseIdMissing",
+		 "There is currently a lease on the blob/container and no lease ID "
+		 "was specified in the request."},
+	[BE_LEASE_LOST] =
+		{412, "LeaseLost",
+		 "A lease ID was specified, but the lease for the blob/container has "
+		 "expired."},
+	[BE_LEASE_NOT_PRESENT_OPERATION] =
+		{409, "LeaseNotPresentWithLeaseOperation",
+		 "There is currently no lease on the blob/container."},
+	[BE_MAX_SIZE] =
+		{412, "MaxBlobSizeConditionNotMet",
+		 "The max blob size condition specified was not met."},
+	[BE_MISSING_XML_NODE] =
+		{400, "MissingRequiredXmlNode",
+		 "A required XML node was not specified in the request body."},
+	[BE_SECONDARY_WRITE] =
+		{403, "InsufficientAccountPermissions",
+		 "The account being accessed does not have sufficient permissions to "
+		 "execute this operation. Write operations are not allowed."},
+	[BE_TAGS_TOO_LARGE] =
+		{400, "TagsTooLarge",
+		 "The tags specified exceed the maximum permissible limit."},
+	[BE_TOO_MANY_PARTS] = {400, "ExceedsMaxBatchRequestCount",
+			       "The batch operation exceeds the allowed 256 sub requests."},
+	[BE_UNSUPPORTED_QUERY_PARAMETER] =
+		{400, "UnsupportedQueryParameter",
+		 "One of the query parameters specified in the request URI is not "
+		 "supported."},
 };
 
 const struct blob_error_info *blob_error_info(int error)

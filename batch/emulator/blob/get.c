@@ -44,7 +44,15 @@ static void add_copy(struct http_resp *resp, const struct blob_info *b)
 
 static void add_tier(struct http_resp *resp, const struct blob_info *b)
 {
+	if (b->type != BLOB_BLOCK)
+		return;
 	http_resp_header(resp, "x-ms-access-tier", b->tier ? b->tier : "Hot");
+	if (b->rehydrate) {
+		http_resp_headerf(resp, "x-ms-archive-status", "rehydrate-pending-to-%s",
+				  tier_word(b->rehydrate));
+		http_resp_header(resp, "x-ms-rehydrate-priority",
+				 b->rehydrate_high ? "High" : "Standard");
+	}
 	if (!b->tier) {
 		http_resp_header(resp, "x-ms-access-tier-inferred", "true");
 		return;
@@ -61,11 +69,16 @@ static void add_properties(struct blob_call *c, struct http_resp *resp, const st
 	answer_stamp(resp, b->stamp);
 	http_resp_header(resp, "x-ms-creation-time", created);
 	http_resp_header(resp, "Accept-Ranges", "bytes");
-	http_resp_header(resp, "x-ms-blob-type", "BlockBlob");
-	if (b->snapshot == BLOB_SNAPSHOT_NONE) {
-		http_resp_header(resp, "x-ms-lease-status", "unlocked");
-		http_resp_header(resp, "x-ms-lease-state", "available");
-	}
+	http_resp_header(resp, "x-ms-blob-type",
+			 b->type == BLOB_APPEND ? "AppendBlob" : "BlockBlob");
+	if (b->type == BLOB_APPEND)
+		http_resp_headerf(resp, "x-ms-blob-committed-block-count", "%u", b->n_appended);
+	if (b->sealed)
+		http_resp_header(resp, "x-ms-blob-sealed", "true");
+	if (b->snapshot == BLOB_SNAPSHOT_NONE)
+		answer_lease(resp, &b->lease);
+	if (b->tags)
+		http_resp_headerf(resp, "x-ms-tag-count", "%u", tags_count(b->tags));
 	http_resp_header(resp, "x-ms-server-encrypted", "true");
 	add_property(c, resp, "Content-Type", b->headers.content_type, "rsct");
 	add_property(c, resp, "Content-Encoding", b->headers.encoding, "rsce");
@@ -88,9 +101,9 @@ static int read_blob(struct blob_call *c, struct http_resp *resp, struct blob_in
 	rc = conditions_check_read(&k, ret->stamp);
 	if (rc == BE_NOT_MODIFIED)
 		answer_stamp(resp, ret->stamp);
-	if (rc == 0 && call_header(c, "x-ms-lease-id"))
-		rc = BE_LEASE_NOT_PRESENT;
-	return rc;
+	if (rc == 0)
+		rc = conditions_check_tags(&k, ret->tags);
+	return rc == 0 ? lease_check_read(c, &ret->lease) : rc;
 }
 
 /* --- Get Blob -------------------------------------------------------------------------------- */
@@ -184,6 +197,8 @@ static int try_get(struct blob_call *c, struct http_resp *resp)
 	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
 	struct blob_range r;
 	int rc = read_blob(c, resp, &b);
+	if (rc == 0 && b.tier && strcmp(b.tier, "Archive") == 0)
+		rc = BE_BLOB_ARCHIVED;
 	if (rc == 0)
 		rc = find_range(c, resp, &b, &r);
 	if (rc == 0)

@@ -15,11 +15,12 @@ struct page {
 	struct blob_call *call;
 	struct adafs_buf *b;
 	unsigned n, max;
-	bool metadata, copy;
+	bool metadata, copy, tags;
+	bool system; /* containers of the service itself too */
 	char *last; /* containers: the name that the next page starts with; owned */
 };
 
-static int parse_max(struct blob_call *c, unsigned *ret)
+int list_parse_max(struct blob_call *c, unsigned *ret)
 {
 	const char *text = call_param(c, "maxresults");
 	*ret = MAX_RESULTS;
@@ -50,7 +51,7 @@ static bool xml_can_carry(const char *text, size_t len)
 	return true;
 }
 
-static int add_name(struct adafs_buf *b, const char *element, const char *text, size_t len)
+int list_add_name(struct adafs_buf *b, const char *element, const char *text, size_t len)
 {
 	bool plain = xml_can_carry(text, len);
 	int rc = adafs_buf_addf(b, "<%s%s>", element, plain ? "" : " Encoded=\"true\"");
@@ -66,10 +67,10 @@ static int add_name(struct adafs_buf *b, const char *element, const char *text, 
 static int add_echo(struct blob_call *c, struct adafs_buf *b, const char *element, const char *name)
 {
 	const char *v = call_param(c, name);
-	return v ? add_name(b, element, v, strlen(v)) : 0;
+	return v ? list_add_name(b, element, v, strlen(v)) : 0;
 }
 
-static int start_page(struct blob_call *c, struct http_resp *resp, unsigned max)
+int list_start_page(struct blob_call *c, struct http_resp *resp, unsigned max)
 {
 	const char *account = c->service->account;
 	const char *host = http_req_header(c->req, "Host");
@@ -124,9 +125,10 @@ static int container_properties(struct page *p, const struct container_info *c)
 	blob_date(c->stamp, date);
 	int rc = adafs_buf_addf(
 		p->b,
-		"<Properties><Last-Modified>%s</Last-Modified><Etag>\"%s\"</Etag>"
-		"<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>",
+		"<Properties><Last-Modified>%s</Last-Modified><Etag>\"%s\"</Etag>",
 		date, etag);
+	if (rc == 0)
+		rc = xml_lease(p->b, &c->lease);
 	if (rc == 0 && *c->access)
 		rc = adafs_xml_element(p->b, "PublicAccess", c->access);
 	return rc == 0 ? adafs_buf_adds(p->b, "<HasImmutabilityPolicy>false</HasImmutabilityPolicy>"
@@ -137,6 +139,9 @@ static int container_properties(struct page *p, const struct container_info *c)
 static int add_container(void *arg, const struct container_info *c)
 {
 	struct page *p = arg;
+	bool system = strcmp(c->name, "$logs") == 0 || strcmp(c->name, "$blobchangefeed") == 0;
+	if (system && !p->system)
+		return 0;
 	if (p->n++ == p->max) {
 		p->last = strdup(c->name);
 		return p->last ? 1 : -ENOMEM;
@@ -157,14 +162,15 @@ int op_list_containers(struct blob_call *c, struct http_resp *resp)
 	struct page p = {.call = c, .b = &resp->body};
 	const char *prefix = call_param(c, "prefix"), *marker = call_param(c, "marker");
 	unsigned include = 0;
-	int rc = parse_max(c, &p.max);
+	int rc = list_parse_max(c, &p.max);
 	if (rc == 0)
 		rc = parse_include(c, words, ADAFS_ARRAY_SIZE(words), &include);
-	p.metadata = include & 1;
+	p.metadata = include & 1u;
+	p.system = include & 4u;
 	const char *from = marker ? strrchr(marker, '/') : NULL; /* "/account/name" */
 	from = from ? from + 1 : marker ? marker : "";
 	if (rc == 0)
-		rc = start_page(c, resp, p.max);
+		rc = list_start_page(c, resp, p.max);
 	if (rc == 0)
 		rc = adafs_buf_adds(p.b, "<Containers>");
 	if (rc == 0)
@@ -205,6 +211,24 @@ static int add_copy(struct adafs_buf *b, const struct blob_info *i)
 		       : rc;
 }
 
+static int add_tier(struct adafs_buf *b, const struct blob_info *i)
+{
+	int rc = adafs_xml_element(b, "AccessTier", i->tier ? i->tier : "Hot");
+	if (rc == 0 && !i->tier)
+		rc = adafs_buf_adds(b, "<AccessTierInferred>true</AccessTierInferred>");
+	if (rc == 0 && i->tier) {
+		char date[32];
+		blob_date(i->tier_stamp, date);
+		rc = adafs_xml_element(b, "AccessTierChangeTime", date);
+	}
+	if (rc == 0 && i->rehydrate)
+		rc = adafs_buf_addf(b,
+				    "<ArchiveStatus>rehydrate-pending-to-%s</ArchiveStatus>"
+				    "<RehydratePriority>%s</RehydratePriority>",
+				    tier_word(i->rehydrate), i->rehydrate_high ? "High" : "Standard");
+	return rc;
+}
+
 static int add_properties(const struct page *p, const struct blob_info *i)
 {
 	char etag[24], modified[32], created[32];
@@ -232,13 +256,16 @@ static int add_properties(const struct page *p, const struct blob_info *i)
 	if (rc == 0)
 		rc = add_optional(b, "Content-Disposition", i->headers.disposition);
 	if (rc == 0)
-		rc = adafs_buf_addf(b,
-				    "<BlobType>BlockBlob</BlobType><AccessTier>%s</AccessTier>%s",
-				    i->tier ? i->tier : "Hot",
-				    i->tier ? "" : "<AccessTierInferred>true</AccessTierInferred>");
+		rc = adafs_buf_addf(b, "<BlobType>%s</BlobType>",
+				    i->type == BLOB_APPEND ? "AppendBlob" : "BlockBlob");
+	if (rc == 0 && i->type == BLOB_BLOCK)
+		rc = add_tier(b, i);
 	if (rc == 0 && i->snapshot == BLOB_SNAPSHOT_NONE)
-		rc = adafs_buf_adds(
-			b, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>");
+		rc = xml_lease(b, &i->lease);
+	if (rc == 0 && i->sealed)
+		rc = adafs_buf_adds(b, "<Sealed>true</Sealed>");
+	if (rc == 0 && i->tags)
+		rc = adafs_buf_addf(b, "<TagCount>%u</TagCount>", tags_count(i->tags));
 	if (rc == 0 && p->copy && i->copy_id)
 		rc = add_copy(b, i);
 	return rc == 0 ? adafs_buf_adds(b, "<ServerEncrypted>true</ServerEncrypted></Properties>")
@@ -249,7 +276,7 @@ static int add_blob(const struct page *p, const struct blob_info *i)
 {
 	int rc = adafs_buf_adds(p->b, "<Blob>");
 	if (rc == 0)
-		rc = add_name(p->b, "Name", i->name, strlen(i->name));
+		rc = list_add_name(p->b, "Name", i->name, strlen(i->name));
 	if (rc == 0 && i->snapshot != BLOB_SNAPSHOT_NONE) {
 		char text[32];
 		blob_snapshot_text(i->snapshot, text);
@@ -262,6 +289,8 @@ static int add_blob(const struct page *p, const struct blob_info *i)
 			     : add_properties(p, i);
 	if (rc == 0 && p->metadata && !i->uncommitted)
 		rc = xml_metadata(p->b, i->metadata);
+	if (rc == 0 && p->tags && i->tags)
+		rc = xml_tags(p->b, i->tags);
 	return rc == 0 ? adafs_buf_adds(p->b, "<OrMetadata /></Blob>") : rc;
 }
 
@@ -275,7 +304,7 @@ static int add_entry(void *arg, const struct blob_info *b, const char *prefix, s
 		return add_blob(p, b);
 	int rc = adafs_buf_adds(p->b, "<BlobPrefix>");
 	if (rc == 0)
-		rc = add_name(p->b, "Name", prefix, prefix_len);
+		rc = list_add_name(p->b, "Name", prefix, prefix_len);
 	return rc == 0 ? adafs_buf_adds(p->b, "</BlobPrefix>") : rc;
 }
 
@@ -307,9 +336,10 @@ static int parse_marker(struct blob_call *c, char **ret_name, blob_stamp *ret_sn
 	return *ret_name ? 0 : -ENOMEM;
 }
 
-enum { SNAPSHOTS, METADATA, UNCOMMITTED, COPY, DELETED, TAGS, VERSIONS, N_INCLUDE };
+enum { SNAPSHOTS, METADATA, UNCOMMITTED, COPY, DELETED, TAGS, VERSIONS, DELETED_VERSIONS,
+       IMMUTABILITY, LEGAL_HOLD, N_INCLUDE };
 
-/* The words that an account without hierarchy, versions or tags can serve. */
+/* The words that an account without hierarchy knows; of some of these things there are none. */
 static int parse_blob_include(struct blob_call *c, struct page *p, struct blob_listing *l)
 {
 	static const char *const words[N_INCLUDE] = {
@@ -320,6 +350,9 @@ static int parse_blob_include(struct blob_call *c, struct page *p, struct blob_l
 		[DELETED] = "deleted",
 		[TAGS] = "tags",
 		[VERSIONS] = "versions",
+		[DELETED_VERSIONS] = "deletedwithversions",
+		[IMMUTABILITY] = "immutabilitypolicy",
+		[LEGAL_HOLD] = "legalhold",
 	};
 	unsigned include;
 	int rc = parse_include(c, words, ADAFS_ARRAY_SIZE(words), &include);
@@ -327,6 +360,7 @@ static int parse_blob_include(struct blob_call *c, struct page *p, struct blob_l
 		return rc;
 	p->metadata = include & 1u << METADATA;
 	p->copy = include & 1u << COPY;
+	p->tags = include & 1u << TAGS;
 	l->snapshots = include & 1u << SNAPSHOTS;
 	l->uncommitted = include & 1u << UNCOMMITTED;
 	if (*l->delimiter && (include & (1u << SNAPSHOTS | 1u << VERSIONS)))
@@ -360,14 +394,15 @@ int op_list_blobs(struct blob_call *c, struct http_resp *resp)
 				 .arg = &p};
 	bool more = false;
 	blob_stamp next_snapshot = 0;
-	int rc = parse_max(c, &p.max);
+	int rc = list_parse_max(c, &p.max);
 	if (rc == 0)
 		rc = parse_blob_include(c, &p, &l);
 	if (rc == 0)
 		rc = parse_marker(c, &from, &l.from_snapshot);
-	l.from = from ? from : "";
+	const char *start = call_param(c, "startFrom");
+	l.from = from ? from : start ? start : "";
 	if (rc == 0)
-		rc = start_page(c, resp, p.max);
+		rc = list_start_page(c, resp, p.max);
 	if (rc == 0)
 		rc = adafs_buf_adds(p.b, "<Blobs>");
 	if (rc == 0)

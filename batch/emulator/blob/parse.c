@@ -106,8 +106,9 @@ int blob_split_path(const char *decoded, char **ret_container, char **ret_name)
 }
 
 /* The path behind the account: of the Host ("account.blob...") or the first segment. */
-static int strip_account(const struct blob_call *c, const char *decoded, const char **ret_rest)
+static int strip_account(struct blob_call *c, const char *decoded, const char **ret_rest)
 {
+	static const char secondary[] = "-secondary";
 	const char *account = c->service->account;
 	size_t n = strlen(account);
 	const char *host = http_req_header(c->req, "Host");
@@ -115,10 +116,15 @@ static int strip_account(const struct blob_call *c, const char *decoded, const c
 		*ret_rest = decoded + (*decoded == '/');
 		return 0;
 	}
-	if (*decoded != '/' || strncmp(decoded + 1, account, n) != 0 ||
-	    (decoded[n + 1] && decoded[n + 1] != '/'))
+	if (*decoded != '/' || strncmp(decoded + 1, account, n) != 0)
 		return BE_ACCOUNT_NOT_FOUND;
-	*ret_rest = decoded + n + 1 + (decoded[n + 1] == '/');
+	const char *rest = decoded + 1 + n;
+	c->secondary = strncmp(rest, secondary, sizeof(secondary) - 1) == 0;
+	if (c->secondary)
+		rest += sizeof(secondary) - 1;
+	if (*rest && *rest != '/')
+		return BE_ACCOUNT_NOT_FOUND;
+	*ret_rest = rest + (*rest == '/');
 	return 0;
 }
 
@@ -253,7 +259,7 @@ int blob_parse_headers(struct blob_call *c, struct blob_headers *ret)
 
 int blob_parse_tier(struct blob_call *c, const char **ret)
 {
-	static const char *const tiers[] = {"Hot", "Cool", "Cold"};
+	static const char *const tiers[] = {"Hot", "Cool", "Cold", "Archive"};
 	const char *v = call_header(c, "x-ms-access-tier");
 	*ret = NULL;
 	if (!v)
@@ -261,10 +267,7 @@ int blob_parse_tier(struct blob_call *c, const char **ret)
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(tiers); i++)
 		if (strcasecmp(v, tiers[i]) == 0)
 			*ret = tiers[i];
-	if (*ret)
-		return 0;
-	/* An archived blob cannot be read until it is brought back: not built here. */
-	return strcasecmp(v, "Archive") == 0 ? BE_NOT_IMPLEMENTED : BE_INVALID_BLOB_TIER;
+	return *ret ? 0 : BE_INVALID_BLOB_TIER;
 }
 
 /* --- ranges and digests ---------------------------------------------------------------------- */
@@ -297,6 +300,14 @@ int blob_parse_range(const char *text, uint64_t size, struct blob_range *ret)
 		last = size - 1;
 	*ret = (struct blob_range){.given = true, .off = first, .len = last - first + 1};
 	return 0;
+}
+
+int call_check_body(struct blob_call *c)
+{
+	const struct adafs_buf *body = &c->req->body;
+	adafs_md5(adafs_buf_str(body), body->len, c->md5_value);
+	c->crc64 = adafs_crc64(0, adafs_buf_str(body), body->len);
+	return blob_check_digests(c);
 }
 
 int blob_check_digests(struct blob_call *c)

@@ -15,39 +15,6 @@
 #define MAX_LIST_BODY (16LL << 20)
 #define MAX_BLOCK_ID 64
 
-static int start_digests(struct blob_call *c, bool md5)
-{
-	if (md5 && !(c->md5 = adafs_digest_new(ADAFS_DIGEST_MD5)))
-		return -ENOMEM;
-	return 0;
-}
-
-static void update_digests(struct blob_call *c, const void *data, size_t len)
-{
-	c->crc64 = adafs_crc64(c->crc64, data, len);
-	if (c->md5)
-		adafs_digest_update(c->md5, data, len);
-}
-
-static int too_large(struct blob_call *c, long long max)
-{
-	call_detail(c, "MaxLimit", "%lld", max);
-	return BE_REQUEST_BODY_TOO_LARGE;
-}
-
-static void answer_crc64(const struct blob_call *c, struct http_resp *resp)
-{
-	char text[16];
-	adafs_crc64_text(c->crc64, text);
-	http_resp_header(resp, "x-ms-content-crc64", text);
-}
-
-static int answer_md5(const struct blob_call *c, struct http_resp *resp)
-{
-	ADAFS_FREE char *text = adafs_base64_encode(c->md5_value, ADAFS_MD5_LEN);
-	return text ? http_resp_header(resp, "Content-MD5", text) : -ENOMEM;
-}
-
 static void answer_created(struct http_resp *resp)
 {
 	resp->status = 201;
@@ -57,7 +24,7 @@ static void answer_created(struct http_resp *resp)
 /* What the common headers of Put Blob and Put Block List say. Clear with put_clear. */
 struct put {
 	struct blob_headers headers;
-	char *metadata;
+	char *metadata, *tags;
 	struct write_guard guard;
 	struct blob_write write;
 };
@@ -66,6 +33,7 @@ static void put_clear(struct put *p)
 {
 	blob_headers_clear(&p->headers);
 	free(p->metadata);
+	free(p->tags);
 }
 
 static int put_parse(struct blob_call *c, struct put *p)
@@ -73,15 +41,15 @@ static int put_parse(struct blob_call *c, struct put *p)
 	bool any;
 	const char *tier = NULL;
 	int rc = write_guard_init(&p->guard, c, true);
+	p->guard.has_type = true;
 	if (rc == 0)
 		rc = blob_parse_headers(c, &p->headers);
 	if (rc == 0)
 		rc = blob_parse_metadata(c, &p->metadata, &any);
 	if (rc == 0)
 		rc = blob_parse_tier(c, &tier);
-	if (rc == 0 && call_header(c, "x-ms-tags"))
-		rc = BE_NOT_IMPLEMENTED; /* storing the blob without its tags would lose them
-					    silently */
+	if (rc == 0)
+		rc = tags_parse_header(c, &p->tags);
 	if (rc != 0)
 		return rc;
 	p->write = (struct blob_write){.container = c->container,
@@ -89,6 +57,7 @@ static int put_parse(struct blob_call *c, struct put *p)
 				       .headers = &p->headers,
 				       .metadata = p->metadata,
 				       .tier = tier,
+				       .tags = p->tags,
 				       .guard = write_guard_check,
 				       .guard_arg = &p->guard};
 	return 0;
@@ -112,52 +81,72 @@ static int check_container(struct blob_call *c)
 	return store_container_get(c->service->store, c->container, false, &info);
 }
 
+static bool is_append(const struct blob_call *c)
+{
+	const char *type = call_header(c, "x-ms-blob-type");
+	return type && strcmp(type, "AppendBlob") == 0;
+}
+
 int begin_put_blob(struct blob_call *c)
 {
+	uint64_t len;
 	const char *type = call_header(c, "x-ms-blob-type");
 	if (!type)
 		return call_bad_header(c, BE_MISSING_REQUIRED_HEADER, "x-ms-blob-type");
-	if (strcmp(type, "AppendBlob") == 0 || strcmp(type, "PageBlob") == 0)
-		return BE_NOT_IMPLEMENTED;
-	if (strcmp(type, "BlockBlob") != 0)
+	if (strcmp(type, "PageBlob") == 0) /* there are none here, and no client needs them */
+		return call_bad_header(c, BE_UNSUPPORTED_HEADER, "x-ms-blob-type");
+	if (strcmp(type, "BlockBlob") != 0 && !is_append(c))
 		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "x-ms-blob-type");
-	if (c->req->content_length > MAX_PUT_BLOB)
-		return too_large(c, MAX_PUT_BLOB);
+	/* An append blob begins empty and has no tier. */
+	if (is_append(c) && c->req->content_length)
+		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "Content-Length");
+	if (is_append(c) && call_header(c, "x-ms-access-tier"))
+		return BE_INVALID_BLOB_TIER;
 	/* All that can be refused is refused before the bytes are stored. */
 	ADAFS_CLEANUP(put_clear) struct put p = {0};
-	int rc = put_parse(c, &p);
+	int rc = body_length(c, MAX_PUT_BLOB, &len);
+	if (rc == 0)
+		rc = put_parse(c, &p);
 	if (rc == 0)
 		rc = check_container(c);
 	if (rc == 0)
-		rc = start_digests(c, true);
+		rc = body_start(c, true);
 	return rc == 0 ? store_writer_open(c->service->store, &c->writer) : rc;
+}
+
+static int add_to_blob(struct blob_call *c, const void *data, size_t len)
+{
+	return store_writer_add(&c->writer, data, len);
 }
 
 int piece_put_blob(struct blob_call *c, const void *data, size_t len)
 {
-	update_digests(c, data, len);
-	return store_writer_add(&c->writer, data, len);
+	return body_feed(c, data, len, add_to_blob);
 }
 
 int op_put_blob(struct blob_call *c, struct http_resp *resp)
 {
 	ADAFS_CLEANUP(put_clear) struct put p = {0};
 	blob_stamp stamp;
-	int rc = blob_check_digests(c);
+	int rc = body_finish(c);
 	if (rc == 0)
 		rc = put_parse(c, &p);
 	if (rc == 0)
 		rc = default_content_type(c, &p.headers, true);
-	if (rc == 0 && !p.headers.md5) {
-		p.headers.md5 = adafs_base64_encode(c->md5_value, ADAFS_MD5_LEN);
-		rc = p.headers.md5 ? 0 : -ENOMEM;
-	}
+	if (is_append(c))
+		p.write.type = p.guard.type = BLOB_APPEND;
+	else if (rc == 0 && !p.headers.md5 &&
+		 !(p.headers.md5 = adafs_base64_encode(c->md5_value, ADAFS_MD5_LEN)))
+		rc = -ENOMEM;
 	if (rc == 0)
 		rc = store_blob_put(c->service->store, &p.write, &c->writer, &stamp);
 	if (rc != 0)
 		return rc;
 	answer_created(resp);
 	answer_stamp(resp, stamp);
+	if (p.write.type == BLOB_APPEND) /* there are no bytes yet */
+		return 0;
+	answer_wrapping(c, resp);
 	answer_crc64(c, resp);
 	return answer_md5(c, resp);
 }
@@ -180,46 +169,53 @@ int call_check_block_id(struct blob_call *c)
 	return len > MAX_BLOCK_ID ? call_bad_param(c, BE_OUT_OF_RANGE_INPUT, "blockid", NULL) : 0;
 }
 
-static int check_no_lease(struct blob_call *c)
+int call_check_block_target(struct blob_call *c)
 {
-	return call_header(c, "x-ms-lease-id") ? BE_LEASE_NOT_PRESENT : 0;
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	int rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
+	if (rc == BE_BLOB_NOT_FOUND)
+		return lease_check_write(c, NULL);
+	if (rc == 0 && b.type != BLOB_BLOCK)
+		rc = BE_INVALID_BLOB_TYPE;
+	return rc == 0 ? lease_check_write(c, &b.lease) : rc;
 }
 
 int begin_put_block(struct blob_call *c)
 {
+	uint64_t len;
 	int rc = call_check_block_id(c);
 	if (rc == 0)
-		rc = check_no_lease(c);
-	if (rc == 0 && c->req->content_length == 0)
+		rc = body_length(c, MAX_BLOCK, &len);
+	if (rc == 0 && !len)
 		rc = call_bad_header(c, BE_INVALID_HEADER_VALUE, "Content-Length");
-	if (rc == 0 && c->req->content_length > MAX_BLOCK)
-		rc = too_large(c, MAX_BLOCK);
 	if (rc == 0)
-		rc = start_digests(c, call_header(c, "Content-MD5") != NULL);
+		rc = call_check_block_target(c);
+	if (rc == 0)
+		rc = body_start(c, call_header(c, "Content-MD5") != NULL);
 	if (rc != 0)
 		return rc;
-	return store_block_open(c->service->store, c->container, c->name,
-				(uint64_t)c->req->content_length, &c->block);
+	return store_block_open(c->service->store, c->container, c->name, len, &c->block);
+}
+
+static int add_to_block(struct blob_call *c, const void *data, size_t len)
+{
+	return store_block_add(&c->block, data, len);
 }
 
 int piece_put_block(struct blob_call *c, const void *data, size_t len)
 {
-	update_digests(c, data, len);
-	return store_block_add(&c->block, data, len);
+	return body_feed(c, data, len, add_to_block);
 }
 
 int op_put_block(struct blob_call *c, struct http_resp *resp)
 {
-	int rc = blob_check_digests(c);
+	int rc = body_finish(c);
 	if (rc == 0)
 		rc = store_block_stage(&c->block, c->container, c->name, call_param(c, "blockid"));
 	if (rc != 0)
 		return rc;
 	answer_created(resp);
-	if (c->md5)
-		return answer_md5(c, resp);
-	answer_crc64(c, resp);
-	return 0;
+	return answer_digests(c, resp);
 }
 
 /* --- Put Block List -------------------------------------------------------------------------- */
@@ -295,12 +291,13 @@ static int list_end(void *arg, const char *path, const char *text, size_t len)
 
 int begin_put_block_list(struct blob_call *c)
 {
-	if (c->req->content_length > MAX_LIST_BODY)
-		return too_large(c, MAX_LIST_BODY);
+	uint64_t len;
 	ADAFS_CLEANUP(put_clear) struct put p = {0};
-	int rc = put_parse(c, &p);
+	int rc = body_length(c, MAX_LIST_BODY, &len);
 	if (rc == 0)
-		rc = start_digests(c, true);
+		rc = put_parse(c, &p);
+	if (rc == 0)
+		rc = body_start(c, true);
 	if (rc != 0)
 		return rc;
 	c->list = calloc(1, sizeof(*c->list));
@@ -316,17 +313,21 @@ static int list_error(int rc)
 	return rc == -E2BIG ? BE_BLOCK_LIST_TOO_LONG : rc == -EINVAL ? BE_INVALID_XML_DOCUMENT : rc;
 }
 
+static int add_to_list(struct blob_call *c, const void *data, size_t len)
+{
+	return list_error(adafs_xml_feed(c->list->parser, data, len, 0, NULL));
+}
+
 int piece_put_block_list(struct blob_call *c, const void *data, size_t len)
 {
-	update_digests(c, data, len);
-	return list_error(adafs_xml_feed(c->list->parser, data, len, 0, NULL));
+	return body_feed(c, data, len, add_to_list);
 }
 
 int op_put_block_list(struct blob_call *c, struct http_resp *resp)
 {
 	ADAFS_CLEANUP(put_clear) struct put p = {0};
 	blob_stamp stamp;
-	int rc = blob_check_digests(c);
+	int rc = body_finish(c);
 	if (rc == 0)
 		rc = list_error(adafs_xml_feed(c->list->parser, "", 0, 1, NULL));
 	if (rc == 0 && !c->list->root_seen)
@@ -395,6 +396,10 @@ int op_get_block_list(struct blob_call *c, struct http_resp *resp)
 	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
 	int rc = store_block_list(c->service->store, c->container, c->name, c->snapshot, &b,
 				  committed ? add_committed : NULL, staged ? add_staged : NULL, &l);
+	if (rc == 0 && b.type != BLOB_BLOCK)
+		rc = BE_INVALID_BLOB_TYPE;
+	if (rc == 0)
+		rc = lease_check_read(c, &b.lease);
 	if (rc == 0)
 		rc = answer_lists(resp, &l, committed, staged);
 	adafs_buf_clear(&l.committed);

@@ -1,10 +1,11 @@
 /* The operations of the service: how each is recognised and who may do it. */
 #include "batch/emulator/blob/blob.h"
 
-#define ACCOUNT(op, method, restype, comp) op, LEVEL_ACCOUNT, method, restype, comp, 0, 0
-#define CONTAINER(op, method, comp) op, LEVEL_CONTAINER, method, "container", comp, 0, 0
-#define BLOB(op, method, comp) op, LEVEL_BLOB, method, NULL, comp, 0, 0
-#define BLOB_FROM(op, comp, source, type) op, LEVEL_BLOB, "PUT", NULL, comp, source, type
+#define ACCOUNT(op, method, restype, comp) op, LEVEL_ACCOUNT, method, restype, comp, 0, 0, NULL
+#define CONTAINER(op, method, comp) op, LEVEL_CONTAINER, method, "container", comp, 0, 0, NULL
+#define BLOB(op, method, comp) op, LEVEL_BLOB, method, NULL, comp, 0, 0, NULL
+#define BLOB_ACTION(op, comp, action) op, LEVEL_BLOB, "PUT", NULL, comp, 0, 0, action
+#define BLOB_FROM(op, comp, source, type) op, LEVEL_BLOB, "PUT", NULL, comp, source, type, NULL
 
 /*
  * Permissions are letters of which a SAS needs one: c or w for what may create; whether it may
@@ -20,15 +21,19 @@ const struct blob_route blob_routes[] = {
 	{ACCOUNT("GetBlobServiceProperties", "GET", "service", "properties"), "r", 's', true,
 	 BODY_NONE, NULL, NULL, op_service_properties},
 	{ACCOUNT("SetBlobServiceProperties", "PUT", "service", "properties"), "w", 's', true,
-	 BODY_NONE, NULL, NULL, op_not_implemented},
+	 BODY_XML, NULL, NULL, op_set_service_properties},
 	{ACCOUNT("GetBlobServiceStats", "GET", "service", "stats"), "r", 's', true, BODY_NONE, NULL,
-	 NULL, op_not_implemented},
+	 NULL, op_service_stats},
 	{ACCOUNT("GetUserDelegationKey", "POST", "service", "userdelegationkey"), "", 's', true,
-	 BODY_NONE, NULL, NULL, op_not_implemented},
-	{ACCOUNT("BlobBatch", "POST", NULL, "batch"), "d", 's', true, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
+	 BODY_NONE, NULL, NULL, op_unsupported},
+	/* What a batch may do is asked of each of its requests. SDKs name a container's type even for
+	 * that of a path-style account. */
+	{ACCOUNT("BlobBatch", "POST", NULL, "batch"), NULL, 0, true, BODY_BATCH, NULL, NULL,
+	 op_batch},
+	{ACCOUNT("BlobBatch", "POST", "container", "batch"), NULL, 0, true, BODY_BATCH, NULL, NULL,
+	 op_batch},
 	{ACCOUNT("FindBlobsByTags", "GET", NULL, "blobs"), "f", 's', true, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
+	 op_find_by_tags},
 
 	{CONTAINER("CreateContainer", "PUT", NULL), "cw", 'c', true, BODY_NONE, NULL, NULL,
 	 op_create_container},
@@ -53,11 +58,12 @@ const struct blob_route blob_routes[] = {
 	{CONTAINER("ListBlobs", "GET", "list"), "l", 'c', false, BODY_NONE, NULL, NULL,
 	 op_list_blobs},
 	{CONTAINER("LeaseContainer", "PUT", "lease"), "w", 'c', true, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
-	{CONTAINER("BlobBatch", "POST", "batch"), "d", 'c', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
+	 op_lease},
+	{CONTAINER("BlobBatch", "POST", "batch"), NULL, 0, false, BODY_BATCH, NULL, NULL, op_batch},
+	{CONTAINER("FindBlobsByTags", "GET", "blobs"), "f", 'c', false, BODY_NONE, NULL, NULL,
+	 op_find_by_tags},
 	{CONTAINER("RestoreContainer", "PUT", "undelete"), "w", 'c', true, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
+	 op_restore_container},
 
 	{BLOB("GetBlob", "GET", NULL), "r", 'o', false, BODY_NONE, NULL, NULL, op_get_blob},
 	{BLOB("GetBlobProperties", "HEAD", NULL), "r", 'o', false, BODY_NONE, NULL, NULL,
@@ -91,58 +97,28 @@ const struct blob_route blob_routes[] = {
 	 op_snapshot_blob},
 	{BLOB("AbortCopyBlob", "PUT", "copy"), "w", 'o', false, BODY_NONE, NULL, NULL,
 	 op_abort_copy},
-	{BLOB("LeaseBlob", "PUT", "lease"), "w", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
-	{BLOB("AppendBlock", "PUT", "appendblock"), "aw", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
-	{BLOB("SealBlob", "PUT", "seal"), "w", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
-	{BLOB("PutPage", "PUT", "page"), "w", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
-	{BLOB("GetBlobTags", "GET", "tags"), "t", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
-	{BLOB("SetBlobTags", "PUT", "tags"), "t", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
-	{BLOB("SetBlobExpiry", "PUT", "expiry"), "w", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
+	/* Who may delete may also break a lease. */
+	{BLOB_ACTION("LeaseBlob", "lease", "break"), "wd", 'o', false, BODY_NONE, NULL, NULL,
+	 op_lease},
+	{BLOB("LeaseBlob", "PUT", "lease"), "w", 'o', false, BODY_NONE, NULL, NULL, op_lease},
+	{BLOB_FROM("AppendBlockFromURL", "appendblock", 'y', 0), "aw", 'o', false, BODY_NONE, NULL,
+	 NULL, op_append_block_from_url},
+	{BLOB_FROM("AppendBlock", "appendblock", 'n', 0), "aw", 'o', false, BODY_OWN,
+	 begin_append_block, piece_put_block, op_append_block},
+	{BLOB("SealBlob", "PUT", "seal"), "w", 'o', false, BODY_NONE, NULL, NULL, op_seal},
+	{BLOB("PutPage", "PUT", "page"), "w", 'o', false, BODY_NONE, NULL, NULL, op_page},
+	{BLOB("GetPageRanges", "GET", "pagelist"), "r", 'o', false, BODY_NONE, NULL, NULL, op_page},
+	{BLOB("GetBlobTags", "GET", "tags"), "t", 'o', false, BODY_NONE, NULL, NULL, op_get_tags},
+	{BLOB("SetBlobTags", "PUT", "tags"), "t", 'o', false, BODY_XML, NULL, NULL, op_set_tags},
 	{BLOB("UndeleteBlob", "PUT", "undelete"), "w", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
+	 op_undelete_blob},
+	{BLOB("SetBlobExpiry", "PUT", "expiry"), "w", 'o', false, BODY_NONE, NULL, NULL,
+	 op_unsupported},
+	{BLOB("SetImmutabilityPolicy", "PUT", "immutabilityPolicies"), "i", 'o', false, BODY_NONE,
+	 NULL, NULL, op_unsupported},
+	{BLOB("SetLegalHold", "PUT", "legalhold"), "i", 'o', false, BODY_NONE, NULL, NULL,
+	 op_unsupported},
 	{BLOB("QueryBlobContents", "POST", "query"), "r", 'o', false, BODY_NONE, NULL, NULL,
-	 op_not_implemented},
+	 op_unsupported},
 };
 const size_t blob_n_routes = ADAFS_ARRAY_SIZE(blob_routes);
-
-int op_not_implemented(struct blob_call *c, struct http_resp *resp)
-{
-	(void)c;
-	(void)resp;
-	return BE_NOT_IMPLEMENTED;
-}
-
-int op_account_info(struct blob_call *c, struct http_resp *resp)
-{
-	(void)c;
-	resp->status = 200;
-	http_resp_header(resp, "x-ms-sku-name", "Standard_LRS");
-	http_resp_header(resp, "x-ms-account-kind", "StorageV2");
-	return http_resp_header(resp, "x-ms-is-hns-enabled", "false");
-}
-
-int op_service_properties(struct blob_call *c, struct http_resp *resp)
-{
-	static const char off[] = "<Version>1.0</Version><Enabled>false</Enabled>"
-				  "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy>";
-	(void)c;
-	int rc = answer_xml(resp, 200);
-	if (rc < 0)
-		return rc;
-	return adafs_buf_addf(
-		&resp->body,
-		"<StorageServiceProperties><Logging><Version>1.0</Version><Delete>false</Delete>"
-		"<Read>false</Read><Write>false</Write><RetentionPolicy><Enabled>false</Enabled>"
-		"</RetentionPolicy></Logging><HourMetrics>%s</HourMetrics><MinuteMetrics>%s"
-		"</MinuteMetrics><Cors /><DeleteRetentionPolicy><Enabled>false</Enabled>"
-		"</DeleteRetentionPolicy><StaticWebsite><Enabled>false</Enabled></StaticWebsite>"
-		"</StorageServiceProperties>",
-		off, off);
-}

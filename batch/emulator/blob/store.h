@@ -30,6 +30,22 @@ typedef int64_t blob_stamp;
 
 #define BLOB_SNAPSHOT_NONE INT64_MAX /* the blob itself: after its snapshots in every order */
 
+/* The lease on a blob or container. Its state follows from the time: lease_state. */
+struct blob_lease {
+	char *id;	 /* owned; NULL: none was taken, or it was given back */
+	int64_t seconds; /* as acquired; -1: infinite */
+	int64_t end;	 /* when it expires, or when its breaking ends; INT64_MAX: never */
+	bool breaking;
+};
+enum blob_lease_state { LEASE_AVAILABLE, LEASE_LEASED, LEASE_EXPIRED, LEASE_BREAKING, LEASE_BROKEN };
+/* now: microseconds since 1970. */
+enum blob_lease_state lease_state(const struct blob_lease *l, int64_t now);
+/* Whether writers must name it: leased or breaking. */
+bool lease_holds(const struct blob_lease *l, int64_t now);
+void blob_lease_clear(struct blob_lease *l);
+
+enum blob_type { BLOB_BLOCK, BLOB_APPEND };
+
 /* The properties that a writer sets and that replace each other as a whole. NULL: not set. */
 struct blob_headers {
 	char *content_type, *encoding, *language, *cache_control, *disposition; /* owned */
@@ -49,6 +65,13 @@ struct blob_info {
 	blob_stamp copy_stamp;
 	char *tier; /* owned; NULL: inferred Hot */
 	blob_stamp tier_stamp;
+	enum blob_type type;
+	unsigned n_appended; /* append blobs: blocks so far */
+	bool sealed;	     /* append blobs: takes no more */
+	char *tags;	     /* owned; "key=value&..." with both percent-encoded; NULL: none */
+	char *rehydrate;     /* owned; the tier that an archived blob is on its way to; NULL: none */
+	bool rehydrate_high; /* with high priority */
+	struct blob_lease lease;
 };
 void blob_info_clear(struct blob_info *b);
 void blob_headers_clear(struct blob_headers *h);
@@ -69,6 +92,7 @@ struct container_info {
 	char *metadata; /* "name:value\n" lines */
 	struct blob_policy policies[BLOB_MAX_POLICIES];
 	size_t n_policies;
+	struct blob_lease lease;
 };
 void container_info_clear(struct container_info *c);
 void blob_policy_clear(struct blob_policy *p);
@@ -146,6 +170,8 @@ struct blob_write {
 	const struct blob_headers *headers;
 	const char *metadata;
 	const char *tier;
+	const char *tags;    /* as of blob_info; NULL: none */
+	enum blob_type type; /* of what is made; commits and copies know it themselves */
 	blob_guard *guard;
 	void *guard_arg;
 };
@@ -168,10 +194,47 @@ int store_blob_delete(struct blob_store *s, const char *container, const char *n
 int store_blob_snapshot(struct blob_store *s, const char *container, const char *name,
 			const char *metadata, blob_guard *guard, void *arg,
 			blob_stamp *ret_snapshot, blob_stamp *ret_stamp);
-/* Replace metadata, headers or the tier; a NULL one stays. A tier changes no ETag. */
+/* Replace metadata or headers; a NULL one stays. */
 int store_blob_update(struct blob_store *s, const char *container, const char *name,
-		      const char *metadata, const struct blob_headers *headers, const char *tier,
-		      blob_guard *guard, void *arg, blob_stamp *ret_stamp);
+		      const char *metadata, const struct blob_headers *headers, blob_guard *guard,
+		      void *arg, blob_stamp *ret_stamp);
+
+/* --- marks: what changes no ETag (mark_store.c) ------------------------------------------------ */
+
+/* Replace the tags; NULL: none. */
+int store_blob_set_tags(struct blob_store *s, const char *container, const char *name,
+			blob_stamp snapshot, const char *tags, blob_guard *guard, void *arg);
+/*
+ * Set the tier. From Archive to another one the blob is on its way for a while; *ret_rehydrating:
+ * it is. high: its priority.
+ */
+int store_blob_set_tier(struct blob_store *s, const char *container, const char *name,
+			blob_stamp snapshot, const char *tier, bool high, blob_guard *guard,
+			void *arg, bool *ret_rehydrating);
+/*
+ * Change the lease of a blob (name NULL: of the container). change() sees it and leaves what shall
+ * be; it may steal its texts. *ret_stamp: of the resource, which a lease does not change.
+ */
+int store_lease(struct blob_store *s, const char *container, const char *name,
+		int (*change)(void *arg, struct blob_lease *l, blob_stamp stamp), void *arg,
+		blob_stamp *ret_stamp);
+/* A text that the service keeps under a name; NULL removes it. *ret: owned, NULL: none. */
+int store_setting_set(struct blob_store *s, const char *name, const char *text);
+int store_setting_get(struct blob_store *s, const char *name, char **ret);
+
+/* --- append blobs (append_store.c) ------------------------------------------------------------- */
+
+struct block_writer;
+struct blob_append {
+	const char *container, *name;
+	blob_guard *guard; /* sees the blob, never NULL; refuses other types and full ones */
+	void *guard_arg;
+};
+/* Append what the writer was given. *ret_info: the blob as it is now; clear it. */
+int store_blob_append(struct blob_store *s, const struct blob_append *a, struct block_writer *w,
+		      struct blob_info *ret_info);
+/* No more appends. *ret_info as above. */
+int store_blob_seal(struct blob_store *s, const struct blob_append *a, struct blob_info *ret_info);
 
 struct blob_copy {
 	const char *source_container, *source_name;
@@ -182,6 +245,8 @@ struct blob_copy {
 	bool keep_blocks;		   /* the committed block list comes along */
 	bool keep_metadata;		   /* the source's metadata instead of write->metadata */
 	bool keep_headers;		   /* the source's headers instead of write->headers */
+	bool keep_tags;			   /* the source's tags instead of write->tags */
+	bool seal;			   /* a copied append blob is sealed, whatever the source is */
 };
 /* The target becomes a second name of the source's bytes. *ret_info: the new blob; clear it. */
 int store_blob_copy(struct blob_store *s, const struct blob_write *bw, const struct blob_copy *copy,
@@ -203,6 +268,8 @@ int store_block_add(struct block_writer *w, const void *data, size_t len);
 int store_block_stage(struct block_writer *w, const char *container, const char *name,
 		      const char *id);
 void store_block_close(struct block_writer *w);
+/* Forget the staged blocks of blobs of which none was staged since `before`. */
+int store_block_expire(struct blob_store *s, blob_stamp before);
 /*
  * Stage part of another blob as a block, without copying bytes where that part lies in one piece,
  * else through a copy. BE_CONTAINER_NOT_FOUND, BE_BLOB_NOT_FOUND (the source went away).

@@ -56,6 +56,18 @@ enum stmt {
 	ST_FILE_USED,
 	ST_MAX_STAMP,
 	ST_MAX_FILE,
+	ST_STAGED_EXPIRED,
+	ST_BLOB_SET_TAGS,
+	ST_BLOB_SET_TIER,
+	ST_BLOB_SET_LEASE,
+	ST_CONTAINER_SET_LEASE,
+	ST_BLOB_APPENDED,
+	ST_BLOB_OTHER_USES,
+	ST_BLOB_SEAL,
+	ST_EXTENT_GROW,
+	ST_SETTING_SET,
+	ST_SETTING_DELETE,
+	ST_SETTING_GET,
 	ST_COUNT,
 };
 
@@ -124,6 +136,9 @@ int db_container_id(struct db *db, const char *name, int64_t *ret_id);
 /* BE_BLOB_NOT_FOUND. */
 int db_blob_get(struct db *db, int64_t container, const char *name, blob_stamp snapshot,
 		struct blob_info *ret);
+/* A lease in four columns from `column` on: id, seconds, end, breaking. */
+struct blob_lease db_lease_row(struct sqlite3_stmt *st, int column, bool *oom);
+void db_lease_bind(struct sqlite3_stmt *st, int index, const struct blob_lease *l);
 /* Fill from a row of BLOB_COLUMNS. */
 int db_blob_row(struct sqlite3_stmt *st, struct blob_info *ret);
 
@@ -141,11 +156,21 @@ int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len,
 		 struct blob_pieces *ret);
 int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64_t file,
 		      uint64_t off, uint64_t len);
+/* A content of the same bytes without the block list. */
+int content_clone_locked(struct blob_store *s, const struct blob_info *source,
+			 int64_t *ret_content);
 /* The row of a new version; its texts are borrowed from bw: never clear it. */
 struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, blob_stamp stamp);
-/* Replace the blob's row (old may be NULL) and release the old content and all staged blocks. */
+/* Replace the blob's row (old may be NULL), keep a lease that holds, and release the old content and all staged blocks. */
 int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
 			const struct blob_info *b);
+
+/* --- mark_store.c ---------------------------------------------------------------------------- */
+
+/* A blob that was on its way out of the archive for long enough has arrived. */
+void blob_tier_settle(struct blob_info *b);
+/* Store a lease with the blob. */
+int lease_set_locked(struct blob_store *s, int64_t blob, const struct blob_lease *l);
 
 /* --- block_store.c --------------------------------------------------------------------------- */
 
