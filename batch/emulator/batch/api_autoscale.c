@@ -2,12 +2,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "batch/base/clock.h"
 #include "batch/emulator/batch/api.h"
 #include "batch/emulator/batch/autoscale.h"
 #include "batch/emulator/batch/autoscale_formula.h"
-
-#define MAX_INTERVAL_MS (INT64_C(168) * 3600 * 1000)
 
 static int check_formula(struct api *a, const char *formula)
 {
@@ -19,24 +16,6 @@ static int check_formula(struct api *a, const char *formula)
 		return api_error(a, 400, autoscale_failure_code(error.kind), "Message", error.detail,
 				 NULL);
 	return rc < 0 ? api_error_internal(a) : 0;
-}
-
-static int check_interval(struct api *a, const char *text)
-{
-	int64_t ms;
-	if (adafs_duration_parse(text, &ms) < 0 || ms > MAX_INTERVAL_MS)
-		return api_error(a, 400, "InvalidPropertyValue", "PropertyName",
-				 "autoScaleEvaluationInterval", "PropertyValue", text, "Reason",
-				 "The interval must be between PT5M and PT168H", NULL);
-	return 0;
-}
-
-static int check_settings(struct api *a, const cJSON *spec)
-{
-	const char *formula = adafs_json_str(spec, "autoScaleFormula", NULL);
-	const char *interval = adafs_json_str(spec, "autoScaleEvaluationInterval", NULL);
-	int rc = formula ? check_formula(a, formula) : 0;
-	return rc == 0 && interval ? check_interval(a, interval) : rc;
 }
 
 int autoscale_check_body(struct api *a, const cJSON *spec)
@@ -57,7 +36,7 @@ int autoscale_check_body(struct api *a, const cJSON *spec)
 	if (on && !adafs_json_get(spec, "autoScaleFormula"))
 		return api_error(a, 400, "MissingRequiredProperty", "PropertyName",
 				 "autoScaleFormula", NULL);
-	return on ? check_settings(a, spec) : 0;
+	return on ? check_formula(a, adafs_json_str(spec, "autoScaleFormula", "")) : 0;
 }
 
 static bool is_enabled(const struct pool *p)
@@ -101,12 +80,12 @@ static int enable(struct api *a)
 	if (!formula && !is_enabled(p))
 		return api_error(a, 400, "MissingRequiredProperty", "PropertyName",
 				 "autoScaleFormula", NULL);
-	if (check_settings(a, body) < 0)
+	if (formula && check_formula(a, formula) < 0)
 		return -EINVAL;
 	/* A pool that a formula is resizing may get another one. */
 	if (!is_enabled(p) && p->resizing)
 		return api_error(a, 409, "PoolBeingResized", NULL);
-	if (!autoscale_settable_locked(a->s, p))
+	if (!autoscale_admit_locked(a->s, p))
 		return api_error(a, 503, "TooManyEnableAutoScaleRequests", NULL);
 	if (!is_enabled(p) && !interval)
 		interval = "PT15M";

@@ -30,6 +30,7 @@ struct autoscale {
 	size_t n, size;
 	int64_t sampled_us;	/* last; true time */
 	int64_t set_us;		/* when the formula was set: there both clocks agree */
+	int64_t enabled_us;	/* of the last request to enable; 0: none since the start */
 	int64_t evaluated_us;	/* 0: is due */
 	cJSON *run;		/* the last evaluation; NULL: none */
 };
@@ -320,9 +321,12 @@ int autoscale_start_locked(struct batch_service *s, struct pool *p)
 	return 0;
 }
 
-bool autoscale_settable_locked(const struct batch_service *s, const struct pool *p)
+bool autoscale_admit_locked(struct batch_service *s, struct pool *p)
 {
 	int64_t now = adafs_clock_wall_us();
-	return !p->scale || !p->scale->set_us || now < p->scale->set_us ||
-	       now >= p->scale->set_us + true_us(s, ENABLE_PERIOD_US);
+	struct autoscale *a = autoscale_of(p);
+	if (!a || (now >= a->enabled_us && now < a->enabled_us + true_us(s, ENABLE_PERIOD_US)))
+		return false;
+	a->enabled_us = now;
+	return true;
 }

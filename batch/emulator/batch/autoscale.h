@@ -23,8 +23,8 @@ int64_t autoscale_tick_locked(struct batch_service *s);
 int autoscale_start_locked(struct batch_service *s, struct pool *p);
 /* {timestamp, results, error} of a formula, with nothing changed. NULL: out of memory. */
 cJSON *autoscale_try_locked(struct batch_service *s, struct pool *p, const char *formula);
-/* Whether a formula may be set again so soon. */
-bool autoscale_settable_locked(const struct batch_service *s, const struct pool *p);
+/* A request to enable comes: false if the one before was less than 30 s ago. */
+bool autoscale_admit_locked(struct batch_service *s, struct pool *p);
 /* The last evaluation, owned by the pool; NULL: none. */
 const cJSON *autoscale_last_run(const struct pool *p);
 

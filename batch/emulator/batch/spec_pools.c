@@ -240,7 +240,7 @@ FIELDS upgrade_policy[] = {
 	OBJECT("cloudServiceConfiguration", cloud_service),                                       \
 		INT("targetDedicatedNodes", 0, 100000), INT("targetLowPriorityNodes", 0, 100000), \
 		DURATION("resizeTimeout", MINUTES(5)), BOOL("enableAutoScale"),                   \
-		STRING_MAX("autoScaleFormula", 8192),                                             \
+		STRING("autoScaleFormula"),                                             \
 		DURATION_IN("autoScaleEvaluationInterval", MINUTES(5), MINUTES(168 * 60)),        \
 		STRINGS("applicationLicenses")
 
@@ -277,7 +277,7 @@ const struct batch_spec_field batch_spec_pool_remove_nodes[] = {
 	END,
 };
 const struct batch_spec_field batch_spec_pool_autoscale[] = {
-	STRING_MAX("autoScaleFormula", 8192),
+	STRING("autoScaleFormula"),
 	DURATION_IN("autoScaleEvaluationInterval", MINUTES(5), MINUTES(168 * 60)),
 	END,
 };
