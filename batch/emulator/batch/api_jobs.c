@@ -2,8 +2,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "batch/base/clock.h"
 #include "batch/emulator/batch/api.h"
+#include "batch/emulator/batch/counts_history.h"
 #include "batch/emulator/batch/scheduler.h"
+#include "batch/emulator/traps.h"
 
 static const struct odata_property job_filter[] = {
 	ODATA_ROW_S("id"), ODATA_ROW_E("state"), ODATA_ROW_T("stateTransitionTime"), ODATA_ROW_T("creationTime"), ODATA_ROW_T("lastModified"),
@@ -16,6 +19,26 @@ static int check_job(struct api *a, const cJSON *spec)
 	if (adafs_json_int(spec, "maxParallelTasks", -1) == 0)
 		return api_error(a, 400, "InvalidPropertyValue", "PropertyName", "maxParallelTasks",
 				 "PropertyValue", "0", NULL);
+	const cJSON *pool = adafs_json_get(spec, "poolInfo");
+	bool named = adafs_json_get(pool, "poolId") != NULL;
+	if (pool && named == (adafs_json_get(pool, "autoPoolSpecification") != NULL))
+		return api_error(a, 400, "InvalidPropertyValue", "PropertyName", "poolInfo", "Reason",
+				 "A job has one of poolId and autoPoolSpecification", NULL);
+	return 0;
+}
+
+/* What the tables cannot say of a new job. 0 or answered. */
+static int check_new_job(struct api *a, const cJSON *spec)
+{
+	if (adafs_json_get(spec, "jobReleaseTask") && !adafs_json_get(spec, "jobPreparationTask"))
+		return api_error(a, 400, "InvalidPropertyValue", "PropertyName", "jobReleaseTask",
+				 "Reason", "A job release task needs a job preparation task", NULL);
+	double quota = trap_value(a->s->traps, TRAP_JOB_QUOTA);
+	size_t live = 0;
+	for (size_t i = 0; quota > 0 && i < a->s->jobs.n; i++)
+		live += a->s->jobs.item[i]->state != JOB_COMPLETED;
+	if (quota > 0 && (double)live >= quota)
+		return api_error(a, 409, "ActiveJobAndScheduleQuotaReached", NULL);
 	return 0;
 }
 
@@ -30,7 +53,9 @@ static int job_add(struct api *a)
 	if (old)
 		rc = api_error(a, 409, old->state == JOB_DELETING ? "JobBeingDeleted" : "JobExists",
 			       NULL);
-	else if (rc == 0 && batch_spec_job_defaults(spec) < 0)
+	else if (rc == 0)
+		rc = check_new_job(a, spec);
+	if (rc == 0 && batch_spec_job_defaults(spec) < 0)
 		rc = api_error_internal(a);
 	if (rc < 0) {
 		cJSON_Delete(spec);
@@ -57,7 +82,8 @@ static int job_add(struct api *a)
 
 static int job_list(struct api *a)
 {
-	return api_list_entities(a, &a->s->jobs, "jobs", job_filter, view_job);
+	int rc = api_expand(a);
+	return rc < 0 ? rc : api_list_entities(a, &a->s->jobs, "jobs", job_filter, view_job);
 }
 
 static int job_get(struct api *a)
@@ -66,6 +92,8 @@ static int job_get(struct api *a)
 	if (!j)
 		return -ENOENT;
 	int rc = api_conditions(a, &j->e, false);
+	if (rc == 0)
+		rc = api_expand(a);
 	if (rc < 0)
 		return rc;
 	api_etag_headers(a, &j->e);
@@ -161,7 +189,8 @@ static int accepted(struct api *a)
 static int job_delete(struct api *a)
 {
 	struct job *j = api_live_job(a);
-	if (!j || api_conditions(a, &j->e, true) < 0)
+	bool force; /* nothing here needs it: a deletion waits for no node */
+	if (!j || api_conditions(a, &j->e, true) < 0 || api_flag(a, "force", &force) < 0)
 		return -EINVAL;
 	sched_job_delete_locked(a->s, j);
 	return accepted(a);
@@ -171,7 +200,8 @@ static int job_terminate(struct api *a)
 {
 	struct job *j = api_live_job(a);
 	ADAFS_JSON *body = NULL;
-	if (!j || api_conditions(a, &j->e, true) < 0 ||
+	bool force;
+	if (!j || api_conditions(a, &j->e, true) < 0 || api_flag(a, "force", &force) < 0 ||
 	    api_body(a, batch_spec_job_terminate, &body) < 0)
 		return -EINVAL;
 	if (j->e.state == JOB_COMPLETED)
@@ -232,7 +262,14 @@ static int job_task_counts(struct api *a)
 	const struct job *j = api_job(a);
 	if (!j)
 		return -ENOENT;
-	const struct task_counts *c = &j->counts;
+	double lag_s = trap_value(a->s->traps, TRAP_STALE_COUNTS);
+	struct task_counts then = lag_s > 0 ? counts_at_locked(j, adafs_clock_wall_us() -
+							       (int64_t)(lag_s * 1e6))
+					    : j->counts;
+	const struct task_counts *c = &then;
+	if (api_before(a, "2020-09-01"))
+		return api_json(a, "taskcounts/@Element",
+				counts_object(c->active, c->running, c->succeeded, c->failed));
 	cJSON *out = cJSON_CreateObject();
 	cJSON_AddItemToObject(out, "taskCounts",
 			      counts_object(c->active, c->running, c->succeeded, c->failed));

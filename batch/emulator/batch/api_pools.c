@@ -15,11 +15,43 @@ static const struct odata_property pool_filter[] = {
 
 /* --- pools -------------------------------------------------------------------------------- */
 
+/* Before 2020-09-01 taskSlotsPerNode had another name. */
+static void rename_slots(struct api *a)
+{
+	cJSON *slots = api_before(a, "2020-09-01")
+			       ? cJSON_DetachItemFromObjectCaseSensitive(a->body, "maxTasksPerNode")
+			       : NULL;
+	if (slots)
+		cJSON_AddItemToObject(a->body, "taskSlotsPerNode", slots);
+}
+
+/* Each mount is of exactly one kind. */
+static int check_mounts(struct api *a, const cJSON *spec)
+{
+	const cJSON *item;
+	cJSON_ArrayForEach(item, adafs_json_get(spec, "mountConfiguration"))
+		if (cJSON_GetArraySize(item) != 1)
+			return api_error(a, 400, "InvalidPropertyValue", "PropertyName",
+					 "mountConfiguration", "Reason",
+					 "A mount configuration is of exactly one kind", NULL);
+	return 0;
+}
+
 static int check_pool(struct api *a, const cJSON *spec)
 {
-	if (!adafs_json_get(spec, "virtualMachineConfiguration"))
+	bool vm = adafs_json_get(spec, "virtualMachineConfiguration") != NULL;
+	bool cloud = adafs_json_get(spec, "cloudServiceConfiguration") != NULL;
+	if (!vm && !cloud)
 		return api_error(a, 400, "MissingRequiredProperty", "PropertyName",
 				 "virtualMachineConfiguration", NULL);
+	if (vm && cloud)
+		return api_error(a, 400, "InvalidPropertyValue", "PropertyName",
+				 "cloudServiceConfiguration", "Reason",
+				 "A pool has one of virtualMachineConfiguration and "
+				 "cloudServiceConfiguration",
+				 NULL);
+	if (check_mounts(a, spec) < 0)
+		return -EINVAL;
 	if (!adafs_json_bool(spec, "enableAutoScale", false) &&
 	    !adafs_json_get(spec, "targetDedicatedNodes") &&
 	    !adafs_json_get(spec, "targetLowPriorityNodes"))
@@ -31,6 +63,7 @@ static int check_pool(struct api *a, const cJSON *spec)
 static int pool_add(struct api *a)
 {
 	cJSON *spec = NULL;
+	rename_slots(a);
 	int rc = api_body(a, batch_spec_pool_add, &spec);
 	if (rc == 0)
 		rc = check_pool(a, spec);
@@ -65,7 +98,8 @@ static int pool_add(struct api *a)
 
 static int pool_list(struct api *a)
 {
-	return api_list_entities(a, &a->s->pools, "pools", pool_filter, view_pool);
+	int rc = api_expand(a);
+	return rc < 0 ? rc : api_list_entities(a, &a->s->pools, "pools", pool_filter, view_pool);
 }
 
 static int pool_get(struct api *a)
@@ -74,6 +108,8 @@ static int pool_get(struct api *a)
 	if (!p)
 		return -ENOENT;
 	int rc = api_conditions(a, &p->e, false);
+	if (rc == 0)
+		rc = api_expand(a);
 	if (rc < 0)
 		return rc;
 	api_etag_headers(a, &p->e);
@@ -96,11 +132,7 @@ static int pool_head(struct api *a)
 /* A pool that may be changed and whose conditions hold. NULL: answered. */
 static struct pool *pool_to_change(struct api *a)
 {
-	struct pool *p = api_pool(a);
-	if (p && p->e.state == POOL_DELETING) {
-		api_error(a, 409, "PoolBeingDeleted", NULL);
-		return NULL;
-	}
+	struct pool *p = api_live_pool(a);
 	return p && api_conditions(a, &p->e, true) == 0 ? p : NULL;
 }
 
@@ -132,15 +164,12 @@ static int change_spec(struct api *a, struct pool *p, cJSON *change)
 	return 0;
 }
 
-static int pool_update(struct api *a, int status, bool replace)
+static int pool_update(struct api *a, struct pool *p, int status, cJSON *change)
 {
-	struct pool *p = pool_to_change(a);
-	ADAFS_JSON *change = NULL;
-	if (!p || api_body(a, batch_spec_pool_patch, &change) < 0)
+	if (check_mounts(a, change) < 0)
 		return -EINVAL;
-	if (replace)
-		cJSON_DeleteItemFromObjectCaseSensitive(p->e.spec, "metadata");
-	if (change_spec(a, p, change) < 0)
+	if (change_spec(a, p, change) < 0 || batch_spec_start_task_defaults(p->e.spec) < 0 ||
+	    pool_load_spec(p) < 0)
 		return api_error_internal(a);
 	int rc = api_commit(a);
 	return rc < 0 ? rc : api_done(a, status, &p->e);
@@ -148,12 +177,28 @@ static int pool_update(struct api *a, int status, bool replace)
 
 static int pool_patch(struct api *a)
 {
-	return pool_update(a, 200, false);
+	struct pool *p = pool_to_change(a);
+	ADAFS_JSON *change = NULL;
+	if (!p || api_body(a, api_before(a, "2024-07-01") ? batch_spec_pool_patch
+							   : batch_spec_pool_patch_2024,
+			   &change) < 0)
+		return -EINVAL;
+	return pool_update(a, p, 200, change);
 }
 
+/* Takes no conditions; what is left out is cleared. */
 static int pool_update_properties(struct api *a)
 {
-	return pool_update(a, 204, true);
+	static const char *const cleared[] = { "startTask", "certificateReferences" };
+	struct pool *p = api_live_pool(a);
+	ADAFS_JSON *change = NULL;
+	if (!p || api_body(a, batch_spec_pool_replace, &change) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cleared); i++)
+		cJSON_DeleteItemFromObjectCaseSensitive(p->e.spec, cleared[i]);
+	if (!adafs_json_get(change, "targetNodeCommunicationMode"))
+		cJSON_AddStringToObject(change, "targetNodeCommunicationMode", "default");
+	return pool_update(a, p, 204, change);
 }
 
 static int pool_resize(struct api *a)

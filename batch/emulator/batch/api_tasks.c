@@ -1,6 +1,7 @@
 /* /jobs/{}/tasks: add one or many, list, get, change, end. */
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "batch/base/clock.h"
 #include "batch/emulator/batch/api.h"
@@ -48,7 +49,9 @@ static int check_resource_files(const cJSON *spec, struct refusal *r)
 			      "The resource files of a task have at most 32768 characters in all");
 	cJSON_ArrayForEach(item, files) {
 		bool http = adafs_json_get(item, "httpUrl") != NULL;
-		if (http == (adafs_json_get(item, "storageContainerUrl") != NULL))
+		if (http + (adafs_json_get(item, "storageContainerUrl") != NULL) +
+			    (adafs_json_get(item, "autoStorageContainerName") != NULL) !=
+		    1)
 			return refuse(r, 400, "InvalidPropertyValue", "resourceFiles",
 				      "A resource file has exactly one of httpUrl, "
 				      "storageContainerUrl and autoStorageContainerName");
@@ -96,9 +99,26 @@ static int check_environment(const cJSON *spec, struct refusal *r)
 	return 0;
 }
 
+/* The ids of a job's own tasks are taken. */
+static int check_own_ids(const struct job *j, const char *id, struct refusal *r)
+{
+	static const char *const own[][3] = {
+		{ "jobPreparationTask", "jobpreparation", "TaskIdSameAsJobPreparationTask" },
+		{ "jobReleaseTask", "jobrelease", "TaskIdSameAsJobReleaseTask" },
+	};
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(own); i++) {
+		const cJSON *task = adafs_json_get(j->e.spec, own[i][0]);
+		if (task && strcasecmp(adafs_json_str(task, "id", own[i][1]), id) == 0)
+			return refuse(r, 409, own[i][2], NULL, "");
+	}
+	return 0;
+}
+
 static int check_task(const struct job *j, const cJSON *spec, struct refusal *r)
 {
 	int rc = check_resource_files(spec, r);
+	if (rc == 0)
+		rc = check_own_ids(j, adafs_json_str(spec, "id", ""), r);
 	if (rc == 0)
 		rc = check_environment(spec, r);
 	if (rc == 0)
@@ -269,7 +289,9 @@ static int task_add_collection(struct api *a)
 static int task_list(struct api *a)
 {
 	struct job *j = api_job(a);
-	return j ? api_list_entities(a, &j->tasks, "tasks", task_filter, view_task) : -ENOENT;
+	if (!j || api_expand(a) < 0)
+		return -ENOENT;
+	return api_list_entities(a, &j->tasks, "tasks", task_filter, view_task);
 }
 
 static int task_get(struct api *a)
@@ -278,10 +300,22 @@ static int task_get(struct api *a)
 	if (!t)
 		return -ENOENT;
 	int rc = api_conditions(a, &t->e, false);
+	if (rc == 0)
+		rc = api_expand(a);
 	if (rc < 0)
 		return rc;
 	api_etag_headers(a, &t->e);
 	return api_json(a, "tasks/@Element", view_task(a, &t->e, http_req_param(a->req, "$select")));
+}
+
+/* Of a task on several nodes; the emulator runs it as one, so there are none. */
+static int task_subtasks(struct api *a)
+{
+	if (!api_task(a))
+		return -ENOENT;
+	cJSON *out = cJSON_CreateObject();
+	cJSON_AddArrayToObject(out, "value");
+	return api_json(a, "subtasks", out);
 }
 
 /* --- change ------------------------------------------------------------------------------- */
@@ -402,6 +436,7 @@ const struct api_route api_task_routes[] = {
 	{ "POST", "/jobs/{}/addtaskcollection", "AddTaskCollection", task_add_collection },
 	{ "GET", "/jobs/{}/tasks", "ListTasks", task_list },
 	{ "GET", "/jobs/{}/tasks/{}", "GetTask", task_get },
+	{ "GET", "/jobs/{}/tasks/{}/subtasksinfo", "ListSubtasks", task_subtasks },
 	{ "PUT", "/jobs/{}/tasks/{}", "UpdateTask", task_put },
 	{ "DELETE", "/jobs/{}/tasks/{}", "DeleteTask", task_delete },
 	{ "POST", "/jobs/{}/tasks/{}/terminate", "TerminateTask", task_terminate },

@@ -16,11 +16,13 @@
 #include "batch/base/log.h"
 #include "batch/base/random.h"
 #include "batch/emulator/batch/batch_store.h"
+#include "batch/emulator/batch/counts_history.h"
 #include "batch/emulator/batch/janitor.h"
 #include "batch/emulator/batch/recover.h"
 #include "batch/emulator/batch/runner.h"
 #include "batch/emulator/batch/scheduler.h"
 #include "batch/emulator/batch/service.h"
+#include "batch/emulator/traps.h"
 
 #define MIN_LOCAL_SLOTS 4
 #define STOP_GRACE_MS 2000
@@ -86,10 +88,23 @@ static int write_dirty(struct batch_service *s)
 	return 0;
 }
 
+/* What counts were becomes visible later when the trap is set. */
+static void note_counts(struct batch_service *s)
+{
+	if (trap_value(s->traps, TRAP_STALE_COUNTS) <= 0)
+		return;
+	struct entity *e;
+	TAILQ_FOREACH(e, &s->dirty, dirty_link)
+		if (e->kind != ENTITY_POOL && !e->gone)
+			counts_note_locked(e->kind == ENTITY_JOB ? entity_job(e) : entity_task(e)->job,
+					   adafs_clock_wall_us());
+}
+
 int service_commit_locked(struct batch_service *s)
 {
 	if (TAILQ_EMPTY(&s->dirty))
 		return 0;
+	note_counts(s);
 	int rc = batch_store_begin(s->store);
 	if (rc == 0)
 		rc = write_dirty(s);

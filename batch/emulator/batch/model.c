@@ -152,6 +152,7 @@ static void job_clear(struct job *j)
 	strmap_clear(&j->waiters);
 	free(j->pool_key);
 	free(j->terminate_reason);
+	free(j->history);
 }
 
 static void task_clear(struct task *t)

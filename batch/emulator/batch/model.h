@@ -95,6 +95,7 @@ struct job {
 	struct strmap satisfied; /* keys of dependencies that hold: lower-case ids and "#<number>" */
 	struct strmap waiters;   /* key -> first struct task that waits for it (linked by wait_next) */
 	struct task_counts counts;
+	struct counts_history *history; /* NULL: none kept; see counts_history.h */
 	unsigned n_runs; /* tasks that occupy a node */
 	char *pool_key; /* lower-case id of the pool it is bound to */
 	int64_t start_us, end_us; /* end 0: not ended */
