@@ -1,8 +1,7 @@
-/* base/digest.c - MD5, SHA-256 and HMAC by OpenSSL; CRC-64 is our own. */
+/* base/digest.c - MD5, SHA-256 and HMAC by OpenSSL. */
 #include "batch/base/digest.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,43 +73,6 @@ void adafs_digest_free(struct adafs_digest *d)
 void adafs_digest_freep(struct adafs_digest **d)
 {
 	adafs_digest_free(*d);
-}
-
-/* Slicing by eight: tables for eight bytes at once, made at first use. */
-static uint64_t crc_table[8][256];
-static pthread_once_t crc_once = PTHREAD_ONCE_INIT;
-
-static void crc_init(void)
-{
-	for (unsigned i = 0; i < 256; i++) {
-		uint64_t c = i;
-		for (int k = 0; k < 8; k++)
-			c = c & 1 ? c >> 1 ^ UINT64_C(0x9A6C9329AC4BC9B5) : c >> 1;
-		crc_table[0][i] = c;
-	}
-	for (unsigned i = 0; i < 256; i++)
-		for (int t = 1; t < 8; t++)
-			crc_table[t][i] = crc_table[t - 1][i] >> 8 ^
-					  crc_table[0][crc_table[t - 1][i] & 0xff];
-}
-
-uint64_t adafs_crc64(uint64_t crc, const void *data, size_t len)
-{
-	pthread_once(&crc_once, crc_init);
-	const uint8_t *p = data;
-	uint64_t c = ~crc;
-	for (; len >= 8; len -= 8, p += 8) {
-		uint64_t v;
-		memcpy(&v, p, 8);
-		c ^= v;
-		c = crc_table[7][c & 0xff] ^ crc_table[6][c >> 8 & 0xff] ^
-		    crc_table[5][c >> 16 & 0xff] ^ crc_table[4][c >> 24 & 0xff] ^
-		    crc_table[3][c >> 32 & 0xff] ^ crc_table[2][c >> 40 & 0xff] ^
-		    crc_table[1][c >> 48 & 0xff] ^ crc_table[0][c >> 56];
-	}
-	while (len--)
-		c = crc_table[0][(c ^ *p++) & 0xff] ^ c >> 8;
-	return ~c;
 }
 
 void adafs_crc64_text(uint64_t crc, char out[16])

@@ -237,11 +237,13 @@ static void test_crc64(void **state)
 		adafs_crc64_text(adafs_crc64(0, vectors[i][0], strlen(vectors[i][0])), text);
 		assert_string_equal(text, vectors[i][1]);
 	}
-	/* In parts, at any cut and alignment, as in one. */
-	char data[101];
-	for (size_t i = 0; i < sizeof(data); i++)
-		data[i] = (char)(i * 73);
-	uint64_t whole = adafs_crc64(0, data, sizeof(data));
+	/* In parts, at any cut and alignment, as byte by byte. */
+	char data[1001];
+	uint64_t whole = 0;
+	for (size_t i = 0; i < sizeof(data); i++) {
+		data[i] = (char)(i * 73 ^ i >> 3);
+		whole = adafs_crc64(whole, &data[i], 1);
+	}
 	for (size_t cut = 0; cut <= sizeof(data); cut++)
 		assert_true(adafs_crc64(adafs_crc64(0, data, cut), data + cut,
 					sizeof(data) - cut) == whole);
