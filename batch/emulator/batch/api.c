@@ -249,7 +249,8 @@ int api_json(struct api *a, const char *metadata, cJSON *json)
 
 static const struct api_route *const tables[] = { api_pool_routes, api_autoscale_routes,
 						  api_job_routes, api_task_routes,
-						  api_file_routes, api_node_routes, api_named_routes };
+						  api_file_routes, api_node_routes, api_named_routes,
+						api_status_routes };
 
 /* 1: found; 0: no such path; -1: the path exists with other methods. */
 static int find_route(struct api *a)

@@ -40,6 +40,7 @@ extern const struct api_route api_job_routes[];
 extern const struct api_route api_task_routes[];
 extern const struct api_route api_file_routes[];
 extern const struct api_route api_node_routes[];
+extern const struct api_route api_status_routes[];
 extern const struct api_route api_named_routes[];
 
 /* --- errors ------------------------------------------------------------------------------- */

@@ -279,13 +279,6 @@ static int job_task_counts(struct api *a)
 	return api_json(a, "taskcountsresult/@Element", out);
 }
 
-static int job_prep_status(struct api *a)
-{
-	if (!api_job(a))
-		return -ENOENT;
-	return api_error(a, 409, "JobPreparationTaskOrReleaseTaskNotSpecified", NULL);
-}
-
 const struct api_route api_job_routes[] = {
 	{ "POST", "/jobs", "AddJob", job_add },
 	{ "GET", "/jobs", "ListJobs", job_list },
@@ -297,7 +290,5 @@ const struct api_route api_job_routes[] = {
 	{ "POST", "/jobs/{}/disable", "DisableJob", job_disable },
 	{ "POST", "/jobs/{}/enable", "EnableJob", job_enable },
 	{ "GET", "/jobs/{}/taskcounts", "GetTaskCounts", job_task_counts },
-	{ "GET", "/jobs/{}/jobpreparationandreleasetaskstatus", "ListPreparationStatus",
-	  job_prep_status },
 	{ 0 },
 };
