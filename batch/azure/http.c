@@ -264,6 +264,8 @@ static int set_options(struct transfer *t)
 	SET(CURLOPT_BUFFERSIZE, TRANSFER_BUFFER);
 	SET(CURLOPT_UPLOAD_BUFFERSIZE, TRANSFER_BUFFER);
 	SET(CURLOPT_USERAGENT, "adafs/" ADAFS_VERSION);
+	if (t->http->ca_file)
+		SET(CURLOPT_CAINFO, t->http->ca_file);
 	if (t->host->loopback)
 		SET(CURLOPT_NOPROXY, "*");
 	SET(CURLOPT_HTTPHEADER, t->header_list);
@@ -719,6 +721,10 @@ struct adafs_http *adafs_http_new(const struct adafs_http_config *config, struct
 		h->config.io_timeout_ms = DEFAULT_IO_TIMEOUT_MS;
 	if (!h->config.max_connections_per_host)
 		h->config.max_connections_per_host = DEFAULT_CONNECTIONS;
+	/* As OpenSSL's programs and Azure's tools do it; Debian's libcurl looks at its own bundle only. */
+	h->ca_file = secure_getenv("SSL_CERT_FILE");
+	if (h->ca_file && !*h->ca_file)
+		h->ca_file = NULL;
 	h->multi = curl_multi_init();
 	if (!h->multi ||
 	    curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING) != CURLM_OK ||

@@ -59,6 +59,7 @@ struct transfer_list {
 struct adafs_http {
 	struct adafs_http_config config;
 	void *multi; /* CURLM */
+	const char *ca_file; /* certificates to trust instead of the system's; of the environment; NULL */
 	pthread_t thread;
 
 	struct adafs_mutex lock; /* rank ADAFS_RANK_QUEUE; also http_host.down */

@@ -1,5 +1,6 @@
 """A proxy before the Blob service that refuses what a test wants, or loses its reply."""
 import http.client
+import ssl
 import threading
 from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,8 +11,13 @@ class Gate(ThreadingHTTPServer):
     """refused and lost: (method, part of the path) of requests; a lost one is done, and its connection closed."""
     daemon_threads = True
 
-    def __init__(self, endpoint: str):
+    def __init__(self, endpoint: str, certificate: str | None = None):
+        """certificate: a PEM file with its key; then it speaks https."""
         super().__init__(("127.0.0.1", 0), Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.service = urlsplit(endpoint).netloc
         self.refused = self.lost = None
         self.ahead = 0  # seconds that the Date of replies is shifted by
@@ -54,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
         service.close()
 
-    do_GET = do_HEAD = do_PUT = do_DELETE = forward
+    do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = do_PATCH = forward
 
     def log_message(self, *args):
         pass
