@@ -81,7 +81,7 @@ static void put(const char *name, const char *text)
 static int stage(const char *name, const char *id, const char *text)
 {
 	struct block_writer w = {0};
-	assert_int_equal(store_block_open(store, "box", name, strlen(text), &w), 0);
+	assert_int_equal(store_block_open(store, "box", name, id, strlen(text), &w), 0);
 	assert_int_equal(store_block_add(&w, text, strlen(text)), 0);
 	int rc = store_block_stage(&w, "box", name, id);
 	store_block_close(&w);
@@ -115,6 +115,67 @@ static size_t pieces_of(const char *name, blob_stamp snapshot, const char *want)
 	assert_int_equal(n, b.size);
 	assert_string_equal(text, want);
 	return p.n;
+}
+
+#define BIG_BLOCK (64 * 1024)
+
+/* Write a block of one letter and stage it (letter 0: break off). */
+static void stage_big(const char *id, char letter, size_t len)
+{
+	static char text[2 * BIG_BLOCK];
+	struct block_writer w = {0};
+	memset(text, letter, len);
+	assert_int_equal(store_block_open(store, "box", "big", id, len, &w), 0);
+	assert_int_equal(store_block_add(&w, text, len), 0);
+	if (letter)
+		assert_int_equal(store_block_stage(&w, "box", "big", id), 0);
+	store_block_close(&w);
+}
+
+/* How many pieces "big" has; it must begin and end with these letters. */
+static size_t big_pieces(char first, char last)
+{
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
+	char c = 0;
+	assert_int_equal(store_blob_get(store, "box", "big", BLOB_SNAPSHOT_NONE, &b), 0);
+	assert_int_equal(store_content_open(store, b.content, 0, b.size, &p), 0);
+	assert_int_equal(adafs_pread_all(p.v[0].fd, &c, 1, (off_t)p.v[0].off), 0);
+	assert_int_equal(c, first);
+	const struct blob_piece *end = &p.v[p.n - 1];
+	assert_int_equal(adafs_pread_all(end->fd, &c, 1, (off_t)(end->off + end->len - 1)), 0);
+	assert_int_equal(c, last);
+	return p.n;
+}
+
+/* Numbered blocks lie by number, whatever the order of their coming. */
+static void test_numbered_blocks_are_one_piece(void **state)
+{
+	(void)state;
+	/* "block-000000" to "block-000003" */
+	static const char *const ids[] = {"YmxvY2stMDAwMDAw", "YmxvY2stMDAwMDAx",
+					  "YmxvY2stMDAwMDAy", "YmxvY2stMDAwMDAz"};
+	stage_big(ids[2], 'c', BIG_BLOCK);
+	stage_big(ids[1], 0, BIG_BLOCK); /* broken off: its place is free again */
+	stage_big(ids[1], 'b', BIG_BLOCK);
+	stage_big(ids[3], 'd', 5);
+	stage_big(ids[0], 'a', BIG_BLOCK);
+	assert_int_equal(commit("big", ids, 4), 0);
+	assert_int_equal(big_pieces('a', 'd'), 1);
+
+	/* Named by their offsets, encoded twice: "00065536", "00000000" */
+	static const char *const offsets[] = {"TURBd01EQXdNREE9", "TURBd05qVTFNelk9"};
+	stage_big(offsets[1], 'f', BIG_BLOCK);
+	stage_big(offsets[0], 'e', BIG_BLOCK);
+	assert_int_equal(commit("big", offsets, 2), 0);
+	assert_int_equal(big_pieces('e', 'f'), 1);
+
+	/* A block that comes again, and one that is too long for a place, lie elsewhere. */
+	stage_big(ids[0], 'x', BIG_BLOCK);
+	stage_big(ids[0], 'a', BIG_BLOCK);
+	stage_big(ids[1], 'b', BIG_BLOCK + 1);
+	assert_int_equal(commit("big", ids, 2), 0);
+	assert_int_equal(big_pieces('a', 'b'), 1);
 }
 
 static void test_blocks_in_order_are_one_piece(void **state)
@@ -222,7 +283,7 @@ static void test_discarded_upload_in_flight(void **state)
 	(void)state;
 	struct block_writer w = {0};
 	assert_int_equal(stage("b", "AAAA", "one"), 0);
-	assert_int_equal(store_block_open(store, "box", "b", 3, &w), 0);
+	assert_int_equal(store_block_open(store, "box", "b", NULL, 3, &w), 0);
 	put("b", "whole"); /* drops the staged block; the writer goes on */
 	assert_int_equal(store_block_add(&w, "two", 3), 0);
 	assert_int_equal(store_block_stage(&w, "box", "b", "BBBB"), 0);
@@ -231,7 +292,7 @@ static void test_discarded_upload_in_flight(void **state)
 	assert_int_equal(commit("b", ids, 1), 0);
 	pieces_of("b", BLOB_SNAPSHOT_NONE, "two");
 	/* One that is given up leaves nothing. */
-	assert_int_equal(store_block_open(store, "box", "c", 3, &w), 0);
+	assert_int_equal(store_block_open(store, "box", "c", NULL, 3, &w), 0);
 	put("c", "x");
 	store_block_close(&w);
 	assert_int_equal(data_files(), 2);
@@ -241,7 +302,8 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		CASE(test_blocks_in_order_are_one_piece),   CASE(test_blocks_out_of_order),
+		CASE(test_blocks_in_order_are_one_piece),
+		CASE(test_numbered_blocks_are_one_piece),   CASE(test_blocks_out_of_order),
 		CASE(test_commit_is_all_or_nothing),	    CASE(test_snapshots_and_copies_share),
 		CASE(test_open_removes_what_nothing_names), CASE(test_stamps_rise_over_a_restart),
 		CASE(test_discarded_upload_in_flight),

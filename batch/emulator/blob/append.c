@@ -84,7 +84,8 @@ int begin_append_block(struct blob_call *c)
 		rc = append_guard(&a, &b);
 	if (rc == 0)
 		rc = body_start(c, call_header(c, "Content-MD5") != NULL);
-	return rc == 0 ? store_block_open(c->service->store, c->container, c->name, a.len, &c->block)
+	return rc == 0 ? store_block_open(c->service->store, c->container, c->name, NULL, a.len,
+						&c->block)
 		       : rc;
 }
 

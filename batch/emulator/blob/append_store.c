@@ -113,6 +113,7 @@ int store_blob_append(struct blob_store *s, const struct blob_append *a, struct 
 		return rc;
 	struct blob_info b = {0};
 	rc = db_end(s, append_locked(s, a, w, &b));
+	w->staged = rc == 0;
 	return answer(rc, &b, ret_info);
 }
 

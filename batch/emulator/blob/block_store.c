@@ -1,31 +1,42 @@
 /*
- * Staged blocks and block lists. The blocks of one blob are appended to one file while they are
+ * Staged blocks and block lists. The blocks of one blob are written to one file while they are
  * uploaded, each in a part reserved when its request begins, so that parallel requests write side
- * by side; a commit then names adjacent parts as one extent. An upload is attached (found by the
- * next block) until a commit or discard, and lives on detached as long as a request still writes to
- * it.
+ * by side; a commit then names adjacent parts as one extent. Clients number their blocks within the
+ * ids, and a block lies where its number puts it: so a blob uploaded in parallel is one extent too,
+ * which goes out by sendfile. What has no place there is appended to a second file. An upload is
+ * attached (found by the next block) until a commit or discard, and lives on detached as long as a
+ * request still writes to it.
  */
 #include "batch/emulator/blob/store_db.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <sqlite3.h>
 
+#include "batch/base/codec.h"
 #include "batch/base/file.h"
 #include "batch/emulator/blob/blob_error.h"
 
 #define MAX_STAGED 100000
 #define MAX_UPLOADS 64 /* descriptors kept for uploads that pause */
 #define COPY_CHUNK (256 * 1024)
+#define FLUSH_STEP (1024 * 1024)
+#define MAX_DIGITS 12		/* of a number within an id; before them something random may stand */
+#define MAX_PLACES 50000	/* as many as a block list can name */
+#define MAX_FILE (1ULL << 42)	/* no place lies beyond */
+#define MIN_STRIDE (64 * 1024)	/* smaller blocks come as they come */
 
 /* --- uploads --------------------------------------------------------------------------------- */
 
-static struct upload *upload_find_locked(struct blob_store *s, int64_t container, const char *name)
+static struct upload *upload_find_locked(struct blob_store *s, int64_t container, const char *name,
+					 bool ordered)
 {
 	for (struct upload *u = s->uploads; u; u = u->next)
-		if (u->container == container && strcmp(u->name, name) == 0)
+		if (u->container == container && !u->stride == !ordered &&
+		    strcmp(u->name, name) == 0)
 			return u;
 	return NULL;
 }
@@ -33,6 +44,7 @@ static struct upload *upload_find_locked(struct blob_store *s, int64_t container
 static void upload_free(struct upload *u)
 {
 	close(u->fd);
+	free(u->taken);
 	free(u->name);
 	free(u);
 }
@@ -95,12 +107,14 @@ static void uploads_trim(struct blob_store *s)
 	(void)db_end(s, oldest ? upload_detach_locked(s, oldest) : 0);
 }
 
-static struct upload *upload_new(struct blob_store *s, int64_t container, const char *name)
+static struct upload *upload_new(struct blob_store *s, int64_t container, const char *name,
+				 uint64_t stride)
 {
 	struct upload *u = calloc(1, sizeof(*u));
 	if (!u)
 		return NULL;
 	u->container = container;
+	u->stride = stride;
 	u->n_staged = UINT64_MAX;
 	u->name = strdup(name);
 	if (!u->name || data_create(s, &u->file, &u->fd) < 0) {
@@ -111,27 +125,90 @@ static struct upload *upload_new(struct blob_store *s, int64_t container, const 
 	return u;
 }
 
-/* Reserve room in the upload's file if there is one. */
-static bool upload_reserve(struct blob_store *s, int64_t container, const char *name, uint64_t len,
-			   struct block_writer *w)
+/*
+ * The number at the end of a block id, -1: none. Clients count blocks, or name each by its offset;
+ * some encode the text twice.
+ */
+static int64_t block_number(const char *id)
+{
+	ADAFS_FREE uint8_t *once = NULL, *twice = NULL;
+	size_t len = 0;
+	if (!id || adafs_base64_decode(id, strlen(id), &once, &len) < 0)
+		return -1;
+	const uint8_t *text = once;
+	size_t inner = 0;
+	if (len && (once[len - 1] < '0' || once[len - 1] > '9') &&
+	    adafs_base64_decode((const char *)once, len, &twice, &inner) == 0) {
+		text = twice;
+		len = inner;
+	}
+	int64_t number = 0, scale = 1;
+	size_t n = 0;
+	for (; n < MAX_DIGITS && n < len && text[len - 1 - n] >= '0' && text[len - 1 - n] <= '9'; n++) {
+		number += (text[len - 1 - n] - '0') * scale;
+		scale *= 10;
+	}
+	return n ? number : -1;
+}
+
+/* A number that the room for a block divides is an offset. */
+static bool place_of(const struct upload *u, int64_t number, uint64_t len, size_t *ret_place)
+{
+	uint64_t n = (uint64_t)number;
+	size_t place = n % u->stride == 0 ? n / u->stride : n;
+	*ret_place = place;
+	return len <= u->stride && place < MAX_PLACES && place < MAX_FILE / u->stride;
+}
+
+static bool take_place(struct upload *u, size_t place)
+{
+	size_t need = place / 8 + 1;
+	if (need > u->n_taken) {
+		uint8_t *grown = realloc(u->taken, 2 * need);
+		if (!grown)
+			return false;
+		memset(grown + u->n_taken, 0, 2 * need - u->n_taken);
+		u->taken = grown;
+		u->n_taken = 2 * need;
+	}
+	bool is_free = !(u->taken[place / 8] & 1u << place % 8);
+	u->taken[place / 8] |= (uint8_t)(1u << place % 8);
+	return is_free;
+}
+
+/* What was not staged may be sent again: the same place is for it then. */
+static void free_place(struct upload *u, uint64_t off)
+{
+	size_t place = off / u->stride;
+	u->taken[place / 8] &= (uint8_t)~(1u << place % 8);
+}
+
+/* Reserve room in the upload's file. 1: done; 0: there is none yet; -EEXIST: no place in it. */
+static int upload_reserve(struct blob_store *s, int64_t container, const char *name, int64_t number,
+			  uint64_t len, struct block_writer *w)
 {
 	adafs_mutex_lock(&s->lock);
-	struct upload *u = upload_find_locked(s, container, name);
-	if (u) {
+	struct upload *u = upload_find_locked(s, container, name, number >= 0);
+	size_t place = 0;
+	int rc = u != NULL;
+	if (u && u->stride && !(place_of(u, number, len, &place) && take_place(u, place)))
+		rc = -EEXIST;
+	if (rc == 1) {
+		uint64_t off = u->stride ? place * u->stride : u->end;
 		u->n_writers++;
 		u->used = ++s->upload_clock;
-		*w = (struct block_writer){.store = s, .upload = u, .off = u->end, .len = len};
-		u->end += len;
+		u->end += u->stride ? 0 : len;
+		*w = (struct block_writer){.store = s, .upload = u, .off = off, .len = len};
 	}
 	adafs_mutex_unlock(&s->lock);
-	return u != NULL;
+	return rc;
 }
 
 /* Attach a new upload, unless another request was faster. */
 static void upload_attach(struct blob_store *s, struct upload *u)
 {
 	adafs_mutex_lock(&s->lock);
-	bool late = upload_find_locked(s, u->container, u->name) != NULL;
+	bool late = upload_find_locked(s, u->container, u->name, u->stride != 0) != NULL;
 	if (!late) {
 		u->attached = true;
 		u->next = s->uploads;
@@ -145,17 +222,21 @@ static void upload_attach(struct blob_store *s, struct upload *u)
 	}
 }
 
-int store_block_open(struct blob_store *s, const char *container, const char *name, uint64_t len,
-		     struct block_writer *w)
+int store_block_open(struct blob_store *s, const char *container, const char *name, const char *id,
+		     uint64_t len, struct block_writer *w)
 {
-	int64_t id;
+	int64_t cid, number = block_number(id);
 	struct db *db = db_reader_get(s);
-	int rc = db_container_id(db, container, &id);
+	int rc = db_container_id(db, container, &cid);
 	db_reader_put(s, db);
 	if (rc != 0)
 		return rc;
-	while (!upload_reserve(s, id, name, len, w)) {
-		struct upload *u = upload_new(s, id, name);
+	while ((rc = upload_reserve(s, cid, name, number, len, w)) != 1) {
+		if (rc == -EEXIST || (number >= 0 && len < MIN_STRIDE)) {
+			number = -1;
+			continue;
+		}
+		struct upload *u = upload_new(s, cid, name, number >= 0 ? len : 0);
 		if (!u)
 			return -EIO;
 		upload_attach(s, u);
@@ -168,10 +249,18 @@ int store_block_add(struct block_writer *w, const void *data, size_t len)
 {
 	if (len > w->len - w->written)
 		return -EFBIG;
-	int rc = adafs_pwrite_all(w->upload->fd, data, len, (off_t)(w->off + w->written));
-	if (rc == 0)
-		w->written += len;
-	return rc;
+	int fd = w->upload->fd;
+	int rc = adafs_pwrite_all(fd, data, len, (off_t)(w->off + w->written));
+	if (rc < 0)
+		return rc;
+	w->written += len;
+	if (w->written - w->flushed >= FLUSH_STEP) {
+		/* The disk has work while the rest arrives. It only hurries: fdatasync decides. */
+		(void)sync_file_range(fd, (off_t)(w->off + w->flushed),
+				      (off_t)(w->written - w->flushed), SYNC_FILE_RANGE_WRITE);
+		w->flushed = w->written;
+	}
+	return 0;
 }
 
 void store_block_close(struct block_writer *w)
@@ -182,6 +271,8 @@ void store_block_close(struct block_writer *w)
 	struct upload *u = ADAFS_STEAL(w->upload);
 	w->store = NULL;
 	adafs_mutex_lock(&s->lock);
+	if (u->stride && !w->staged)
+		free_place(u, w->off);
 	bool last = --u->n_writers == 0 && !u->attached;
 	if (last)
 		list_remove(&s->detached, u);
@@ -220,8 +311,9 @@ static int check_count_locked(struct blob_store *s, int64_t container, const cha
 	}
 	if (n >= MAX_STAGED)
 		return BE_BLOCK_COUNT_EXCEEDS_LIMIT;
-	if (u)
-		u->n_staged = n + 1;
+	for (struct upload *v = s->uploads; v; v = v->next)
+		if (v->container == container && strcmp(v->name, name) == 0)
+			v->n_staged = n + 1;
 	return 0;
 }
 
@@ -299,7 +391,9 @@ int store_block_stage(struct block_writer *w, const char *container, const char 
 	if (rc < 0)
 		return rc;
 	struct part part = {w->upload->file, w->off, w->written};
-	return db_end(s, stage_locked(s, container, name, id, part, w->upload));
+	rc = db_end(s, stage_locked(s, container, name, id, part, w->upload));
+	w->staged = rc == 0;
+	return rc;
 }
 
 /* Stage by reference; 1: the part lies in several pieces. */
@@ -351,7 +445,7 @@ int store_block_from_blob(struct blob_store *s, const char *container, const cha
 	struct block_writer w = {0};
 	rc = store_content_open(s, source->content, off, len, &p);
 	if (rc == 0)
-		rc = store_block_open(s, container, name, len, &w);
+		rc = store_block_open(s, container, name, id, len, &w);
 	if (rc == 0)
 		rc = copy_pieces(&w, &p);
 	if (rc == 0)

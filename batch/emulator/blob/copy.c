@@ -484,7 +484,8 @@ int source_to_block(struct blob_call *c, long long max)
 	struct blob_range r;
 	int rc = range_source(c, &s, max, &b, &r);
 	if (rc == 0)
-		rc = store_block_open(c->service->store, c->container, c->name, r.len, &c->block);
+		rc = store_block_open(c->service->store, c->container, c->name,
+				      call_param(c, "blockid"), r.len, &c->block);
 	return rc == 0 ? source_read(c, &b, &r, true) : rc;
 }
 

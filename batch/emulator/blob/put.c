@@ -194,7 +194,8 @@ int begin_put_block(struct blob_call *c)
 		rc = body_start(c, call_header(c, "Content-MD5") != NULL);
 	if (rc != 0)
 		return rc;
-	return store_block_open(c->service->store, c->container, c->name, len, &c->block);
+	return store_block_open(c->service->store, c->container, c->name, call_param(c, "blockid"),
+				len, &c->block);
 }
 
 static int add_to_block(struct blob_call *c, const void *data, size_t len)

@@ -259,10 +259,15 @@ struct block_writer {
 	struct blob_store *store;
 	struct upload *upload;
 	uint64_t off, len, written;
+	uint64_t flushed; /* of written: on its way to the disk */
+	bool staged;	  /* or appended: its part of the file is taken */
 };
-/* Reserve len bytes. BE_CONTAINER_NOT_FOUND. */
-int store_block_open(struct blob_store *s, const char *container, const char *name, uint64_t len,
-		     struct block_writer *w);
+/*
+ * Reserve len bytes. id: of the block to be, for its place among the others; NULL: behind what came
+ * before. BE_CONTAINER_NOT_FOUND.
+ */
+int store_block_open(struct blob_store *s, const char *container, const char *name, const char *id,
+		     uint64_t len, struct block_writer *w);
 int store_block_add(struct block_writer *w, const void *data, size_t len);
 /* Stage what was written under id. BE_INVALID_BLOB_OR_BLOCK: other length of id than the others. */
 int store_block_stage(struct block_writer *w, const char *container, const char *name,

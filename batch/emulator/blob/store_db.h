@@ -77,14 +77,20 @@ struct db {
 	struct db *next; /* in the list of idle readers */
 };
 
-/* The file that the blocks of one blob are appended to while they are staged. */
+/*
+ * The file that the blocks of one blob are written to while they are staged. In an ordered one every
+ * block lies where its number puts it; in the other, blocks lie as they came.
+ */
 struct upload {
 	struct upload *next; /* in the store's list; only while attached */
 	int64_t container;
 	char *name; /* owned */
 	int64_t file;
 	int fd;
-	uint64_t end; /* where the next block goes */
+	uint64_t stride; /* ordered: room for each block; 0: not ordered */
+	uint8_t *taken;	 /* owned; ordered: a bit for each place in use */
+	size_t n_taken;	 /* bytes of it */
+	uint64_t end;	 /* not ordered: where the next block goes */
 	unsigned n_writers;
 	bool attached;	   /* further blocks of this blob go here */
 	uint64_t n_staged; /* at least as many as are staged; -1: not counted yet */
