@@ -178,6 +178,7 @@ struct write_guard {
 	bool create; /* may make the blob; otherwise it exists already */
 	bool has_type;
 	enum blob_type type; /* with has_type: what exists must be of this type */
+	bool reads;	     /* needs no lease, as a read */
 	bool online;	     /* the blob must not be archived */
 	int failed;  /* code for every condition that fails; 0: the one of Put Blob */
 };

@@ -36,7 +36,7 @@ int op_snapshot_blob(struct blob_call *c, struct http_resp *resp)
 	ADAFS_FREE char *metadata = NULL;
 	blob_stamp when, stamp;
 	int rc = write_guard_init(&g, c, false);
-	g.online = true;
+	g.online = g.reads = true;
 	if (rc == 0)
 		rc = blob_parse_metadata(c, &metadata, &any);
 	if (rc == 0)

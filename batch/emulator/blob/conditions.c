@@ -128,8 +128,10 @@ int write_guard_check(void *arg, const struct blob_info *existing)
 		rc = g->failed;
 	if (rc == 0 && existing && g->create && !g->call->may_overwrite)
 		rc = BE_UNAUTHORIZED_OVERWRITE;
+	const struct blob_lease *lease = existing ? &existing->lease : NULL;
 	if (rc == 0)
-		rc = lease_check_write(g->call, existing ? &existing->lease : NULL);
+		rc = g->reads ? lease_check_read(g->call, lease)
+			      : lease_check_write(g->call, lease);
 	if (rc == 0 && g->has_type && existing && existing->type != g->type)
 		rc = BE_INVALID_BLOB_TYPE;
 	if (rc == 0 && g->online && existing->tier && strcmp(existing->tier, "Archive") == 0)
