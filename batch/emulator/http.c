@@ -1,5 +1,6 @@
 /*
- * The server: libmicrohttpd with a pool of epoll threads. One exchange lives from the request line
+ * The server: libmicrohttpd with a thread for each connection, so that one that waits for the disk
+ * holds up nobody, and many that wait share one commit. One exchange lives from the request line
  * (uri_logged) to the completion (request_completed); between them answer_cb drives it:
  *
  *   NEW --headers--> BODY --last piece--> ANSWERED
@@ -27,8 +28,9 @@
 #include "batch/base/json.h"
 #include "batch/base/log.h"
 #include "batch/base/mutex.h"
+#include "batch/emulator/http_fault.h"
 
-#define DEFAULT_THREADS 8
+#define STACK_SIZE (512 * 1024) /* of a connection's thread */
 /*
  * More connections than this are closed as they come. One that moved no byte for so long is closed,
  * else whoever keeps idle ones open could lock everybody else out.
@@ -48,9 +50,9 @@ struct operation_count {
 struct http_server {
 	const struct http_service_ops *ops;
 	void *service;
-	unsigned threads;
 	int access_log_fd;
 	struct traps *traps; /* borrowed; NULL: none */
+	atomic_uint n_busy;  /* requests refused on purpose */
 	int listen_fd;
 	uint16_t port;
 	char authority[64];
@@ -71,6 +73,7 @@ struct exchange {
 	bool began;	  /* ops->begin ran, so ops->end must */
 	bool is_admin;	  /* counters: not the service's business */
 	bool body_failed; /* ops->body refused or the cap was passed: drop the rest */
+	struct http_fault fault;
 	char *target;
 	uint64_t start_ms;
 	struct http_req req;
@@ -137,7 +140,7 @@ static bool admin_answer(struct exchange *x)
 		x->resp.status = 204;
 		return true;
 	}
-	return false;
+	return http_fault_admin(s->traps, &x->req, &x->resp);
 }
 
 static uint64_t response_length(const struct exchange *x)
@@ -274,6 +277,8 @@ static struct MHD_Response *make_response(struct exchange *x)
 							 NULL);
 	if (strcmp(x->req.method, "HEAD") == 0 || resp->status == 304 || resp->status == 204)
 		return empty_response();
+	if ((x->fault.cut || x->fault.slow_bytes > 0) && response_length(x))
+		return http_fault_response(&x->fault, resp);
 	if (resp->n_segments == 1 && resp->segments[0].len)
 		return sendfile_response(resp);
 	if (resp->n_segments > 1)
@@ -296,11 +301,13 @@ static enum MHD_Result send_answer(struct MHD_Connection *c, struct exchange *x)
 	if (x->resp.status == 0)
 		x->resp.status = 500;
 	if (!x->is_admin) {
-		if (s->ops->finish)
+		if (s->ops->finish && !x->fault.busy)
 			s->ops->finish(s->service, &x->req, &x->resp);
 		count(s, x->req.operation ? x->req.operation : "Unknown", x->resp.status);
 		log_exchange(x);
 	}
+	if (x->fault.lost)
+		return MHD_NO; /* libmicrohttpd cuts the connection */
 	struct MHD_Response *m = make_response(x);
 	if (!m)
 		return MHD_NO;
@@ -355,6 +362,11 @@ static enum MHD_Result headers_complete(struct MHD_Connection *c, struct exchang
 		x->resp.status = 400;
 	} else if (admin_answer(x)) {
 		x->is_admin = true;
+		x->state = REFUSED;
+	} else if ((x->fault = http_fault_draw(s->traps)).busy) {
+		x->req.operation = "Busy";
+		http_fault_busy(s->traps, s->ops->name, atomic_fetch_add(&s->n_busy, 1), &x->req,
+				&x->resp);
 		x->state = REFUSED;
 	} else {
 		x->began = true;
@@ -524,7 +536,6 @@ int http_server_new(const struct http_config *config, struct http_server **ret_s
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	s->ops = config->ops;
 	s->service = config->service;
-	s->threads = config->threads ? config->threads : DEFAULT_THREADS;
 	s->access_log_fd = config->access_log_fd;
 	s->traps = config->traps;
 	s->listen_fd = -1;
@@ -551,10 +562,11 @@ const char *http_server_authority(const struct http_server *s)
 
 int http_server_start(struct http_server *s, struct adafs_err *reterr)
 {
-	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC;
+	unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
+			 MHD_USE_POLL | MHD_USE_ITC;
 	s->daemon = MHD_start_daemon(
 		flags, 0, NULL, NULL, answer_cb, s, MHD_OPTION_LISTEN_SOCKET, s->listen_fd,
-		MHD_OPTION_THREAD_POOL_SIZE, s->threads, MHD_OPTION_CONNECTION_LIMIT,
+		MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_SIZE, MHD_OPTION_CONNECTION_LIMIT,
 		(unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
