@@ -3,8 +3,8 @@
  *
  * A request passes two phases. When its headers are complete, `begin` authenticates it, names the
  * operation and chooses where a body goes; when the body is complete, `handle` answers. `end` runs
- * once for every request that began, answered or broken off. All three run in one thread of the
- * server's pool, one after the other, so a request needs no lock of its own. A refusal in `begin`
+ * once for every request that began, answered or broken off. All three run in the thread of the
+ * connection, one after the other, so a request needs no lock of its own. A refusal in `begin`
  * while a body arrives is answered after the rest was read and dropped, so that the client sees
  * the answer and keeps its connection.
  *
@@ -111,7 +111,6 @@ struct http_config {
 	const char *host;  /* loopback only: "127.0.0.1", "::1" or "localhost"; anything else is
 			      refused */
 	uint16_t port;	   /* 0: the system chooses */
-	unsigned threads;  /* size of the pool; 0: 8 */
 	int access_log_fd; /* one line a request is appended; -1: none; borrowed until stop */
 	struct traps *traps; /* faults to show; NULL: none; borrowed until free */
 	const struct http_service_ops *ops; /* static */
@@ -130,7 +129,7 @@ int http_server_new(const struct http_config *config, struct http_server **ret_s
 uint16_t http_server_port(const struct http_server *s);
 /* "127.0.0.1:10000" or "[::1]:10000"; borrowed until free. */
 const char *http_server_authority(const struct http_server *s);
-/* Start the pool of threads. */
+/* Start to accept. */
 int http_server_start(struct http_server *s, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /* Accept nothing more, let running requests end for at most grace_ms, join. May be called twice. */
 void http_server_stop(struct http_server *s, unsigned grace_ms);

@@ -90,7 +90,7 @@ static int setup(void **state)
 {
 	struct http_server *s = NULL;
 	struct http_config config = {
-		.host = "127.0.0.1", .threads = 2, .access_log_fd = -1, .ops = &echo_ops};
+		.host = "127.0.0.1", .access_log_fd = -1, .ops = &echo_ops};
 	struct adafs_err err = {0};
 	assert_int_equal(http_server_new(&config, &s, &err), 0);
 	assert_int_equal(http_server_start(s, &err), 0);

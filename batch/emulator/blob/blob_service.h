@@ -15,7 +15,6 @@ struct blob_service_config {
 	const char *key;     /* account key, base64 */
 	const char *host;  /* loopback address to listen on; NULL: no socket (tests call the ops) */
 	uint16_t port;	   /* 0: the system chooses */
-	unsigned threads;  /* 0: default */
 	int access_log_fd; /* -1: none; borrowed */
 	struct traps *traps; /* NULL: none; borrowed until free */
 };

@@ -343,7 +343,6 @@ static int service_open(struct blob_service *s, const struct blob_service_config
 		return rc;
 	struct http_config http = {.host = config->host,
 				   .port = config->port,
-				   .threads = config->threads,
 				   .access_log_fd = config->access_log_fd,
 				   .traps = config->traps,
 				   .ops = &blob_service_ops,
