@@ -54,6 +54,19 @@ static bool check_clock(struct fs *fs, const char *service, const char *endpoint
 				      off >= SKEW_FAIL_S ? ", which makes SAS and signatures of others fail" : ""));
 }
 
+/* With what each service is entered, and why what goes before it was passed over. */
+static bool check_credentials(struct fs *fs)
+{
+	struct adafs_err err = { 0 };
+	bool good = adafs_blob_client_ready(fs->blob, &err) == 0;
+
+	check_report(good ? FINDING_OK : FINDING_FAIL, "credential",
+		     good ? adafs_blob_client_describe(fs->blob) : strdup(err.msg));
+	if (adafs_batch_client_ready(fs->batch, &err) == 0)
+		return check_report(FINDING_OK, "credential", adafs_batch_client_describe(fs->batch)) && good;
+	return check_report(FINDING_FAIL, "credential", strdup(err.msg));
+}
+
 static bool check_services(struct fs *fs, struct options *o)
 {
 	struct adafs_err err = { 0 };
@@ -69,6 +82,7 @@ static bool check_services(struct fs *fs, struct options *o)
 	bool good = setup_clients(fs, o, &err) == 0 && adafs_http_start(fs->http, &err) == 0;
 	if (good) {
 		good = check_tls("Blob", o->storage.endpoint) && check_tls("Batch", o->batch.endpoint);
+		good = check_credentials(fs) && good;
 		good = check_blob(fs) && good;
 		good = check_batch(fs) && good;
 		good = check_clock(fs, "Blob", o->storage.endpoint) && good;

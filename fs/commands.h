@@ -27,6 +27,8 @@ int setup_pipeline(const struct options *o, struct adafs_pipeline **ret, struct 
 int setup_engine(struct options *o, struct engine **ret_engine, struct adafs_err *reterr);
 /* Clients of http, blob and Batch; no threads. */
 int setup_clients(struct fs *fs, const struct options *o, struct adafs_err *reterr);
+/* The container is there, or is made where the credential permits it. With the HTTP loop running. */
+int setup_container(struct fs *fs, struct adafs_err *reterr);
 void free_clients(struct fs *fs);
 
 #endif

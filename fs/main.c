@@ -95,20 +95,6 @@ static int check_mountpoint(const char *path, struct adafs_err *reterr)
 
 /* --- while mounted ------------------------------------------------------------------------ */
 
-static int make_container(struct fs *fs, struct adafs_err *reterr)
-{
-	int rc = adafs_blob_container_create(fs->blob, fs->container, reterr);
-
-	if (rc == -EEXIST)
-		return 0;
-	/* A SAS of one container may not make any, and need not if it is there. */
-	if (rc == -EACCES && fs->options->storage.sas)
-		return 0;
-	if (rc < 0)
-		adafs_err_prefix(reterr, "container '%s'", fs->container);
-	return rc;
-}
-
 static int start(struct fs *fs, void *arg, struct adafs_err *reterr)
 {
 	struct mount *m = arg;
@@ -117,7 +103,7 @@ static int start(struct fs *fs, void *arg, struct adafs_err *reterr)
 	if (rc < 0)
 		return rc;
 	m->http_started = true;
-	rc = make_container(fs, reterr);
+	rc = setup_container(fs, reterr);
 	if (rc == 0)
 		rc = adafs_foreman_start(fs->foreman, reterr);
 	if (rc < 0)
@@ -171,6 +157,9 @@ static int make_foreman(struct fs *fs, struct mount *m, struct adafs_err *reterr
 		.pipeline = m->pipeline,
 		.pool = fs->options->pool,
 		.poll_ms = fs->options->poll_ms,
+		.pool_settings = &fs->options->pool_make,
+		.sas_to_tasks = fs->options->sas_to_tasks,
+		.reads_only = fs->options->reads_only,
 	};
 
 	fs->foreman = adafs_foreman_new(&config, reterr);

@@ -11,8 +11,11 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "batch/azure/sas_rights.h"
 #include "batch/base/buf.h"
+#include "batch/base/clock.h"
 #include "batch/base/file.h"
+#include "batch/base/log.h"
 #include "batch/base/nearest.h"
 #include "fs/names.h"
 
@@ -34,6 +37,7 @@ enum cred {
 
 enum kind {
 	KIND_TEXT,
+	KIND_COUNT,     /* whole number; uint32_t */
 	KIND_SIZE,      /* bytes with K, M, G; uint64_t */
 	KIND_SIZE32,    /* the same in uint32_t */
 	KIND_MS,        /* seconds in the text, uint32_t milliseconds here */
@@ -44,6 +48,7 @@ enum kind {
 	KIND_FUSE,      /* passed on as it is */
 	KIND_CRED,      /* offset is an enum cred */
 	KIND_SECRET,    /* the same, refused in argv */
+	KIND_AUTH,      /* the name of a credential */
 	KIND_IGNORED,   /* what fstab may hold for others */
 };
 
@@ -64,6 +69,22 @@ static const struct option_def table[] = {
 	  "what is done with an image (quicklook)" },
 	{ "pool", KIND_TEXT, AT(pool), true, 0, 0, "ID",
 	  "Batch pool that runs the jobs (local, on the embedded engine)" },
+	{ "pool_vm_size", KIND_TEXT, AT(pool_make.vm_sizes), true, 0, 0, "SIZE[,SIZE...]",
+	  "make the pool of this VM size if it is missing; the next when one cannot be had" },
+	{ "pool_image", KIND_TEXT, AT(pool_make.image), true, 0, 0, "PUBLISHER:OFFER:SKU[:VERSION]",
+	  "its operating system (microsoft-dsvm:ubuntu-hpc:2204)" },
+	{ "pool_node_agent", KIND_TEXT, AT(pool_make.node_agent), true, 0, 0, "SKU",
+	  "node agent that belongs to pool_image (batch.node.ubuntu 22.04)" },
+	{ "pool_container_image", KIND_TEXT, AT(pool_make.containers), true, 0, 0, "IMAGE[,IMAGE...]",
+	  "container images that its nodes pull at start (the pipeline's)" },
+	{ "pool_registry_server", KIND_TEXT, AT(pool_make.registry), true, 0, 0, "SERVER",
+	  "registry of these, entered with ADAFS_REGISTRY_USER and ADAFS_REGISTRY_PASSWORD" },
+	{ "pool_dedicated", KIND_COUNT, AT(pool_make.dedicated), true, 0, 10000, "N",
+	  "its most dedicated nodes (1, or 0 with pool_spot)" },
+	{ "pool_spot", KIND_COUNT, AT(pool_make.spot), true, 0, 10000, "N",
+	  "its most Spot nodes beside those (0)" },
+	{ "pool_slots", KIND_COUNT, AT(pool_make.slots), true, 1, 256, "N",
+	  "tasks that a node runs at a time (4, or the largest step's slots)" },
 	{ "dir", KIND_TEXT, AT(dir), true, 0, 0, "PATH",
 	  "state of the embedded engine ($XDG_DATA_HOME/adafs/emulator)" },
 	{ "cache_size", KIND_SIZE, AT(cache_size), true, 16 * MIB, 1e18, "SIZE",
@@ -90,6 +111,12 @@ static const struct option_def table[] = {
 	{ "batch_account", KIND_CRED, CRED_BATCH_ACCOUNT, true, 0, 0, "NAME", "Batch account" },
 	{ "batch_endpoint", KIND_CRED, CRED_BATCH_ENDPOINT, true, 0, 0, "URL", "its endpoint" },
 	{ "batch_key", KIND_SECRET, CRED_BATCH_KEY, true, 0, 0, "BASE64", "its key; in the file only" },
+	{ "auth", KIND_AUTH, 0, true, 0, 0, "auto|key|sas|env|workload|msi|cli",
+	  "credential; env to cli are of Entra ID (a key, else a SAS, else what is there)" },
+	{ "identity", KIND_TEXT, AT(entra.identity), true, 0, 0, "ID",
+	  "managed identity: a client id, object:ID or resource id" },
+	{ "sas_to_tasks", KIND_FLAG, AT(sas_to_tasks), false, 0, 0, NULL,
+	  "nodes may get the SAS that the mount was given" },
 	{ "allow_other", KIND_FUSE, 0, false, 0, 0, NULL, "other users may enter" },
 	{ "allow_root", KIND_FUSE, 0, false, 0, 0, NULL, "root may enter" },
 	{ "default_permissions", KIND_FUSE, 0, false, 0, 0, NULL, "the kernel checks permissions" },
@@ -136,7 +163,9 @@ static const char usage_tail[] =
 	"\n"
 	"Accounts are taken from the environment of the az command line (AZURE_STORAGE_CONNECTION_STRING,\n"
 	"or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN; AZURE_BATCH_ACCOUNT,\n"
-	"AZURE_BATCH_ACCESS_KEY, AZURE_BATCH_ENDPOINT). What is not set is served by the embedded engine.\n";
+	"AZURE_BATCH_ACCESS_KEY, AZURE_BATCH_ENDPOINT). What is not set is served by the embedded engine.\n"
+	"An account that is named without key and SAS is entered by Entra ID (AZURE_CLIENT_ID and so on,\n"
+	"workload identity, managed identity, az login): see adafs(1).\n";
 
 void options_print_usage(FILE *to)
 {
@@ -163,6 +192,7 @@ struct parser {
 	enum source source;
 	const char *where; /* "in -o", or "file:line" */
 	bool file_has_key;
+	enum adafs_entra_kind auth_kind; /* of auth=; with auto the environment's counts */
 };
 
 static void wipe(char **text)
@@ -281,6 +311,33 @@ static int refuse_secret(const struct parser *p, const struct option_def *def, s
 			     p->where, def->name, variable[def->offset]);
 }
 
+static int parse_auth(struct parser *p, const char *value, struct adafs_err *reterr)
+{
+	static const struct {
+		const char *name;
+		enum options_auth auth;
+		enum adafs_entra_kind kind;
+	} known[] = {
+		{ "auto", AUTH_AUTO, ADAFS_ENTRA_AUTO },
+		{ "key", AUTH_KEY, ADAFS_ENTRA_AUTO },
+		{ "sas", AUTH_SAS, ADAFS_ENTRA_AUTO },
+		{ "env", AUTH_ENTRA, ADAFS_ENTRA_ENVIRONMENT },
+		{ "workload", AUTH_ENTRA, ADAFS_ENTRA_WORKLOAD },
+		{ "msi", AUTH_ENTRA, ADAFS_ENTRA_MANAGED },
+		{ "cli", AUTH_ENTRA, ADAFS_ENTRA_CLI },
+	};
+
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(known); i++) {
+		if (strcmp(known[i].name, value) == 0) {
+			p->o->auth = known[i].auth;
+			p->auth_kind = known[i].kind;
+			return 0;
+		}
+	}
+	return adafs_err_set(reterr, -EINVAL,
+			     "%s: auth=%s: use auto, key, sas, env, workload, msi or cli", p->where, value);
+}
+
 static int apply_value(struct parser *p, const struct option_def *def, const char *value,
 		       struct adafs_err *reterr)
 {
@@ -293,6 +350,14 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 		if (!*value)
 			return adafs_err_set(reterr, -EINVAL, "%s: '%s' is empty", p->where, def->name);
 		return set_text(at, value);
+	case KIND_COUNT:
+		rc = parse_number(p, def, value, false, &number, reterr);
+		if (rc == 0 && number != (uint32_t)number)
+			return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is no whole number", p->where,
+					     def->name, value);
+		if (rc == 0)
+			*(uint32_t *)at = (uint32_t)number;
+		return rc;
 	case KIND_SIZE:
 		rc = parse_number(p, def, value, true, &number, reterr);
 		if (rc == 0)
@@ -331,6 +396,8 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 		return set_text(&p->found[def->offset], value);
 	case KIND_CRED:
 		return set_text(&p->found[def->offset], value);
+	case KIND_AUTH:
+		return parse_auth(p, value, reterr);
 	case KIND_IGNORED:
 		return 0;
 	}
@@ -467,6 +534,13 @@ static int read_config(struct parser *p, struct adafs_err *reterr)
 	return 0;
 }
 
+static int set_from(char **at, const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value && *value ? set_text(at, value) : 0;
+}
+
 static int read_environment(struct parser *p, struct adafs_err *reterr)
 {
 	static const struct {
@@ -485,6 +559,9 @@ static int read_environment(struct parser *p, struct adafs_err *reterr)
 	};
 
 	p->source = SOURCE_ENVIRONMENT;
+	if (set_from(&p->o->pool_make.registry_user, "ADAFS_REGISTRY_USER") < 0 ||
+	    set_from(&p->o->pool_make.registry_password, "ADAFS_REGISTRY_PASSWORD") < 0)
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(variable); i++) {
 		const char *value = getenv(variable[i].name);
 		if (value && *value && set_text(&p->found[variable[i].cred], value) < 0)
@@ -592,6 +669,26 @@ static int make_absolute(char **path)
 	return 0;
 }
 
+/* Whether the account has what auth= asks for; what it does not ask for is taken away. */
+static int check_auth(struct parser *p, struct adafs_err *reterr)
+{
+	struct adafs_storage_account *a = &p->o->storage;
+
+	if (p->o->auth == AUTH_KEY && !a->key)
+		return adafs_err_set(reterr, -EINVAL, "auth=key, but storage account '%s' has no key: set "
+						      "AZURE_STORAGE_KEY", a->name);
+	if (p->o->auth == AUTH_SAS && !a->sas)
+		return adafs_err_set(reterr, -EINVAL, "auth=sas, but storage account '%s' has no SAS: set "
+						      "AZURE_STORAGE_SAS_TOKEN", a->name);
+	if (p->o->auth != AUTH_ENTRA)
+		return 0;
+	if (a->key)
+		explicit_bzero(a->key, a->key_len);
+	free(ADAFS_STEAL(a->key));
+	wipe(&a->sas);
+	return 0;
+}
+
 static int make_storage(struct parser *p, struct adafs_err *reterr)
 {
 	char *const *cred = p->cred;
@@ -604,14 +701,35 @@ static int make_storage(struct parser *p, struct adafs_err *reterr)
 		return 0;
 	}
 	p->o->has_storage = true;
-	if (cred[CRED_CONNECTION])
-		return adafs_storage_account_parse(&p->o->storage, cred[CRED_CONNECTION], reterr);
-	if (!cred[CRED_KEY] && !cred[CRED_SAS])
-		return adafs_err_set(reterr, -EINVAL,
-				     "storage account '%s' has neither a key nor a SAS: set AZURE_STORAGE_KEY "
-				     "or AZURE_STORAGE_SAS_TOKEN", cred[CRED_ACCOUNT]);
-	return adafs_storage_account_set(&p->o->storage, cred[CRED_ACCOUNT], cred[CRED_ENDPOINT],
-					 cred[CRED_KEY], cred[CRED_KEY] ? NULL : cred[CRED_SAS], reterr);
+	enum options_auth auth = p->o->auth;
+	const char *key = auth == AUTH_AUTO || auth == AUTH_KEY ? cred[CRED_KEY] : NULL;
+	const char *sas = auth == AUTH_SAS || (auth == AUTH_AUTO && !key) ? cred[CRED_SAS] : NULL;
+	int rc = cred[CRED_CONNECTION] ?
+			 adafs_storage_account_parse(&p->o->storage, cred[CRED_CONNECTION], reterr) :
+			 adafs_storage_account_set(&p->o->storage, cred[CRED_ACCOUNT],
+						   cred[CRED_ENDPOINT], key, sas, reterr);
+	return rc < 0 ? rc : check_auth(p, reterr);
+}
+
+/* What the SAS permits is known by its text: a mount that could not work is refused here. */
+static int check_sas(struct options *o, struct adafs_err *reterr)
+{
+	struct adafs_sas_rights rights;
+	enum adafs_sas_use use;
+
+	if (!o->storage.sas)
+		return 0;
+	if (adafs_sas_rights_parse(o->storage.sas, &rights, reterr) < 0)
+		return -EINVAL;
+	if (adafs_sas_rights_check(&rights, adafs_clock_wall_us(), o->read_only, &use, reterr) < 0)
+		return -EINVAL;
+	if (use == ADAFS_SAS_READ_WRITE)
+		return 0;
+	if (!o->read_only)
+		adafs_log(WARN, "fs", "the SAS permits reading only (sp=%s): mounted read-only",
+			  rights.permissions);
+	o->read_only = o->reads_only = true;
+	return 0;
 }
 
 static int make_batch(struct parser *p, struct adafs_err *reterr)
@@ -622,12 +740,14 @@ static int make_batch(struct parser *p, struct adafs_err *reterr)
 
 	if (!cred[0] && !cred[1] && !cred[2])
 		return 0;
+	/* Without a key it is for Entra ID. */
 	for (int i = 0; i < 3; i++)
-		if (!cred[i])
+		if (!cred[i] && (i != 1 || p->o->auth == AUTH_KEY))
 			return adafs_err_set(reterr, -EINVAL,
 					     "the Batch account is only half set: %s is missing", names[i]);
 	p->o->has_batch = true;
-	return adafs_batch_account_set(&p->o->batch, cred[0], cred[2], cred[1], reterr);
+	return adafs_batch_account_set(&p->o->batch, cred[0], cred[2],
+				       p->o->auth == AUTH_ENTRA ? NULL : cred[1], reterr);
 }
 
 static int set_defaults(struct options *o)
@@ -649,10 +769,27 @@ static bool is_file(const char *pipeline)
 	return strchr(pipeline, '/') || (len > 5 && strcmp(pipeline + len - 5, ".json") == 0);
 }
 
+/* Settings of Entra ID, which has no options but auth= and identity=. */
+static int make_entra(struct parser *p, struct adafs_err *reterr)
+{
+	char *identity = ADAFS_STEAL(p->o->entra.identity);
+	int rc = adafs_entra_from_environment(&p->o->entra, reterr);
+
+	p->o->entra.identity = identity;
+	if (rc == 0 && p->o->auth == AUTH_ENTRA)
+		p->o->entra.kind = p->auth_kind;
+	return rc;
+}
+
 static int finish(struct parser *p, struct adafs_err *reterr)
 {
 	struct options *o = p->o;
-	int rc = make_storage(p, reterr);
+	int rc = make_entra(p, reterr);
+
+	if (rc == 0)
+		rc = make_storage(p, reterr);
+	if (rc == 0)
+		rc = check_sas(o, reterr);
 
 	if (rc == 0)
 		rc = make_batch(p, reterr);
@@ -701,6 +838,17 @@ int options_parse(struct options *o, int argc, char **argv, struct adafs_err *re
 	return rc;
 }
 
+static void pool_settings_clear(struct adafs_pool_settings *s)
+{
+	free(s->vm_sizes);
+	free(s->image);
+	free(s->node_agent);
+	free(s->containers);
+	free(s->registry);
+	wipe(&s->registry_user);
+	wipe(&s->registry_password);
+}
+
 void options_clear(struct options *o)
 {
 	free(o->source);
@@ -708,10 +856,12 @@ void options_clear(struct options *o)
 	free(o->container);
 	free(o->pipeline);
 	free(o->pool);
+	pool_settings_clear(&o->pool_make);
 	free(o->dir);
 	free(o->log_level);
 	adafs_storage_account_clear(&o->storage);
 	adafs_batch_account_clear(&o->batch);
+	adafs_entra_clear(&o->entra);
 	for (int i = 0; i < o->n_fuse_args; i++)
 		free(o->fuse_args[i]);
 	free(o->fuse_args);

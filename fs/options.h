@@ -8,7 +8,17 @@
 #include <sys/types.h>
 
 #include "batch/azure/account.h"
+#include "batch/azure/entra.h"
 #include "batch/base/err.h"
+#include "batch/foreman/pool_settings.h"
+
+/* With what a mount enters. */
+enum options_auth {
+	AUTH_AUTO, /* a key, else a SAS, else Entra ID */
+	AUTH_KEY,
+	AUTH_SAS,
+	AUTH_ENTRA, /* whatever key or SAS is set: by entra.kind */
+};
 
 /* All texts are owned. Filled by options_parse, cleared by options_clear. */
 struct options {
@@ -19,6 +29,7 @@ struct options {
 	char *container;   /* default "ada" */
 	char *pipeline;    /* default "quicklook" */
 	char *pool;        /* NULL: "local" on the embedded engine */
+	struct adafs_pool_settings pool_make; /* of what it is made when it is missing */
 	char *dir;         /* state of the embedded emulator and the spool; absolute */
 	uint64_t cache_size;    /* bytes of disk that files being written may take */
 	uint32_t block_size;    /* bytes of an uploaded block, at most 4 MiB are checked by CRC on read */
@@ -32,6 +43,10 @@ struct options {
 	bool has_storage, has_batch; /* an account is configured; else the embedded engine serves it */
 	struct adafs_storage_account storage;
 	struct adafs_batch_account batch;
+	enum options_auth auth;
+	struct adafs_entra entra; /* for what has neither key nor SAS */
+	bool sas_to_tasks;        /* nodes may be handed the user's own SAS */
+	bool reads_only;          /* the SAS permits no more; read_only is set then too */
 	char **fuse_args; /* what libfuse gets, "-o" and values in turn */
 	int n_fuse_args;
 };

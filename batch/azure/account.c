@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "batch/azure/token.h"
 #include "batch/base/buf.h"
 #include "batch/base/codec.h"
 
@@ -31,6 +32,7 @@ void adafs_storage_account_clear(struct adafs_storage_account *a)
 	free(a->endpoint);
 	wipe_free(a->key, a->key_len);
 	wipe_free(a->sas, a->sas ? strlen(a->sas) : 0);
+	adafs_token_unref(a->token);
 	*a = (struct adafs_storage_account){0};
 }
 
@@ -39,7 +41,55 @@ void adafs_batch_account_clear(struct adafs_batch_account *a)
 	free(a->name);
 	free(a->endpoint);
 	wipe_free(a->key, a->key_len);
+	adafs_token_unref(a->token);
 	*a = (struct adafs_batch_account){0};
+}
+
+static char *copy_text(const char *text, bool *whole)
+{
+	char *copy = text ? strdup(text) : NULL;
+	*whole = *whole && (copy || !text);
+	return copy;
+}
+
+static uint8_t *copy_key(const uint8_t *key, size_t len, bool *whole)
+{
+	uint8_t *copy = key ? malloc(len) : NULL;
+	*whole = *whole && (copy || !key);
+	return copy ? memcpy(copy, key, len) : NULL;
+}
+
+int adafs_storage_account_copy(struct adafs_storage_account *dst,
+			       const struct adafs_storage_account *src)
+{
+	bool whole = true;
+	*dst = (struct adafs_storage_account){
+		.name = copy_text(src->name, &whole),
+		.endpoint = copy_text(src->endpoint, &whole),
+		.path_style = src->path_style,
+		.key = copy_key(src->key, src->key_len, &whole),
+		.key_len = src->key_len,
+		.sas = copy_text(src->sas, &whole),
+		.token = adafs_token_ref(src->token),
+	};
+	if (!whole)
+		adafs_storage_account_clear(dst);
+	return whole ? 0 : -ENOMEM;
+}
+
+int adafs_batch_account_copy(struct adafs_batch_account *dst, const struct adafs_batch_account *src)
+{
+	bool whole = true;
+	*dst = (struct adafs_batch_account){
+		.name = copy_text(src->name, &whole),
+		.endpoint = copy_text(src->endpoint, &whole),
+		.key = copy_key(src->key, src->key_len, &whole),
+		.key_len = src->key_len,
+		.token = adafs_token_ref(src->token),
+	};
+	if (!whole)
+		adafs_batch_account_clear(dst);
+	return whole ? 0 : -ENOMEM;
 }
 
 static int decode_key(const char *base64, uint8_t **ret_key, size_t *ret_len, const char *what,
@@ -242,10 +292,12 @@ int adafs_storage_account_parse(struct adafs_storage_account *a, const char *con
 		if (!s.sas)
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	}
+	/* A key whose name was lost must not pass for an account of Entra ID. */
 	if (!s.key && !s.sas)
 		return adafs_err_set(
 			reterr, -EINVAL,
-			"the connection string has neither AccountKey nor SharedAccessSignature");
+			"the connection string has neither AccountKey nor SharedAccessSignature; for "
+			"Entra ID set AZURE_STORAGE_ACCOUNT instead");
 	return adafs_storage_account_set(a, s.name, s.endpoint, s.key, s.key ? NULL : s.sas,
 					 reterr);
 }
@@ -255,7 +307,7 @@ int adafs_storage_account_set(struct adafs_storage_account *a, const char *name,
 			      struct adafs_err *reterr)
 {
 	ADAFS_CLEANUP(adafs_storage_account_clear) struct adafs_storage_account new = {0};
-	if (!key_base64 == !sas)
+	if (key_base64 && sas)
 		return adafs_err_set(
 			reterr, -EINVAL,
 			"give either the storage account's key or a SAS, and not both");
@@ -278,7 +330,7 @@ int adafs_storage_account_set(struct adafs_storage_account *a, const char *name,
 				reterr);
 		if (rc < 0)
 			return rc;
-	} else {
+	} else if (sas) {
 		new.sas = strdup(*sas == '?' ? sas + 1 : sas);
 		if (!new.sas)
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
@@ -299,8 +351,6 @@ int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, con
 				     "the Batch account's name is not 3 to 24 of a-z and 0-9");
 	if (!endpoint || !*endpoint)
 		return adafs_err_set(reterr, -EINVAL, "the Batch account's endpoint is missing");
-	if (!key_base64)
-		return adafs_err_set(reterr, -EINVAL, "the Batch account's key is missing");
 	new.name = strdup(name);
 	new.endpoint =
 		strstr(endpoint, "://") ? strdup(endpoint) : adafs_fmt("https://%s", endpoint);
@@ -311,12 +361,19 @@ int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, con
 	if (!host || !*host || strpbrk(host, " \t\r\n@?#"))
 		return adafs_err_set(reterr, -EINVAL,
 				     "the Batch endpoint is no http:// or https:// URL of a host");
-	int rc = decode_key(key_base64, &new.key, &new.key_len, "Batch account's key", reterr);
+	int rc = key_base64 ? decode_key(key_base64, &new.key, &new.key_len, "Batch account's key",
+					 reterr)
+			    : 0;
 	if (rc < 0)
 		return rc;
 	*a = new;
 	new = (struct adafs_batch_account){0};
 	return 0;
+}
+
+bool adafs_url_is_private(const char *url)
+{
+	return strncasecmp(url, "https://", 8) == 0 || adafs_url_is_loopback(url);
 }
 
 bool adafs_url_is_loopback(const char *url)

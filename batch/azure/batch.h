@@ -19,6 +19,9 @@ struct adafs_batch_client *adafs_batch_client_new(struct adafs_http *http,
 						  const struct adafs_batch_account *account,
 						  struct adafs_err *reterr);
 void adafs_batch_client_free(struct adafs_batch_client *c);
+/* As adafs_blob_client_describe and _ready. */
+char *adafs_batch_client_describe(const struct adafs_batch_client *c);
+int adafs_batch_client_ready(const struct adafs_batch_client *c, struct adafs_err *reterr);
 
 /* Called for each item of a list, borrowed for the call; a negative return stops and is returned. */
 typedef int adafs_batch_item_fn(void *arg, const cJSON *item);
@@ -31,6 +34,17 @@ int adafs_batch_pool_add(struct adafs_batch_client *c, const cJSON *body, struct
 /* POST /pools/{id}/resize to a number of dedicated nodes. */
 int adafs_batch_pool_resize(struct adafs_batch_client *c, const char *pool, int dedicated,
 			    struct adafs_err *reterr);
+/*
+ * POST /pools/{id}/enableautoscale; interval "PT5M" starts the schedule anew, so that the formula runs
+ * at once. -EAGAIN with TooManyEnableAutoScaleRequests: the last was less than 30 s ago.
+ */
+int adafs_batch_pool_enable_autoscale(struct adafs_batch_client *c, const char *pool,
+				      const char *formula, const char *interval,
+				      struct adafs_err *reterr);
+/* DELETE /pools/{id}. A pool that is gone, or going, is success. */
+int adafs_batch_pool_delete(struct adafs_batch_client *c, const char *pool, struct adafs_err *reterr);
+/* The service's time in µs since 1970, as far as known: times in formulas are compared with it. */
+int64_t adafs_batch_now_us(struct adafs_batch_client *c);
 /* GET /pools/{id}/nodes, all pages. */
 int adafs_batch_node_list(struct adafs_batch_client *c, const char *pool, const char *select,
 			  adafs_batch_item_fn *fn, void *arg, struct adafs_err *reterr);

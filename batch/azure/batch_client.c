@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "batch/azure/auth.h"
+#include "batch/azure/token.h"
 #include "batch/base/codec.h"
 #include "batch/base/random.h"
 
@@ -16,24 +17,22 @@ struct adafs_batch_client *adafs_batch_client_new(struct adafs_http *http,
 						  const struct adafs_batch_account *account,
 						  struct adafs_err *reterr)
 {
-	if (!account->name || !account->endpoint || !account->key) {
+	if (!account->name || !account->endpoint || !account->key == !account->token) {
 		adafs_err_set(reterr, -EINVAL, "the Batch account is not set up");
 		return NULL;
 	}
-	struct adafs_batch_client *c = calloc(1, sizeof(*c));
-	if (c) {
-		c->http = http;
-		c->account.name = strdup(account->name);
-		c->account.endpoint = strdup(account->endpoint);
-		c->account.key = malloc(account->key_len);
+	if (account->token && !adafs_url_is_private(account->endpoint)) {
+		adafs_err_set(reterr, -EINVAL,
+			      "a token of Entra ID goes by https only, not to %s", account->endpoint);
+		return NULL;
 	}
-	if (!c || !c->account.name || !c->account.endpoint || !c->account.key) {
-		adafs_batch_client_free(c);
+	struct adafs_batch_client *c = calloc(1, sizeof(*c));
+	if (!c || adafs_batch_account_copy(&c->account, account) < 0) {
+		free(c);
 		adafs_err_set(reterr, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	memcpy(c->account.key, account->key, account->key_len);
-	c->account.key_len = account->key_len;
+	c->http = http;
 	return c;
 }
 
@@ -43,6 +42,19 @@ void adafs_batch_client_free(struct adafs_batch_client *c)
 		return;
 	adafs_batch_account_clear(&c->account);
 	free(c);
+}
+
+char *adafs_batch_client_describe(const struct adafs_batch_client *c)
+{
+	return c->account.token ? adafs_token_describe(c->account.token)
+				: adafs_fmt("the key of Batch account '%s'", c->account.name);
+}
+
+int adafs_batch_client_ready(const struct adafs_batch_client *c, struct adafs_err *reterr)
+{
+	return c->account.token ? adafs_token_wait(c->account.token,
+						   adafs_http_io_timeout_ms(c->http), reterr)
+				: 0;
 }
 
 /* --- URLs --------------------------------------------------------------------------------- */
@@ -109,8 +121,16 @@ static int sign(void *arg, struct adafs_http_request *rq, struct adafs_err *rete
 	int rc = adafs_http_headers_set(&rq->headers, "client-request-id", id);
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "out of memory");
+	if (c->account.token)
+		return adafs_token_sign(c->account.token, rq, reterr);
 	return adafs_auth_sign_batch(rq, c->account.name, c->account.key, c->account.key_len,
 				     adafs_http_now(c->http), reterr);
+}
+
+static bool renew(void *arg, const struct adafs_http_request *rq)
+{
+	const struct adafs_batch_client *c = arg;
+	return adafs_token_refused(c->account.token, rq);
 }
 
 struct adafs_http_request *batch_request(struct adafs_batch_client *c, const char *method,
@@ -123,6 +143,8 @@ struct adafs_http_request *batch_request(struct adafs_batch_client *c, const cha
 	rq->parse_error = parse_error;
 	rq->sign = sign;
 	rq->sign_arg = c;
+	if (c->account.token)
+		rq->renew = renew;
 	return rq;
 }
 

@@ -62,12 +62,33 @@ struct adafs_blob_client *adafs_blob_client_new(struct adafs_http *http,
 						const struct adafs_storage_account *account,
 						struct adafs_err *reterr);
 /*
- * A second client of the same account that enters every container by a service SAS which it makes itself
- * from the key (permissions `rl`, one hour, renewed in time): reads of `results/` need no key on the wire.
+ * A second client of the same account that enters every container by a SAS which it makes itself from the key, or
+ * the user delegation key once there is one (permissions `rl`, one hour, renewed in time): reads of `results/` need no
+ * key on the wire. With the user's own SAS it is a client like the first.
  */
 struct adafs_blob_client *adafs_blob_client_new_sas_reader(const struct adafs_blob_client *c,
 							   struct adafs_err *reterr);
 void adafs_blob_client_free(struct adafs_blob_client *c);
+/*
+ * Make a SAS for a container (blob NULL) or blob of the client's account, by the account's key or the user
+ * delegation key, as adafs_sas_sign. With the latter an expiry that is absent or later becomes the key's, and a policy
+ * is not named. Never waits. -EACCES: there is neither, or the key was not fetched.
+ */
+struct adafs_sas;
+int adafs_blob_sas(const struct adafs_blob_client *c, const char *container, const char *blob,
+		   const struct adafs_sas *sas, char **ret_query, struct adafs_err *reterr);
+/*
+ * Get User Delegation Key, unless the one that is kept is good for six and a half days yet. Waits. 0 at
+ * once for a client without a token.
+ */
+int adafs_blob_delegation_renew(struct adafs_blob_client *c, struct adafs_err *reterr);
+/*
+ * One line for people: the credential, until when it is good, and why others were passed over. free() it; NULL:
+ * out of memory. Holds no secret.
+ */
+char *adafs_blob_client_describe(const struct adafs_blob_client *c);
+/* Wait until the client can sign: at once for a key or SAS, for a token as adafs_token_wait. */
+int adafs_blob_client_ready(const struct adafs_blob_client *c, struct adafs_err *reterr);
 /* Borrowed, for SAS made elsewhere. */
 const struct adafs_storage_account *adafs_blob_client_account(const struct adafs_blob_client *c);
 /* "http://host/acct/container/encoded/name"; name NULL: the container. free() it. */

@@ -6,6 +6,8 @@
 
 #include "batch/azure/auth.h"
 #include "batch/azure/sas.h"
+#include "batch/azure/sas_rights.h"
+#include "batch/azure/token.h"
 #include "batch/base/clock.h"
 #include "batch/base/random.h"
 #include "batch/base/xml.h"
@@ -16,36 +18,27 @@
 
 /* --- the client --------------------------------------------------------------------------- */
 
-static int account_copy(struct adafs_storage_account *dst, const struct adafs_storage_account *src)
-{
-	dst->name = strdup(src->name);
-	dst->endpoint = strdup(src->endpoint);
-	dst->path_style = src->path_style;
-	if (src->key) {
-		dst->key = malloc(src->key_len);
-		if (dst->key)
-			memcpy(dst->key, src->key, src->key_len);
-		dst->key_len = src->key_len;
-	}
-	if (src->sas)
-		dst->sas = strdup(src->sas);
-	return dst->name && dst->endpoint && !dst->key == !src->key && !dst->sas == !src->sas
-		       ? 0
-		       : -ENOMEM;
-}
-
 struct adafs_blob_client *adafs_blob_client_new(struct adafs_http *http,
 						const struct adafs_storage_account *account,
 						struct adafs_err *reterr)
 {
-	if (!account->name || !account->endpoint || !account->key == !account->sas) {
+	if (!account->name || !account->endpoint ||
+	    !!account->key + !!account->sas + !!account->token != 1) {
 		adafs_err_set(reterr, -EINVAL, "the storage account is not set up");
+		return NULL;
+	}
+	if (account->token && !adafs_url_is_private(account->endpoint)) {
+		adafs_err_set(reterr, -EINVAL,
+			      "a token of Entra ID goes by https only, not to %s", account->endpoint);
 		return NULL;
 	}
 	struct adafs_blob_client *c = calloc(1, sizeof(*c));
 	if (c)
 		adafs_mutex_init(&c->lock, ADAFS_RANK_LEAF);
-	if (!c || account_copy(&c->account, account) < 0) {
+	if (c && account->token)
+		c->delegation = blob_delegation_new();
+	if (!c || adafs_storage_account_copy(&c->account, account) < 0 ||
+	    !account->token != !c->delegation) {
 		adafs_blob_client_free(c);
 		adafs_err_set(reterr, -ENOMEM, "out of memory");
 		return NULL;
@@ -58,8 +51,12 @@ struct adafs_blob_client *adafs_blob_client_new_sas_reader(const struct adafs_bl
 							   struct adafs_err *reterr)
 {
 	struct adafs_blob_client *reader = adafs_blob_client_new(c->http, &c->account, reterr);
-	if (reader) /* without a key the user's own SAS is all there is */
-		reader->sas_reader = reader->account.key != NULL;
+	if (!reader)
+		return NULL;
+	/* Without a key or token the user's own SAS is all there is. */
+	reader->sas_reader = !reader->account.sas;
+	blob_delegation_unref(reader->delegation);
+	reader->delegation = blob_delegation_ref(c->delegation);
 	return reader;
 }
 
@@ -75,6 +72,7 @@ void adafs_blob_client_free(struct adafs_blob_client *c)
 		free(s);
 	}
 	adafs_storage_account_clear(&c->account);
+	blob_delegation_unref(c->delegation);
 	adafs_mutex_clear(&c->lock);
 	free(c);
 }
@@ -82,6 +80,25 @@ void adafs_blob_client_free(struct adafs_blob_client *c)
 const struct adafs_storage_account *adafs_blob_client_account(const struct adafs_blob_client *c)
 {
 	return &c->account;
+}
+
+char *adafs_blob_client_describe(const struct adafs_blob_client *c)
+{
+	const struct adafs_storage_account *a = &c->account;
+	if (a->token)
+		return adafs_token_describe(a->token);
+	if (a->key)
+		return adafs_fmt("the key of storage account '%s'", a->name);
+	struct adafs_sas_rights rights;
+	int rc = adafs_sas_rights_parse(a->sas, &rights, NULL);
+	return rc < 0 ? strdup("a SAS that cannot be read") : adafs_sas_rights_describe(&rights);
+}
+
+int adafs_blob_client_ready(const struct adafs_blob_client *c, struct adafs_err *reterr)
+{
+	return c->account.token ? adafs_token_wait(c->account.token,
+						   adafs_http_io_timeout_ms(c->http), reterr)
+				: 0;
 }
 
 /* --- errors ------------------------------------------------------------------------------- */
@@ -119,7 +136,7 @@ static void parse_error(const struct adafs_http_response *response, struct adafs
 
 /* --- signatures --------------------------------------------------------------------------- */
 
-/* arg: the client whose key signs, or NULL where the URL carries a SAS. */
+/* arg: the client whose key or token enters, or NULL where the URL carries a SAS. */
 static int sign(void *arg, struct adafs_http_request *rq, struct adafs_err *reterr)
 {
 	const struct adafs_blob_client *c = arg;
@@ -130,39 +147,68 @@ static int sign(void *arg, struct adafs_http_request *rq, struct adafs_err *rete
 		return adafs_err_set(reterr, rc, "out of memory");
 	if (!c)
 		return 0;
-	return adafs_auth_sign_blob(rq, c->account.name, c->account.key, c->account.key_len,
-				    adafs_http_now(c->http), reterr);
+	if (!c->account.token)
+		return adafs_auth_sign_blob(rq, c->account.name, c->account.key, c->account.key_len,
+					    adafs_http_now(c->http), reterr);
+	char date[ADAFS_RFC1123_LEN];
+	adafs_clock_rfc1123(adafs_http_now(c->http), date);
+	rc = adafs_http_headers_set(&rq->headers, "x-ms-date", date);
+	return rc < 0 ? adafs_err_set(reterr, rc, "out of memory")
+		      : adafs_token_sign(c->account.token, rq, reterr);
 }
 
-/* A reader's SAS for a container as an own copy, or NULL. */
-static char *reader_sas_locked(struct adafs_blob_client *c, const char *container)
+static bool renew(void *arg, const struct adafs_http_request *rq)
+{
+	const struct adafs_blob_client *c = arg;
+	return adafs_token_refused(c->account.token, rq);
+}
+
+static struct blob_sas *find_sas_locked(struct adafs_blob_client *c, const char *container)
 	ADAFS_REQUIRES(&c->lock)
 {
-	time_t now = adafs_http_now(c->http);
 	struct blob_sas *s = c->sas;
 	while (s && strcmp(s->container, container) != 0)
 		s = s->next;
-	if (s && now < s->renew_at)
-		return strdup(s->query);
-	char expiry[ADAFS_ISO8601_LEN];
-	adafs_clock_iso8601_seconds(((int64_t)now + READER_SAS_SECONDS) * 1000000, expiry);
-	const struct adafs_sas sas = {.resource = "c", .permissions = "rl", .expiry = expiry};
-	char *query;
-	if (adafs_sas_sign(&c->account, container, NULL, &sas, &query, NULL) < 0)
-		return NULL;
+	return s;
+}
+
+static void keep_sas_locked(struct adafs_blob_client *c, const char *container, const char *query,
+			    time_t renew_at) ADAFS_REQUIRES(&c->lock)
+{
+	struct blob_sas *s = find_sas_locked(c, container);
 	if (!s) {
 		s = calloc(1, sizeof(*s));
 		if (!s || !(s->container = strdup(container))) {
 			free(s);
-			return query;
+			return;
 		}
 		s->next = c->sas;
 		c->sas = s;
 	}
 	free(s->query);
-	s->query = query;
-	s->renew_at = now + READER_SAS_SECONDS - READER_SAS_MARGIN_SECONDS;
-	return strdup(query);
+	s->query = strdup(query);
+	s->renew_at = s->query ? renew_at : 0;
+}
+
+/* A reader's SAS for a container as an own copy, or NULL. */
+static char *reader_sas(struct adafs_blob_client *c, const char *container)
+{
+	time_t now = adafs_http_now(c->http);
+	adafs_mutex_lock(&c->lock);
+	const struct blob_sas *s = find_sas_locked(c, container);
+	char *query = s && now < s->renew_at ? strdup(s->query) : NULL;
+	adafs_mutex_unlock(&c->lock);
+	if (query)
+		return query;
+	char expiry[ADAFS_ISO8601_LEN];
+	adafs_clock_iso8601_seconds(((int64_t)now + READER_SAS_SECONDS) * 1000000, expiry);
+	const struct adafs_sas sas = {.resource = "c", .permissions = "rl", .expiry = expiry};
+	if (adafs_blob_sas(c, container, NULL, &sas, &query, NULL) < 0)
+		return NULL;
+	adafs_mutex_lock(&c->lock);
+	keep_sas_locked(c, container, query, now + READER_SAS_SECONDS - READER_SAS_MARGIN_SECONDS);
+	adafs_mutex_unlock(&c->lock);
+	return query;
 }
 
 /* --- requests ----------------------------------------------------------------------------- */
@@ -179,32 +225,26 @@ struct blob_target blob_target_url(struct adafs_http *http, const char *url)
 	return (struct blob_target){.http = http, .url = url};
 }
 
-/* Whether a client signs with its key, rather than by a SAS in the URL. */
-static bool signs(const struct blob_target *t)
+/* The SAS that a client puts into the URL, owned; NULL: it signs. */
+static char *target_sas(const struct blob_target *t)
 {
-	return t->client && t->client->account.key && (!t->client->sas_reader || !t->container);
+	struct adafs_blob_client *c = t->client;
+	if (!c)
+		return NULL;
+	if (c->account.sas)
+		return strdup(c->account.sas);
+	return c->sas_reader && t->container ? reader_sas(c, t->container) : NULL;
 }
 
-static char *target_url(const struct blob_target *t, const char *query)
+static char *target_url(const struct blob_target *t, const char *query, const char *sas)
 {
 	ADAFS_FREE char *base = NULL;
-	ADAFS_FREE char *sas = NULL;
-	if (!t->client) {
+	if (!t->client)
 		base = strdup(t->url);
-	} else {
-		struct adafs_blob_client *c = t->client;
-		base = t->container ? adafs_blob_url(c, t->container, t->name)
-				    : adafs_fmt("%s/", c->account.endpoint);
-		if (c->account.sas) {
-			sas = strdup(c->account.sas);
-		} else if (!signs(t)) {
-			adafs_mutex_lock(&c->lock);
-			sas = reader_sas_locked(c, t->container);
-			adafs_mutex_unlock(&c->lock);
-		}
-		if (!sas && !signs(t))
-			return NULL;
-	}
+	else if (t->container)
+		base = adafs_blob_url(t->client, t->container, t->name);
+	else
+		base = adafs_fmt("%s/", t->client->account.endpoint);
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_URL);
 	int rc = base ? adafs_buf_adds(&b, base) : -ENOMEM;
 	const char *const parts[] = {query, sas};
@@ -221,13 +261,19 @@ static char *target_url(const struct blob_target *t, const char *query)
 struct adafs_http_request *blob_request(const struct blob_target *t, const char *method,
 					const char *operation, const char *query)
 {
-	struct adafs_http_request *rq = adafs_http_request_new(method, target_url(t, query));
+	ADAFS_FREE char *sas = target_sas(t);
+	bool signs = t->client && !sas;
+	if (signs && t->client->account.sas)
+		return NULL; /* out of memory */
+	struct adafs_http_request *rq = adafs_http_request_new(method, target_url(t, query, sas));
 	if (!rq)
 		return NULL;
 	rq->operation = operation;
 	rq->parse_error = parse_error;
 	rq->sign = sign;
-	rq->sign_arg = signs(t) ? t->client : NULL;
+	rq->sign_arg = signs ? t->client : NULL;
+	if (signs && t->client->account.token)
+		rq->renew = renew;
 	if (adafs_http_headers_set(&rq->headers, "x-ms-version", BLOB_VERSION) < 0) {
 		adafs_http_request_free(rq);
 		return NULL;

@@ -19,10 +19,13 @@ struct blob_sas {
 	time_t renew_at;
 };
 
+struct blob_delegation;
+
 struct adafs_blob_client {
 	struct adafs_http *http; /* borrowed */
 	struct adafs_storage_account account;
 	bool sas_reader;
+	struct blob_delegation *delegation; /* a reference; NULL: the account has no token */
 	struct adafs_mutex lock; /* rank ADAFS_RANK_LEAF */
 	struct blob_sas *sas ADAFS_GUARDED_BY(&lock);
 };
@@ -34,6 +37,12 @@ struct blob_target {
 	const char *container, *name;	  /* name NULL: the container; both NULL: the account */
 	const char *url;
 };
+
+/* --- delegation.c: the user delegation key, shared by the clients of one account --- */
+struct blob_delegation *blob_delegation_new(void);
+struct blob_delegation *blob_delegation_ref(struct blob_delegation *d);
+/* NULL is fine. The last one wipes the key. */
+void blob_delegation_unref(struct blob_delegation *d);
 
 /* Append "name=value" encoded, with '&' before it unless b is empty. 0 or negative errno. */
 int blob_query_add(struct adafs_buf *b, const char *name, const char *value);

@@ -4,7 +4,7 @@
  *
  * A transfer is in one list at a time:
  *   incoming -> waiting (for a free slot of its host) -> active (an attempt is under way)
- *            -> sleeping (back-off) -> waiting -> active ... -> done
+ *            -> sleeping (back-off, or no token yet) -> waiting -> active ... -> done
  *
  * Deadlines: last_progress_ms of a transfer moves with every byte in either direction. It starts
  * with the first attempt, not in the queue: what waits behind slow but healthy transfers is not
@@ -33,6 +33,7 @@
 #define MAX_HEADERS 256
 #define TRANSFER_BUFFER (256L * 1024)
 #define MAX_LOOK_INTERVAL_MS 500
+#define PARK_LOOK_MS 1000
 _Static_assert(HTTP_CURL_TEXT == CURL_ERROR_SIZE, "the buffer of curl's error texts");
 
 /* --- callbacks of curl, on the loop thread -------------------------------------------------- */
@@ -266,7 +267,7 @@ static int set_options(struct transfer *t)
 	SET(CURLOPT_USERAGENT, "adafs/" ADAFS_VERSION);
 	if (t->http->ca_file)
 		SET(CURLOPT_CAINFO, t->http->ca_file);
-	if (t->host->loopback)
+	if (t->host->loopback || t->rq->link_local)
 		SET(CURLOPT_NOPROXY, "*");
 	SET(CURLOPT_HTTPHEADER, t->header_list);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
@@ -304,6 +305,9 @@ static int attempt_prepare(struct transfer *t)
 	}
 	if (rq->sign) {
 		int rc = rq->sign(rq->sign_arg, rq, &t->err);
+		t->parked = rc == -EAGAIN && t->err.rc == 0;
+		if (t->parked)
+			return rc;
 		if (rc < 0)
 			return t->err.rc < 0 ? rc : adafs_err_set(&t->err, rc, "signing");
 	}
@@ -325,8 +329,9 @@ static int attempt_begin(struct transfer *t)
 	CURLMcode code = curl_multi_add_handle(h->multi, t->easy);
 	if (code != CURLM_OK)
 		return adafs_err_set(&t->err, -ENOMEM, "%s", curl_multi_strerror(code));
-	if (t->retry.attempts++ == 0)
+	if (t->retry.attempts++ == 0 || t->parked_ms)
 		progress(t);
+	t->parked_ms = 0;
 	t->host->active++;
 	atomic_fetch_add(&h->requests, 1);
 	http_list_move(&h->active, t);
@@ -451,7 +456,7 @@ static void attempt_failed(struct transfer *t, bool answered)
 {
 	struct adafs_http *h = t->http;
 	if (may_repeat(t)) {
-		if (answered && http_clock_correct(t)) {
+		if (answered && (http_clock_correct(t) || http_token_renew(t))) {
 			transfer_again(t, 0);
 			return;
 		}
@@ -463,7 +468,8 @@ static void attempt_failed(struct transfer *t, bool answered)
 			transfer_again(t, (uint64_t)delay);
 			return;
 		}
-		if (t->err.rc == -EHOSTUNREACH || (t->err.rc == -ETIMEDOUT && !answered))
+		if (!t->rq->link_local &&
+		    (t->err.rc == -EHOSTUNREACH || (t->err.rc == -ETIMEDOUT && !answered)))
 			host_set_down(h, t->host, true);
 	}
 	http_transfer_finish(t);
@@ -495,7 +501,7 @@ static void attempt_done(struct transfer *t, CURLcode code)
 static void transfer_timed_out(struct transfer *t)
 {
 	struct adafs_http *h = t->http;
-	bool down = !t->probe;
+	bool down = !t->probe && !t->rq->link_local;
 	if (t->sends)
 		t->maybe_acted = true;
 	attempt_end(t, false);
@@ -524,6 +530,22 @@ static bool take_incoming(struct adafs_http *h)
 	return running;
 }
 
+/* No token yet: set aside without a slot of the host, looked at again now and then. */
+static void transfer_park(struct transfer *t)
+{
+	uint64_t now = adafs_clock_mono_ms();
+	if (!t->parked_ms)
+		t->parked_ms = now;
+	if (now - t->parked_ms >= t->io_timeout_ms) {
+		http_list_remove(t);
+		http_transfer_fail(t, -ETIMEDOUT, "no token was obtained in time");
+		return;
+	}
+	uint64_t limit = t->parked_ms + t->io_timeout_ms;
+	t->wake_ms = now + PARK_LOOK_MS < limit ? now + PARK_LOOK_MS : limit;
+	http_list_move(&t->http->sleeping, t);
+}
+
 /* Start one transfer, or end it when it cannot be. It is in no list or in `waiting`. */
 static void transfer_start(struct transfer *t)
 {
@@ -535,6 +557,10 @@ static void transfer_start(struct transfer *t)
 		t->err.retryable = true;
 		http_transfer_finish(t);
 	} else if (attempt_begin(t) < 0) {
+		if (t->parked) {
+			transfer_park(t);
+			return;
+		}
 		attempt_end(t, false);
 		http_transfer_finish(t);
 	}
@@ -557,9 +583,10 @@ static void start_waiting(struct adafs_http *h)
 static void wake_sleeping(struct adafs_http *h, uint64_t now)
 {
 	struct transfer *next;
+	bool woken = atomic_exchange(&h->wake_parked, false);
 	for (struct transfer *t = h->sleeping.first; t; t = next) {
 		next = t->next;
-		if (t->wake_ms <= now)
+		if (t->wake_ms <= now || (woken && t->parked))
 			http_list_move(&h->waiting, t);
 	}
 }
@@ -789,6 +816,12 @@ void adafs_http_free(struct adafs_http *h)
 	http_host_free_all(h->hosts);
 	adafs_mutex_clear(&h->lock);
 	free(h);
+}
+
+void adafs_http_wake(struct adafs_http *h)
+{
+	atomic_store(&h->wake_parked, true);
+	curl_multi_wakeup(h->multi);
 }
 
 void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_http_done *done,

@@ -57,7 +57,8 @@ void adafs_http_headers_clear(struct adafs_http_headers *h);
 struct adafs_http_request;
 /*
  * Put date and authorization on a request; called before every attempt, on the loop thread, since
- * a signature is only good for 15 minutes. 0 or negative errno: the request fails with it.
+ * a signature is only good for 15 minutes. 0 or negative errno: the request fails with it; but -EAGAIN
+ * (without reterr set) sets it aside until adafs_http_wake, for io_timeout at most, then asks again.
  */
 typedef int adafs_http_sign(void *arg, struct adafs_http_request *rq, struct adafs_err *reterr);
 
@@ -100,6 +101,13 @@ struct adafs_http_request {
 	uint32_t io_timeout_ms; /* 0: the configuration's */
 	adafs_http_sign *sign;  /* NULL: the URL carries a SAS */
 	void *sign_arg;         /* borrowed until done */
+	/*
+	 * The reply refused what sign had put on; once a request, on the loop thread. true: sign can do
+	 * better now, and the request is sent again. NULL: it cannot.
+	 */
+	bool (*renew)(void *sign_arg, const struct adafs_http_request *rq);
+	/* An address that only this machine can reach: no proxy, and its silence does not make it count as down. */
+	bool link_local;
 	/* Parse the error body of the service (XML or JSON) into err's code and message. */
 	void (*parse_error)(const struct adafs_http_response *response, struct adafs_err *err);
 	/* For the counters: one name an operation, as in the REST documentation. Static. */
@@ -119,6 +127,8 @@ void adafs_http_request_free(struct adafs_http_request *rq);
  */
 void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_http_done *done,
 		     void *arg);
+/* Requests that sign set aside are tried again. Any thread. */
+void adafs_http_wake(struct adafs_http *h);
 /*
  * Send and wait. Not on the loop thread. On success *ret_response (may be NULL) holds the reply, to be
  * cleared by adafs_http_response_clear. Returns err->rc.

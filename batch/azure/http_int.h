@@ -48,6 +48,9 @@ struct transfer {
 	bool wrote;	      /* rq->write was given bytes */
 	bool maybe_acted;     /* an attempt went out and its outcome was not told */
 	bool clock_corrected; /* a refused signature was retried once already */
+	bool renewed;	      /* the same of a refused token */
+	bool parked;	      /* in `sleeping` until sign has what it needs */
+	uint64_t parked_ms;   /* since when; 0: it is not */
 	struct adafs_err err;
 };
 
@@ -69,6 +72,7 @@ struct adafs_http {
 
 	/* the loop's own */
 	struct transfer_list waiting, active, sleeping;
+	atomic_bool wake_parked;
 	struct http_sockets sockets;
 	void *idle[HTTP_MAX_IDLE_HANDLES]; /* CURL */
 	size_t n_idle;
@@ -92,6 +96,9 @@ void http_classify_status(struct transfer *t);
 void http_clock_note(struct transfer *t);
 /* Whether a signature was refused because the local clock is wrong, which is put right then. */
 bool http_clock_correct(struct transfer *t);
+
+/* Whether a token was refused and a new one is on its way. */
+bool http_token_renew(struct transfer *t);
 
 /* Tell the caller and free the transfer, which is in no list. Uses t->err, whose rc 0 is success.
  */

@@ -23,6 +23,12 @@ static struct adafs_http_header *find(const struct adafs_http_headers *h, const 
 	return NULL;
 }
 
+static void wipe_secret(struct adafs_http_header *header)
+{
+	if (strcasecmp(header->name, "Authorization") == 0)
+		explicit_bzero(header->value, strlen(header->value));
+}
+
 int adafs_http_headers_set(struct adafs_http_headers *h, const char *name, const char *value)
 {
 	if (!*name || !header_text_ok(name) || !header_text_ok(value))
@@ -32,6 +38,7 @@ int adafs_http_headers_set(struct adafs_http_headers *h, const char *name, const
 		return -ENOMEM;
 	struct adafs_http_header *old = find(h, name);
 	if (old) {
+		wipe_secret(old);
 		free(old->value);
 		old->value = ADAFS_STEAL(v);
 		return 0;
@@ -56,6 +63,7 @@ const char *adafs_http_headers_get(const struct adafs_http_headers *h, const cha
 void adafs_http_headers_clear(struct adafs_http_headers *h)
 {
 	for (size_t i = 0; i < h->n; i++) {
+		wipe_secret(&h->item[i]);
 		free(h->item[i].name);
 		free(h->item[i].value);
 	}

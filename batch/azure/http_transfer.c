@@ -140,6 +140,18 @@ bool http_clock_correct(struct transfer *t)
 	return true;
 }
 
+bool http_token_renew(struct transfer *t)
+{
+	/* Which of the two an expired token gets is not the same everywhere. */
+	bool refused = t->response.status == 401 ||
+		       (t->response.status == 403 &&
+			strcmp(t->err.service_code, "AuthenticationFailed") == 0);
+	if (t->renewed || !refused || !t->rq->renew)
+		return false;
+	t->renewed = true;
+	return t->rq->renew(t->rq->sign_arg, t->rq);
+}
+
 /* --- the end of a transfer ----------------------------------------------------------------------
  */
 

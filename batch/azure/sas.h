@@ -5,8 +5,15 @@
 #include "batch/azure/account.h"
 #include "batch/base/err.h"
 
+/* A user delegation key with the texts that the service gave; in place of the account's key. */
+struct adafs_sas_delegation {
+	char oid[48], tid[48], start[32], expiry[32], service[8], version[16];
+	uint8_t value[128]; /* secret */
+	size_t value_len;
+};
+
 /*
- * A service SAS (blob-rest.md section 4). Times are ISO 8601 texts as they will stand in the URL;
+ * A service or user delegation SAS (blob-rest.md section 4). Times are ISO 8601 texts as they will stand in the URL;
  * NULL fields are absent. What a stored access policy gives (expiry) is left out here.
  */
 struct adafs_sas {
@@ -22,10 +29,11 @@ struct adafs_sas {
 	const char *encryption_scope; /* ses */
 	const char *cache_control, *content_disposition, *content_encoding, *content_language,
 		*content_type; /* rscc rscd rsce rscl rsct */
+	const struct adafs_sas_delegation *delegation; /* NULL: a service SAS */
 };
 
 /*
- * Sign a service SAS with the account's key for a container (blob NULL) or a blob. *ret_query is the
+ * Sign a SAS with the account's key, or the user delegation key, for a container (blob NULL) or a blob. *ret_query is the
  * query without '?', percent-encoded, owned by the caller. For sr=bs it does not hold `snapshot=`, which
  * the URL needs too. 0, -EACCES (no key), -ENOMEM.
  */

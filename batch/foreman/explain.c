@@ -16,8 +16,8 @@ static const struct code_text exits[] = {
 	{ADAFS_EXIT_OUTPUT_MISSING, "exit code 66: the command ended well but a declared output is "
 				    "missing; stderr.txt names it"},
 	{ADAFS_EXIT_SAS_SHORT,
-	 "exit code 77: the access (SAS) was too short-lived to start the step; "
-	 "retry the job"},
+	 "exit code 77: the access (SAS) that the step was submitted with ended too soon to start "
+	 "it; a retry submits it anew"},
 	{ADAFS_EXIT_SKIPPED, "exit code 97: skipped, an input is missing"},
 	{124, "exit code 124: the step's time limit was exceeded"},
 	{126,

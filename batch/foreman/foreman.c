@@ -13,6 +13,7 @@
 #include "batch/base/random.h"
 #include "batch/foreman/crash.h"
 #include "batch/foreman/internal.h"
+#include "batch/foreman/policy.h"
 #include "batch/foreman/view.h"
 
 #define POLL_MS 2000
@@ -31,10 +32,11 @@ static int init_tables(struct adafs_foreman *f)
 	struct view_input in = {
 		.jobs = &f->jobs, .images = &f->images, .pool_state = "", .trouble = ""};
 	f->pool_state = strdup("");
+	f->pool_trouble = strdup("");
 	f->blob_trouble = strdup("");
 	f->batch_trouble = strdup("");
 	f->view = view_make(&in);
-	return f->pool_state && f->blob_trouble && f->batch_trouble && f->view ? 0 : -ENOMEM;
+	return f->pool_state && f->pool_trouble && f->blob_trouble && f->batch_trouble && f->view ? 0 : -ENOMEM;
 }
 
 struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *config,
@@ -64,8 +66,13 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 	f->changed_arg = config->changed_arg;
 	f->poll_ms = config->poll_ms;
 	f->pool_nodes = -1;
+	f->pool_settings = config->pool_settings;
 	f->urls =
-		(struct sas_urls){.blob = f->blob, .container = f->container, .policy = "adafs-1"};
+		(struct sas_urls){.blob = f->blob,
+				  .container = f->container,
+				  .policy = POLICY_FIRST,
+				  .own_sas = config->sas_to_tasks};
+	f->reads_only = config->reads_only;
 	f->pipelines = (struct foreman_pipelines){
 		.blob = f->blob, .container = f->container, .own = f->pipeline};
 	if (f->container && f->pool && f->owner && init_tables(f) == 0)
@@ -100,6 +107,7 @@ void adafs_foreman_free(struct adafs_foreman *f)
 	free(f->pool);
 	free(f->owner);
 	free(f->pool_state);
+	free(f->pool_trouble);
 	free(f->blob_trouble);
 	free(f->batch_trouble);
 	adafs_cond_clear(&f->submitter_wake);

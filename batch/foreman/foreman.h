@@ -10,6 +10,7 @@
 
 #include "batch/azure/batch.h"
 #include "batch/azure/blob.h"
+#include "batch/foreman/pool_settings.h"
 #include "batch/pipeline/pipeline.h"
 #include "batch/pipeline/plan.h"
 
@@ -91,6 +92,9 @@ struct adafs_foreman_config {
 	const char *container;
 	struct adafs_pipeline *pipeline; /* a reference is taken */
 	const char *pool;		 /* NULL or "": the one that the pipeline names */
+	bool sas_to_tasks; /* tasks may get the client's own SAS, where it has no more */
+	bool reads_only;   /* nothing may be written: jobs are watched, none is submitted */
+	const struct adafs_pool_settings *pool_settings; /* of a pool to be made; NULL: none; borrowed */
 	uint32_t poll_ms; /* shortest interval between two polls of one job; 0: 2000 */
 	/* Called on a foreman thread, no lock held, after a new view was published. May be NULL. */
 	void (*changed)(void *arg, uint64_t generation);
@@ -143,6 +147,12 @@ void adafs_foreman_forget(struct adafs_foreman *f, const char *blob);
  * it has ended.
  */
 int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct adafs_err *reterr);
+/*
+ * Bring the pool to a number of nodes; waits for the service (worker threads only). Where a formula of
+ * adafs scales it, the number is a floor for so many minutes (0: an hour) and nodes 0 takes floors away.
+ * -EPERM: the formula is another's; -ERANGE: the pool is not made for so many.
+ */
+int adafs_foreman_resize(struct adafs_foreman *f, int nodes, int minutes, struct adafs_err *reterr);
 /* Somebody looks: poll now if nothing was polled for a while. Returns at once. */
 void adafs_foreman_nudge(struct adafs_foreman *f);
 

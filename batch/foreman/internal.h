@@ -40,10 +40,14 @@ struct adafs_foreman {
 	void *changed_arg;
 	uint32_t poll_ms, poll_max_ms;
 	bool local; /* the engine is on this machine: be lively */
+	bool reads_only;
+	const struct adafs_pool_settings *pool_settings; /* borrowed; NULL: none */
+	unsigned pool_next_size; /* VM size of the pool to come; 0: none is. Tracker thread only */
 	struct sas_urls urls;
 	uint64_t policy_ready_ms; /* a new stored access policy counts from then on; submitter
 				     thread after start */
-	uint64_t policy_check_ms; /* when to look at its expiry again */
+	uint64_t policy_check_ms; /* when to look at its expiry, or the delegation key's, again; 0:
+				     never */
 	struct foreman_pipelines pipelines; /* submitter thread only */
 	char **missing_assets; /* submitter thread only after start: required blobs that are not
 				  there */
@@ -66,7 +70,10 @@ struct adafs_foreman {
 	bool view_dirty; /* the publisher has something to do */
 	bool newest_dirty;
 	char *pool_state;
+	char *pool_trouble; /* why it has no nodes; "": nothing is wrong */
 	int pool_nodes, pool_slots;
+	bool pool_scaled; /* it scales by a formula */
+	uint64_t pool_wake_ms; /* when it may be woken again */
 	char *blob_trouble, *batch_trouble; /* "": all well */
 	pthread_t submitter, tracker, publisher;
 
@@ -95,10 +102,19 @@ void foreman_admit_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);
 
 /* --- setup.c --- */
 int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
-/* Make or extend the stored access policy; nothing to do without a key. */
+/*
+ * Make or extend what the SAS of tasks hang on: the stored access policy, or without an account key the user
+ * delegation key. Nothing to do with the user's own SAS.
+ */
 int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr);
-/* Read the pool's state, nodes and slots into the tables. */
+
+/* --- pool.c --- */
+/* The pool, made if it is missing and the settings say of what; refused if it does not suit. */
+int foreman_setup_pool(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+/* Read the pool's state, nodes and slots into the tables; go on to another VM size if need be. */
 int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr);
+/* There is new work: an empty pool that scales by our formula gets a node. Waits for the service. */
+void foreman_wake_pool(struct adafs_foreman *f);
 
 /* --- scan.c --- */
 /* Fill or renew the tables from the container: two listings. */

@@ -15,8 +15,12 @@ static int make_query(const struct sas_urls *u, enum adafs_plan_access access, c
 		      const char *snapshot, char **ret, struct adafs_err *reterr)
 {
 	const struct adafs_storage_account *a = adafs_blob_client_account(u->blob);
-	if (!a->key) {
-		*ret = strdup(a->sas ? a->sas : "");
+	if (a->sas && !u->own_sas)
+		return adafs_err_set(reterr, -EACCES,
+				     "this mount has only a SAS, and nodes would get it as it is: mount "
+				     "with -o sas_to_tasks if they may, or with a key or Entra ID");
+	if (a->sas) {
+		*ret = strdup(a->sas);
 		return *ret ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
 	}
 	struct adafs_sas sas = {.policy = u->policy};
@@ -35,7 +39,7 @@ static int make_query(const struct sas_urls *u, enum adafs_plan_access access, c
 		sas.permissions = "cw";
 		break;
 	}
-	return adafs_sas_sign(a, u->container, blob, &sas, ret, reterr);
+	return adafs_blob_sas(u->blob, u->container, blob, &sas, ret, reterr);
 }
 
 char *sas_url_make(void *arg, enum adafs_plan_access access, const char *blob, const char *snapshot,

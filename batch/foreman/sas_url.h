@@ -1,6 +1,7 @@
 /*
  * foreman/sas_url.h - the URLs that tasks get: with an account key a service SAS that names a
- * stored access policy, which holds the expiry; with a SAS only, the user's own.
+ * stored access policy, which holds the expiry; with Entra ID a user delegation SAS that lives as long
+ * as its key; with a SAS only, the user's own, if the user says so.
  */
 #ifndef ADAFS_FOREMAN_SAS_URL_H
 #define ADAFS_FOREMAN_SAS_URL_H
@@ -12,6 +13,7 @@ struct sas_urls {
 	const struct adafs_blob_client *blob; /* borrowed */
 	const char *container;		      /* borrowed */
 	char policy[65];
+	bool own_sas; /* the user's own may be handed out */
 };
 
 /* An adafs_plan_url_fn; arg is a struct sas_urls. */

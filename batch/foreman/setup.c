@@ -1,4 +1,4 @@
-/* foreman/setup.c - what is brought into order once at start: access policy, assets, pool. */
+/* foreman/setup.c - what is brought into order once at start: access policy and assets. */
 #include <errno.h>
 #include <string.h>
 
@@ -11,13 +11,19 @@
 /* The service may take so long to know a new stored access policy. */
 #define POLICY_DELAY_MS 30000
 #define POLICY_CHECK_MS (12 * 3600 * 1000)
+#define DELEGATION_CHECK_MS (3600 * 1000)
 
 /* --- the stored access policy ------------------------------------------------------------- */
 
 int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 {
+	const struct adafs_storage_account *a = adafs_blob_client_account(f->blob);
+	if (a->token) {
+		f->policy_check_ms = adafs_clock_mono_ms() + DELEGATION_CHECK_MS;
+		return adafs_blob_delegation_renew(f->blob, reterr);
+	}
 	/* With a SAS only, tasks get the user's own and there is no policy to set. */
-	if (!adafs_blob_client_account(f->blob)->key)
+	if (!a->key)
 		return 0;
 	struct adafs_blob_acl acl = {0};
 	bool changed, added;
@@ -141,102 +147,15 @@ static int setup_assets(struct adafs_foreman *f, struct adafs_err *reterr)
 	return put_once(f, text_blob, text, len, "application/json", reterr);
 }
 
-/* --- the pool ----------------------------------------------------------------------------- */
-
-static void take_pool(struct adafs_foreman *f, const cJSON *pool)
-{
-	int nodes = (int)(adafs_json_int(pool, "currentDedicatedNodes", 0) +
-			  adafs_json_int(pool, "currentLowPriorityNodes", 0));
-	int slots = (int)adafs_json_int(pool, "taskSlotsPerNode", 1);
-	adafs_mutex_lock(&f->lock);
-	bool changed =
-		foreman_text_set(&f->pool_state, adafs_json_str(pool, "allocationState", ""));
-	if (changed || nodes != f->pool_nodes || slots != f->pool_slots)
-		foreman_show_locked(f);
-	f->pool_nodes = nodes;
-	f->pool_slots = slots;
-	adafs_mutex_unlock(&f->lock);
-}
-
-int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
-{
-	ADAFS_JSON *pool = NULL;
-	int rc = adafs_batch_pool_get(f->batch, f->pool, &pool, reterr);
-	if (rc == 0)
-		take_pool(f, pool);
-	return rc;
-}
-
-/* A pool of the embedded engine: one node of this machine. */
-static int add_local_pool(struct adafs_foreman *f, struct adafs_err *reterr)
-{
-	ADAFS_JSON *body = cJSON_CreateObject();
-	cJSON_AddStringToObject(body, "id", f->pool);
-	cJSON_AddStringToObject(body, "vmSize", "standard_d2s_v3");
-	cJSON_AddNumberToObject(body, "targetDedicatedNodes", 1);
-	cJSON_AddNumberToObject(body, "taskSlotsPerNode", 4);
-	cJSON *vm = cJSON_AddObjectToObject(body, "virtualMachineConfiguration");
-	cJSON_AddStringToObject(vm, "nodeAgentSKUId", "batch.node.debian 12");
-	cJSON *image = cJSON_AddObjectToObject(vm, "imageReference");
-	cJSON_AddStringToObject(image, "publisher", "debian");
-	cJSON_AddStringToObject(image, "offer", "debian-12");
-	cJSON_AddStringToObject(image, "sku", "12");
-	int rc = adafs_batch_pool_add(f->batch, body, reterr);
-	return rc == -EEXIST ? 0 : rc;
-}
-
-static int setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
-{
-	const struct adafs_storage_account *a = adafs_blob_client_account(f->blob);
-	bool blob_local = adafs_url_is_loopback(a->endpoint);
-	ADAFS_JSON *pool = NULL;
-	if (!*f->pool)
-		return adafs_err_set(reterr, -EINVAL, "no pool is named: set pool=");
-	int rc = adafs_batch_pool_get(f->batch, f->pool, &pool, reterr);
-	if (rc == -ENOENT && blob_local) {
-		rc = add_local_pool(f, reterr);
-		if (rc == 0)
-			rc = adafs_batch_pool_get(f->batch, f->pool, &pool, reterr);
-	}
-	if (rc == -ENOENT)
-		return adafs_err_set(
-			reterr, rc,
-			"pool '%s' does not exist in the Batch account: make it, or name another "
-			"one with pool=",
-			f->pool);
-	if (rc) {
-		adafs_err_prefix(reterr, "pool '%s'", f->pool);
-		return rc;
-	}
-	const char *url = adafs_json_str(pool, "url", "");
-	if (blob_local && *url && !adafs_url_is_loopback(url))
-		return adafs_err_set(
-			reterr, -EINVAL,
-			"the Batch account's nodes cannot reach the Blob endpoint %s of this "
-			"machine: use a storage account in Azure, or the embedded Batch",
-			a->endpoint);
-	if (strcasecmp(adafs_json_str(pool, "state", ""), "deleting") == 0)
-		return adafs_err_set(
-			reterr, -EINVAL,
-			"pool '%s' is being deleted: name another one with pool=", f->pool);
-	f->local = *url ? adafs_url_is_loopback(url) : blob_local;
-	take_pool(f, pool);
-	return 0;
-}
-
 int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr)
 {
-	const struct adafs_storage_account *a = adafs_blob_client_account(f->blob);
-	if (!a->key && !a->sas)
-		return adafs_err_set(reterr, -EACCES,
-				     "storage account '%s': neither a key nor a SAS is set",
-				     a->name);
 	int rc = adafs_pipeline_runnable(f->pipeline, reterr);
 	if (rc)
 		return rc;
-	rc = setup_pool(f, reterr);
-	if (!rc)
-		rc = foreman_setup_policy(f, reterr);
+	rc = foreman_setup_pool(f, reterr);
+	if (rc || f->reads_only)
+		return rc;
+	rc = foreman_setup_policy(f, reterr);
 	if (!rc)
 		rc = setup_assets(f, reterr);
 	return rc;

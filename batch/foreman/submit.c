@@ -532,6 +532,9 @@ int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	adafs_mutex_lock(&f->lock);
 	bool cancel = j->cancel;
 	adafs_mutex_unlock(&f->lock);
+	if (f->reads_only)
+		return adafs_err_set(reterr, -EROFS,
+				     "this mount may only read: a mount that may write submits it");
 	if (cancel)
 		return submit_tombstone(f, j, reterr);
 
@@ -569,5 +572,6 @@ int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	foreman_touch_locked(f, j);
 	adafs_cond_signal(&f->tracker_wake);
 	adafs_mutex_unlock(&f->lock);
+	foreman_wake_pool(f);
 	return 0;
 }

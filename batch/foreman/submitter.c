@@ -13,6 +13,8 @@
 #include "batch/base/random.h"
 #include "batch/foreman/internal.h"
 
+#define ACCESS_RETRY_MS 60000
+
 bool foreman_transient(const struct adafs_err *err)
 {
 	switch (err->rc) {
@@ -167,7 +169,28 @@ static struct foreman_job *next_job_locked(struct adafs_foreman *f, uint64_t now
 }
 
 /* What to do next, in this order. */
-enum chore { NOTHING, SCAN, RESOLVE, JOB };
+enum chore { NOTHING, SCAN, RESOLVE, JOB, ACCESS };
+
+/* Whether Batch holds work whose access must last. */
+static bool has_active_locked(const struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
+{
+	for (size_t i = 0; i < f->jobs.n; i++) {
+		const struct foreman_job *j = f->jobs.item[i];
+		if (j->submitted && !j->ended)
+			return true;
+	}
+	return false;
+}
+
+/* The stored access policy is extended while work waits, though nothing new is submitted. */
+static void do_access(struct adafs_foreman *f)
+{
+	struct adafs_err err = {0};
+	if (foreman_setup_policy(f, &err) == 0)
+		return;
+	f->policy_check_ms = adafs_clock_mono_ms() + ACCESS_RETRY_MS;
+	adafs_log(WARN, "foreman", "the access of waiting tasks cannot be extended now: %s", err.msg);
+}
 
 static enum chore next_chore_locked(struct adafs_foreman *f, struct foreman_job **ret_job,
 				    uint64_t *ret_due)
@@ -182,9 +205,17 @@ static enum chore next_chore_locked(struct adafs_foreman *f, struct foreman_job 
 	if (f->loaded && f->resolve_wanted)
 		return RESOLVE;
 	*ret_job = f->loaded ? next_job_locked(f, now, ret_due) : NULL;
+	if (*ret_job)
+		return JOB;
 	if (f->scan_wanted && f->scan_retry_ms < *ret_due)
 		*ret_due = f->scan_retry_ms;
-	return *ret_job ? JOB : NOTHING;
+	if (f->policy_check_ms && has_active_locked(f)) {
+		if (now >= f->policy_check_ms)
+			return ACCESS;
+		if (f->policy_check_ms < *ret_due)
+			*ret_due = f->policy_check_ms;
+	}
+	return NOTHING;
 }
 
 void *foreman_submitter_main(void *arg)
@@ -210,6 +241,8 @@ void *foreman_submitter_main(void *arg)
 			do_scan(f, &n_failures);
 		else if (chore == RESOLVE)
 			foreman_resolve_all(f);
+		else if (chore == ACCESS)
+			do_access(f);
 		else if (body)
 			do_body(f, j);
 		else

@@ -212,7 +212,11 @@ static bool apply_tasks(struct adafs_foreman *f, struct foreman_job *j, const st
 {
 	struct derive_job d;
 	adafs_mutex_lock(&f->lock);
-	struct derive_pool pool = {.id = f->pool, .state = f->pool_state, .nodes = f->pool_nodes};
+	struct derive_pool pool = {.id = f->pool,
+				   .state = f->pool_state,
+				   .nodes = f->pool_nodes,
+				   .trouble = f->pool_trouble,
+				   .scaled = f->pool_scaled};
 	fill_derive_job(j, &d);
 	j->n_gone = 0;
 	bool changed = derive_steps(j, l->task, l->n, &d, &pool);
@@ -303,7 +307,7 @@ static int write_end(struct adafs_foreman *f, struct foreman_job *j, struct adaf
 	adafs_mutex_lock(&f->lock);
 	strcpy(etag, j->manifest_etag);
 	adafs_mutex_unlock(&f->lock);
-	int rc = *etag ? foreman_put_manifest(f, j, etag, reterr) : -ESTALE;
+	int rc = f->reads_only ? 0 : *etag ? foreman_put_manifest(f, j, etag, reterr) : -ESTALE;
 	if (rc == -ESTALE || rc == -ENOENT) {
 		rc = foreman_adopt_manifest(f, j, reterr);
 		if (rc == -ENOENT)

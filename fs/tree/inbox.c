@@ -237,18 +237,17 @@ static bool inbox_shown(void *arg, const char *path, const struct adafs_blob_pro
 /* A URL that reads this blob for an hour: for curl, GDAL's /vsicurl and browsers. */
 static int read_url(struct fs *fs, const char *blob, struct adafs_buf *ret)
 {
-	const struct adafs_storage_account *account = adafs_blob_client_account(fs->blob);
 	char expiry[ADAFS_ISO8601_LEN];
 	ADAFS_FREE char *url = adafs_blob_url(fs->blob, fs->container, blob);
 	ADAFS_FREE char *query = NULL;
 
 	if (!url)
 		return -ENOMEM;
-	if (!account->key)
-		return -ENODATA;
 	adafs_clock_iso8601_seconds(adafs_clock_wall_us() + (int64_t)URL_MINUTES * 60 * 1000000, expiry);
 	const struct adafs_sas sas = { .resource = "b", .permissions = "r", .expiry = expiry };
-	int rc = adafs_sas_sign(account, fs->container, blob, &sas, &query, NULL);
+	int rc = adafs_blob_sas(fs->blob, fs->container, blob, &sas, &query, NULL);
+	if (rc == -EACCES) /* there is nothing to sign with */
+		return -ENODATA;
 	return rc < 0 ? rc : adafs_buf_addf(ret, "%s?%s", url, query);
 }
 

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "batch/azure/sas_rights.h"
 #include "batch/base/clock.h"
 #include "batch/base/xml.h"
 #include "fs/tree/synth.h"
 #include "fs/tree/tree.h"
+
+#define SAS_SOON_US (INT64_C(86400) * 1000000)
 
 static const char *time_text(int64_t wall_us, char out[ADAFS_ISO8601_LEN])
 {
@@ -70,6 +73,17 @@ static cJSON *job_json(const struct adafs_job_view *job)
 	return j;
 }
 
+/* How long the mount's own SAS is good yet; INT64_MAX: it has none, or does not say. */
+static int64_t sas_left_us(const struct fs *fs)
+{
+	const char *sas = fs->options->storage.sas;
+	struct adafs_sas_rights rights;
+
+	if (!sas || adafs_sas_rights_parse(sas, &rights, NULL) < 0 || !rights.expiry_us)
+		return INT64_MAX;
+	return rights.expiry_us - adafs_clock_wall_us();
+}
+
 static cJSON *pool_json(const struct fs *fs, const struct adafs_view *view)
 {
 	cJSON *j = cJSON_CreateObject();
@@ -78,6 +92,23 @@ static cJSON *pool_json(const struct fs *fs, const struct adafs_view *view)
 	cJSON_AddStringToObject(j, "state", view->pool_state);
 	cJSON_AddNumberToObject(j, "nodes", view->pool_nodes);
 	cJSON_AddNumberToObject(j, "slots", view->pool_slots);
+	return j;
+}
+
+/* With what both services are entered, until when, and whether that is soon. */
+static cJSON *credentials_json(const struct fs *fs)
+{
+	cJSON *j = cJSON_CreateObject();
+	ADAFS_FREE char *blob = adafs_blob_client_describe(fs->blob);
+	ADAFS_FREE char *batch = adafs_batch_client_describe(fs->batch);
+	int64_t left_us = sas_left_us(fs);
+
+	cJSON_AddStringToObject(j, "blob", blob ? blob : "");
+	cJSON_AddStringToObject(j, "batch", batch ? batch : "");
+	if (left_us < SAS_SOON_US)
+		cJSON_AddStringToObject(j, "warning", left_us < 0 ?
+					"the SAS has ended: mount again with a new one" :
+					"the SAS ends within a day: make a new one and mount again");
 	return j;
 }
 
@@ -107,6 +138,7 @@ static int json_text(struct call *c, struct node *n, struct adafs_buf *ret, time
 	add_time(j, "now", adafs_clock_wall_us());
 	cJSON_AddStringToObject(j, "container", fs->container);
 	cJSON_AddStringToObject(j, "pipeline", fs->options->pipeline);
+	cJSON_AddItemToObject(j, "credentials", credentials_json(fs));
 	cJSON_AddStringToObject(j, "trouble", view->trouble);
 	cJSON_AddBoolToObject(j, "loaded", view->loaded);
 	cJSON_AddItemToObject(j, "pool", pool_json(fs, view));

@@ -73,7 +73,7 @@ def test_rights_of_a_sas(site):
     status, found = site.check("ro", **site.with_sas("rl"))
     assert status == 0 and found["read"][0][0] == "ok" and "write" not in found
     status, found = site.check(**site.with_sas("l"))
-    assert status == 1 and found["read"][0][0] == "FAIL" and "needs r" in found["read"][0][1]
+    assert status == 1 and "lacks r (read)" in found["settings"][0][1]
 
 
 def test_a_container_that_a_sas_cannot_make(site):

@@ -118,12 +118,16 @@ def test_a_file_with_a_key_must_be_private(adafs):
 
 
 def test_half_an_account_is_refused(adafs):
-    status, err = adafs("mnt", AZURE_STORAGE_ACCOUNT="acct")
+    status, err = adafs("-o", "auth=key", "mnt", AZURE_STORAGE_ACCOUNT="acct")
     assert status == 1 and "AZURE_STORAGE_KEY" in err
+    status, err = adafs("-o", "auth=sas", "mnt", AZURE_STORAGE_ACCOUNT="acct")
+    assert status == 1 and "AZURE_STORAGE_SAS_TOKEN" in err
+    status, err = adafs("-o", "auth=magic", "mnt")
+    assert status == 1 and "use auto, key" in err
     status, err = adafs("mnt", AZURE_STORAGE_KEY=KEY)
     assert status == 1 and "AZURE_STORAGE_ACCOUNT" in err
-    status, err = adafs("mnt", AZURE_BATCH_ACCOUNT="b", AZURE_BATCH_ENDPOINT="https://b.x.batch.azure.com")
-    assert status == 1 and "AZURE_BATCH_ACCESS_KEY" in err
+    status, err = adafs("mnt", AZURE_BATCH_ACCOUNT="b", AZURE_BATCH_ACCESS_KEY=KEY)
+    assert status == 1 and "AZURE_BATCH_ENDPOINT" in err
 
 
 def test_real_batch_needs_real_blobs(adafs):
