@@ -179,8 +179,14 @@ static bool gave_nothing(enum adafs_state s)
 
 static void queued_text(const struct derive_pool *pool, struct adafs_buf *out)
 {
-	if (pool->nodes == 0 && strcasecmp(pool->state, "resizing") == 0)
+	if (pool->nodes == 0 && pool->trouble && *pool->trouble)
+		adafs_buf_addf(out, "waits for a node of pool '%s': %s", pool->id, pool->trouble);
+	else if (pool->nodes == 0 && strcasecmp(pool->state, "resizing") == 0)
 		adafs_buf_addf(out, "waits for the nodes of pool '%s' to start", pool->id);
+	else if (pool->nodes == 0 && pool->scaled)
+		adafs_buf_addf(out,
+			       "waits for a node: pool '%s' is empty and starts one within 6 minutes",
+			       pool->id);
 	else if (pool->nodes == 0)
 		adafs_buf_addf(out, "waits for a node: pool '%s' has none; resize it", pool->id);
 	else

@@ -53,6 +53,8 @@ struct derive_pool {
 	const char *id;
 	const char *state; /* allocationState; "": unknown */
 	int nodes;	   /* -1: unknown */
+	const char *trouble; /* why it lacks nodes; NULL or "": nothing is wrong */
+	bool scaled;	   /* it gets nodes by its formula */
 };
 
 /*

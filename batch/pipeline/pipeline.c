@@ -167,6 +167,24 @@ const char *adafs_pipeline_pool(const struct adafs_pipeline *p)
 	return p->pool;
 }
 
+const char *adafs_pipeline_image(const struct adafs_pipeline *p)
+{
+	return p->image;
+}
+
+int adafs_pipeline_max_slots(const struct adafs_pipeline *p, const char **ret_step)
+{
+	int most = 0;
+	for (size_t i = 0; i < p->n_steps; i++) {
+		if (p->steps[i].settings.slots <= most)
+			continue;
+		most = p->steps[i].settings.slots;
+		if (ret_step)
+			*ret_step = p->steps[i].name;
+	}
+	return most;
+}
+
 size_t adafs_pipeline_n_inputs(const struct adafs_pipeline *p)
 {
 	return p->n_inputs;

@@ -57,6 +57,10 @@ const char *adafs_pipeline_digest(const struct adafs_pipeline *p);
 const char *adafs_pipeline_path(const struct adafs_pipeline *p);
 /* The pool that the pipeline asks for, or NULL. */
 const char *adafs_pipeline_pool(const struct adafs_pipeline *p);
+/* The container image that its tasks run in, or NULL. */
+const char *adafs_pipeline_image(const struct adafs_pipeline *p);
+/* The task slots of its largest step, whose name is *ret_step (may be NULL); the merge counts too. */
+int adafs_pipeline_max_slots(const struct adafs_pipeline *p, const char **ret_step);
 size_t adafs_pipeline_n_inputs(const struct adafs_pipeline *p);
 const struct adafs_pipeline_input *adafs_pipeline_input(const struct adafs_pipeline *p, size_t i);
 /*

@@ -8,10 +8,13 @@
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "batch/base/mutex.h"
+#include "batch/foreman/pool_formula.h"
+#include "batch/foreman/pool_words.h"
 #include "fs/tree/synth.h"
 #include "fs/tree/tree.h"
 
 #define FRESH_MS 1000
+#define POOL_TEXT_MAX (64 * 1024)
 
 struct pool_node {
 	char *id;
@@ -71,12 +74,12 @@ static int add_node(void *arg, const cJSON *item)
 	s->node = grown;
 	if (adafs_clock_parse_iso8601(adafs_json_str(item, "stateTransitionTime", ""), &changed_us) < 0)
 		changed_us = 0;
+	struct adafs_buf text = ADAFS_BUF_INIT(POOL_TEXT_MAX);
+	if (pool_words_node(item, &text) < 0)
+		adafs_buf_clear(&text);
 	struct pool_node node = {
 		.id = strdup(adafs_json_str(item, "id", "")),
-		.text = adafs_fmt("state %s\nrunning_tasks %lld\nrunning_slots %lld\n",
-				  adafs_json_str(item, "state", "unknown"),
-				  (long long)adafs_json_int(item, "runningTasksCount", 0),
-				  (long long)adafs_json_int(item, "runningTaskSlotsCount", 0)),
+		.text = text.data ? adafs_buf_steal(&text, NULL) : NULL,
 		.changed = (time_t)(changed_us / 1000000),
 	};
 	if (!node.id || !node.text) {
@@ -97,8 +100,11 @@ static int pool_load(struct fs *fs, struct pool_state *ret, struct adafs_err *re
 	if (rc == 0)
 		rc = adafs_batch_node_list(fs->batch, fs->options->pool, NULL, add_node, &s, reterr);
 	if (rc == 0) {
-		s.text = adafs_fmt("%s\n", adafs_json_str(json, "allocationState", "unknown"));
+		struct adafs_buf text = ADAFS_BUF_INIT(POOL_TEXT_MAX);
+		rc = pool_words_state(json, &text);
+		s.text = rc == 0 ? adafs_buf_steal(&text, NULL) : NULL;
 		rc = s.text ? 0 : -ENOMEM;
+		adafs_buf_clear(&text);
 	}
 	if (rc < 0) {
 		pool_state_clear(&s);
@@ -176,25 +182,37 @@ static int ctl_text(struct call *c, struct node *n, struct adafs_buf *ret, time_
 	(void)c;
 	(void)n;
 	(void)ret_mtime;
-	return adafs_buf_adds(ret, "resize N\n");
+	return adafs_buf_adds(ret, "resize N [MINUTES]\n");
 }
 
-/* resize N, with N the wanted number of nodes. */
+/* A whole number at *text, which is moved behind it and blanks; -1: none. */
+static long take_number(const char **text, long max)
+{
+	char *end;
+	long n = strtol(*text, &end, 10);
+
+	if (**text < '0' || **text > '9' || n > max || (*end && !strchr(" \t", *end)))
+		return -1;
+	*text = end + strspn(end, " \t");
+	return n;
+}
+
+/* resize N [MINUTES], with N the wanted number of nodes, for so long where a formula scales the pool. */
 static int ctl_command(struct call *c, struct node *n, const char *command)
 {
 	struct adafs_err err = { 0 };
 	struct pool *pool = pool_of(n);
-	char *end;
 
 	if (strncmp(command, "resize ", 7) != 0)
 		return -EINVAL;
 	const char *text = command + 7 + strspn(command + 7, " \t");
-	long nodes = strtol(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || nodes > 100000)
+	long nodes = take_number(&text, 100000);
+	long minutes = nodes >= 0 && *text ? take_number(&text, POOL_FORMULA_FLOOR_MAX_MIN) : 0;
+	if (nodes < 0 || minutes < 0 || *text)
 		return -EINVAL;
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
-	int rc = adafs_batch_pool_resize(c->fs->batch, c->fs->options->pool, (int)nodes, &err);
+	int rc = adafs_foreman_resize(c->fs->foreman, (int)nodes, (int)minutes, &err);
 	if (rc < 0)
 		adafs_log(WARN, "fs", "resize of pool '%s' failed: %s", c->fs->options->pool, err.msg);
 	adafs_mutex_lock(&pool->lock);
