@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "batch/emulator/batch/api.h"
+#include "batch/emulator/batch/node_ops.h"
 
 static const struct odata_property counts_filter[] = {
 	ODATA_ROW_EQ("poolId"),
@@ -35,11 +37,9 @@ static cJSON *count_nodes(const struct pool *p, bool dedicated)
 		const struct node *n;
 		TAILQ_FOREACH(n, &p->nodes, link)
 		{
-			const char *state = n->leaving	   ? "leavingPool"
-					    : n->n_running ? "running"
-							   : "idle";
+			const char *state = node_state_name(n);
 			count += n->dedicated == dedicated &&
-				 (strcmp(names[i], "total") == 0 || strcmp(names[i], state) == 0);
+				 (strcmp(names[i], "total") == 0 || strcasecmp(names[i], state) == 0);
 		}
 		cJSON_AddNumberToObject(o, names[i], count);
 	}

@@ -112,6 +112,49 @@ static int node_enable(struct api *a)
 	return answer(a, 200);
 }
 
+/* The option of a body that has one. */
+static int take_down(struct api *a, const struct batch_spec_field *fields, enum node_down how)
+{
+	struct node *n = api_node(a);
+	ADAFS_JSON *body = NULL;
+	if (!n || api_body(a, fields, &body) < 0)
+		return -EINVAL;
+	if (n->down == NODE_REBOOTING)
+		return api_error(a, 409, "NodeBeingRebooted", NULL);
+	if (n->down == NODE_REIMAGING)
+		return api_error(a, 409, "NodeBeingReimaged", NULL);
+	if (n->down != NODE_UP || n->leaving)
+		return api_error(a, 409, "OperationNotValidOnNode", NULL);
+	node_take_down_locked(a->s, n, how, adafs_json_str(body, fields->name, "requeue"));
+	return answer(a, 202);
+}
+
+static int node_reboot(struct api *a)
+{
+	return take_down(a, batch_spec_node_reboot, NODE_REBOOTING);
+}
+
+static int node_reimage(struct api *a)
+{
+	return take_down(a, batch_spec_node_reimage, NODE_REIMAGING);
+}
+
+static int node_deallocate(struct api *a)
+{
+	return take_down(a, batch_spec_node_deallocate, NODE_DEALLOCATING);
+}
+
+static int node_start(struct api *a)
+{
+	struct node *n = api_node(a);
+	if (!n)
+		return -ENOENT;
+	if (n->down != NODE_DEALLOCATED || n->leaving)
+		return api_error(a, 409, "OperationNotValidOnNode", NULL);
+	node_start_locked(a->s, n);
+	return answer(a, 202);
+}
+
 /* --- reach it ----------------------------------------------------------------------------- */
 
 static int node_login(struct api *a)
@@ -191,6 +234,10 @@ const struct api_route api_node_routes[] = {
 	{"GET", "/pools/{}/nodes/{}", "GetNode", node_get},
 	{"POST", "/pools/{}/nodes/{}/disablescheduling", "DisableNodeScheduling", node_disable},
 	{"POST", "/pools/{}/nodes/{}/enablescheduling", "EnableNodeScheduling", node_enable},
+	{"POST", "/pools/{}/nodes/{}/reboot", "RebootNode", node_reboot},
+	{"POST", "/pools/{}/nodes/{}/reimage", "ReimageNode", node_reimage},
+	{"POST", "/pools/{}/nodes/{}/start", "StartNode", node_start},
+	{"POST", "/pools/{}/nodes/{}/deallocate", "DeallocateNode", node_deallocate},
 	{"GET", "/pools/{}/nodes/{}/remoteloginsettings", "GetRemoteLoginSettings", node_login},
 	{"POST", "/pools/{}/nodes/{}/users", "AddNodeUser", user_add},
 	{"PUT", "/pools/{}/nodes/{}/users/{}", "UpdateNodeUser", user_put},

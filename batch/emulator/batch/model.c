@@ -216,6 +216,8 @@ static void pool_state_json(const struct pool *p, cJSON *o)
 		put_int(item, "leaving", n->leaving);
 		put_int(item, "disabled", n->disabled);
 		put_int(item, "allocated", n->allocated_us);
+		put_int(item, "down", n->down);
+		put_int(item, "boot", n->boot_us);
 		put_int(item, "run", (int64_t)n->total_run);
 		put_int(item, "succeeded", (int64_t)n->total_succeeded);
 		cJSON_AddItemToArray(nodes, item);
@@ -296,6 +298,8 @@ static int pool_state_load(struct pool *p, const cJSON *o)
 		n->leaving = adafs_json_int(item, "leaving", 0);
 		n->disabled = adafs_json_int(item, "disabled", 0);
 		n->allocated_us = adafs_json_int(item, "allocated", 0);
+		n->down = (enum node_down)adafs_json_int(item, "down", NODE_UP);
+		n->boot_us = adafs_json_int(item, "boot", 0);
 		n->total_run = (uint64_t)adafs_json_int(item, "run", 0);
 		n->total_succeeded = (uint64_t)adafs_json_int(item, "succeeded", 0);
 		n->state_us = adafs_clock_wall_us();

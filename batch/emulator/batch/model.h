@@ -53,6 +53,15 @@ struct entity_list {
 	struct strmap by_key;
 };
 
+/* What an operator does with a node; it takes no task unless it is up. */
+enum node_down {
+	NODE_UP,
+	NODE_REBOOTING,
+	NODE_REIMAGING,
+	NODE_DEALLOCATING,
+	NODE_DEALLOCATED,
+};
+
 struct pool;
 struct node {
 	TAILQ_ENTRY(node) link;
@@ -61,6 +70,8 @@ struct node {
 	bool dedicated;
 	bool leaving;  /* takes no more tasks and goes when the last has ended */
 	bool disabled; /* schedulingState */
+	enum node_down down;
+	int64_t boot_us; /* 0: as allocated_us */
 	unsigned used_slots, n_running;
 	uint64_t total_run, total_succeeded;
 	int64_t allocated_us, state_us;

@@ -36,6 +36,60 @@ void node_enable_locked(struct batch_service *s, struct node *n)
 	service_wake_locked(s);
 }
 
+static void throw_files_away(struct batch_service *s, const struct node *n)
+{
+	ADAFS_FREE char *dir = service_node_dir(s, n->id);
+	if (dir)
+		service_trash_locked(s, dir);
+}
+
+void node_settle_locked(struct batch_service *s, struct node *n)
+{
+	if (n->n_running || n->down == NODE_UP || n->down == NODE_DEALLOCATED)
+		return;
+	if (n->down != NODE_REBOOTING)
+		throw_files_away(s, n);
+	n->down = n->down == NODE_DEALLOCATING ? NODE_DEALLOCATED : NODE_UP;
+	n->state_us = service_now_locked(s);
+	if (n->down == NODE_UP)
+		n->boot_us = n->state_us;
+	service_dirty_locked(s, &n->pool->e, false);
+	service_wake_locked(s);
+}
+
+void node_take_down_locked(struct batch_service *s, struct node *n, enum node_down how,
+			   const char *option)
+{
+	n->down = how;
+	n->state_us = service_now_locked(s);
+	node_stop_runs_locked(s, n, option);
+	service_dirty_locked(s, &n->pool->e, false);
+	node_settle_locked(s, n);
+}
+
+void node_start_locked(struct batch_service *s, struct node *n)
+{
+	n->down = NODE_UP;
+	n->boot_us = n->state_us = service_now_locked(s);
+	service_dirty_locked(s, &n->pool->e, false);
+	service_wake_locked(s);
+}
+
+const char *node_state_name(const struct node *n)
+{
+	static const char *const down[] = {
+		[NODE_REBOOTING] = "rebooting",
+		[NODE_REIMAGING] = "reimaging",
+		[NODE_DEALLOCATING] = "deallocating",
+		[NODE_DEALLOCATED] = "deallocated",
+	};
+	if (n->leaving)
+		return "leavingpool";
+	if (n->down != NODE_UP)
+		return down[n->down];
+	return n->n_running ? "running" : "idle";
+}
+
 static char *user_key(const struct node *n, const char *name)
 {
 	return adafs_fmt("%s/%s", n->id, name);

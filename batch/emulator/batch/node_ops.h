@@ -14,6 +14,19 @@ void node_disable_locked(struct batch_service *s, struct node *n, const char *op
 void node_enable_locked(struct batch_service *s, struct node *n);
 
 /*
+ * Begin to reboot, reimage or deallocate a node: it takes no more tasks, and those that it has end by
+ * option. It is through when the last has ended.
+ */
+void node_take_down_locked(struct batch_service *s, struct node *n, enum node_down how,
+			   const char *option);
+/* Start a node that is deallocated. */
+void node_start_locked(struct batch_service *s, struct node *n);
+/* If nothing runs on a node that is being taken down: go on to what comes then. */
+void node_settle_locked(struct batch_service *s, struct node *n);
+/* Its state, in the service's words. */
+const char *node_state_name(const struct node *n);
+
+/*
  * Users of nodes are remembered, and nothing else: the emulator's nodes are directories of this
  * machine. They end with the service.
  */

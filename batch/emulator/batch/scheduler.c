@@ -14,6 +14,7 @@
 #include "batch/base/log.h"
 #include "batch/emulator/batch/autoscale.h"
 #include "batch/emulator/batch/batch_store.h"
+#include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/runner.h"
 #include "batch/emulator/batch/transfer.h"
 
@@ -359,6 +360,7 @@ void sched_run_ended(struct run *run, struct run_result *r)
 	enum run_stop stop = run->stop;
 	if (stop != RUN_STOP_SHUTDOWN) {
 		leave_node(run);
+		node_settle_locked(s, run->node);
 		if (stop == RUN_STOP_DELETE) {
 			service_dirty_locked(s, &t->e, false);
 			if (j->e.state != JOB_DELETING)
@@ -388,7 +390,7 @@ TAILQ_HEAD(run_list, run);
 
 static bool node_open(const struct node *n)
 {
-	return !n->leaving && !n->disabled;
+	return !n->leaving && !n->disabled && n->down == NODE_UP;
 }
 
 /* The node for a task: the one it asked for, else the emptiest (spread) or the fullest (pack). */

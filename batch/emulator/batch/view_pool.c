@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "batch/emulator/batch/autoscale.h"
+#include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/view.h"
 
 static void add_resize_errors(struct view *v, const struct pool *p, int64_t dedicated, int64_t low)
@@ -134,11 +135,6 @@ static cJSON *endpoints(const struct node *n)
 	return o;
 }
 
-static const char *node_state(const struct node *n)
-{
-	return n->leaving ? "leavingpool" : n->n_running ? "running" : "idle";
-}
-
 cJSON *view_node(struct api *a, void *node, const char *select)
 {
 	const struct node *n = node;
@@ -147,10 +143,10 @@ cJSON *view_node(struct api *a, void *node, const char *select)
 	ADAFS_FREE char *affinity = adafs_fmt("TVM:%s", n->id);
 	view_add_text(&v, "id", n->id);
 	view_add_url(&v, adafs_fmt("/pools/%s/nodes/%s", p->e.id, n->id));
-	view_add_text(&v, "state", node_state(n));
+	view_add_text(&v, "state", node_state_name(n));
 	view_add_text(&v, "schedulingState", n->disabled ? "disabled" : "enabled");
 	view_add_time(&v, "stateTransitionTime", n->state_us);
-	view_add_time(&v, "lastBootTime", n->allocated_us);
+	view_add_time(&v, "lastBootTime", n->boot_us ? n->boot_us : n->allocated_us);
 	view_add_time(&v, "allocationTime", n->allocated_us);
 	view_add_text(&v, "ipAddress", "127.0.0.1");
 	view_add_text(&v, "affinityId", affinity);
