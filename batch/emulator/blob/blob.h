@@ -163,6 +163,9 @@ int conditions_parse(struct blob_call *c, const char *prefix, struct blob_condit
 int conditions_check_read(const struct blob_conditions *k, blob_stamp stamp);
 /* The expression over tags. BE_CONDITION_NOT_MET, BE_INVALID_HEADER_VALUE. */
 int conditions_check_tags(const struct blob_conditions *k, const char *tags);
+/* For a change that takes no conditions: BE_CONDITIONS_NOT_SUPPORTED. Reads ignore them: browsers
+ * send some of their own accord. */
+int conditions_refuse(struct blob_call *c);
 /* For operations on containers: dates only. BE_CONDITIONS_NOT_SUPPORTED. */
 int conditions_dates_only(const struct blob_conditions *k);
 /* For a write: refuse combinations that the service refuses. */

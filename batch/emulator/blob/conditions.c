@@ -86,6 +86,15 @@ int conditions_dates_only(const struct blob_conditions *k)
 	return k->match || k->none_match || k->tags ? BE_CONDITIONS_NOT_SUPPORTED : 0;
 }
 
+int conditions_refuse(struct blob_call *c)
+{
+	struct blob_conditions k;
+	int rc = conditions_parse(c, "", &k);
+	if (rc == 0)
+		rc = conditions_dates_only(&k);
+	return rc == 0 && (k.has_modified || k.has_unmodified) ? BE_CONDITIONS_NOT_SUPPORTED : rc;
+}
+
 int conditions_check_combination(const struct blob_conditions *k)
 {
 	bool same = k->match || k->has_unmodified, differs = k->none_match || k->has_modified;

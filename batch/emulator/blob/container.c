@@ -56,7 +56,9 @@ int op_create_container(struct blob_call *c, struct http_resp *resp)
 	bool any;
 	ADAFS_FREE char *metadata = NULL;
 	blob_stamp stamp;
-	int rc = parse_access(c, &access);
+	int rc = conditions_refuse(c);
+	if (rc == 0)
+		rc = parse_access(c, &access);
 	if (rc == 0)
 		rc = blob_parse_metadata(c, &metadata, &any);
 	if (rc == 0)

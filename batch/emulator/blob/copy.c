@@ -384,7 +384,10 @@ int op_abort_copy(struct blob_call *c, struct http_resp *resp)
 	if (!call_param(c, "copyid"))
 		return call_bad_param(c, BE_MISSING_REQUIRED_QUERY_PARAMETER, "copyid", NULL);
 	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	int rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
+	int rc = conditions_refuse(c);
+	if (rc == 0)
+		rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE,
+				    &b);
 	if (rc == 0)
 		rc = lease_check_write(c, &b.lease);
 	return rc == 0 ? BE_NO_PENDING_COPY : rc; /* every copy was complete when it was answered */

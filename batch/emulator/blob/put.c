@@ -172,7 +172,10 @@ int call_check_block_id(struct blob_call *c)
 int call_check_block_target(struct blob_call *c)
 {
 	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	int rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
+	int rc = conditions_refuse(c);
+	if (rc != 0)
+		return rc;
+	rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
 	if (rc == BE_BLOB_NOT_FOUND)
 		return lease_check_write(c, NULL);
 	if (rc == 0 && b.type != BLOB_BLOCK)
