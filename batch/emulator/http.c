@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,9 @@
 #define MAX_CONNECTIONS 2048
 #define IDLE_TIMEOUT_S 300
 #define MAX_OPERATIONS 96
-#define CONNECTION_MEMORY (256 * 1024) /* headers of a request and the piece of body in hand */
-#define MEMORY_INCREMENT (64 * 1024)
+/* Headers of a request and the piece of body in hand; wiped after each request. */
+#define CONNECTION_MEMORY (64 * 1024)
+#define MEMORY_INCREMENT (32 * 1024)
 #define SEGMENT_BLOCK (128 * 1024) /* read at once when a body has several segments */
 
 struct operation_count {
@@ -73,6 +75,7 @@ struct exchange {
 	bool began;	  /* ops->begin ran, so ops->end must */
 	bool is_admin;	  /* counters: not the service's business */
 	bool body_failed; /* ops->body refused or the cap was passed: drop the rest */
+	bool corked;	  /* the socket holds the headers back until the file follows */
 	struct http_fault fault;
 	char *target;
 	uint64_t start_ms;
@@ -294,6 +297,15 @@ static struct MHD_Response *make_response(struct exchange *x)
 	return m;
 }
 
+/* The headers of a file go out in one packet with its first bytes: the client wakes up once. */
+static bool cork(struct MHD_Connection *c, bool on)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+	int value = on;
+	return info && setsockopt(info->connect_fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value)) == 0;
+}
+
 static enum MHD_Result send_answer(struct MHD_Connection *c, struct exchange *x)
 {
 	struct http_server *s = x->server;
@@ -308,6 +320,7 @@ static enum MHD_Result send_answer(struct MHD_Connection *c, struct exchange *x)
 	}
 	if (x->fault.lost)
 		return MHD_NO; /* libmicrohttpd cuts the connection */
+	x->corked = x->resp.n_segments && cork(c, true);
 	struct MHD_Response *m = make_response(x);
 	if (!m)
 		return MHD_NO;
@@ -443,10 +456,11 @@ static void request_completed(void *cls, struct MHD_Connection *c, void **con_cl
 {
 	struct http_server *s = cls;
 	struct exchange *x = *con_cls;
-	(void)c;
 	(void)toe;
 	if (!x)
 		return;
+	if (x->corked)
+		(void)cork(c, false);
 	if (x->began && s->ops->end)
 		s->ops->end(s->service, &x->req);
 	http_req_clear(&x->req);
