@@ -20,6 +20,7 @@ class Gate(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.service = urlsplit(endpoint).netloc
         self.refused = self.lost = None
+        self.rewrite = None  # (method, path, body of the reply) -> body
         self.ahead = 0  # seconds that the Date of replies is shifted by
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         self.thread.start()
@@ -43,6 +44,8 @@ class Handler(BaseHTTPRequestHandler):
         service.request(self.command, self.path, body or None, dict(self.headers))
         reply = service.getresponse()
         data = reply.read()
+        if self.server.rewrite:
+            data = self.server.rewrite(self.command, self.path, data)
         if self.meets(self.server.lost):
             self.server.lost = None
             self.close_connection = True

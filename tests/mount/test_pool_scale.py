@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import Gate
 from harness import Emulator, batch_call, png, program, wait_for
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.json"
@@ -199,3 +200,34 @@ def test_slots_and_images_are_checked_at_mount(make_mount, emulator, tmp_path):
     text = refused_mount(make_mount(f"pipeline={boxed}", "pool=new", SIZES,
                                     "pool_container_image=one.azurecr.io/a:1", env=settings, name="c"))
     assert "set pool_container_image=one.azurecr.io/a:1,one.azurecr.io/c:3" in text
+
+
+def test_a_size_that_cannot_be_had_makes_way_for_the_next(make_mount, emulator, tmp_path):
+    gate = Gate(emulator.settings["AZURE_BATCH_ENDPOINT"])
+
+    def no_first_size(method, path, data):
+        """Machines of the first size never come; their pool stands without nodes."""
+        if method != "GET" or not path.startswith("/pools/scaled?") or b"STANDARD_A1" not in data:
+            return data
+        pool = json.loads(data)
+        pool.update(allocationState="steady", currentDedicatedNodes=0, currentLowPriorityNodes=0,
+                    resizeErrors=[{"code": "AllocationFailed", "message": "Desired number of nodes could not be allocated"}])
+        return json.dumps(pool).encode()
+    gate.rewrite = no_first_size
+    settings = {k: v for k, v in emulator.settings.items() if k.startswith("AZURE_")}
+    settings["AZURE_BATCH_ENDPOINT"] = f"http://127.0.0.1:{gate.server_port}"
+    try:
+        m = make_mount(f"pipeline={TINY}", "pool=scaled", SIZES, "poll=0.05", env=settings).start()
+        assert get_pool(emulator)["vmSize"].upper() == "STANDARD_A1"
+        assert any("AllocationFailed" in s and "pool_vm_size" in s for s in lines(m.path / "pool/state"))
+        # The emulator does have such machines: they take no task.
+        for node in batch_call(emulator.settings, "GET", "/pools/scaled/nodes")["value"]:
+            batch_call(emulator.settings, "POST", f"/pools/scaled/nodes/{node['id']}/disablescheduling",
+                       {"nodeDisableSchedulingOption": "taskcompletion"})
+        copy_image(m, tmp_path)
+        assert set(m.wait_jobs(1).values()) == {"completed"}
+        assert get_pool(emulator)["vmSize"].upper() == "STANDARD_B2"
+        assert "made anew of STANDARD_B2" in m.log.read_text()
+    finally:
+        gate.shutdown()
+        gate.server_close()
