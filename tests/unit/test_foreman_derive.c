@@ -270,6 +270,14 @@ static void test_pool_sentences(void **state)
 			    "waits for a node: pool 'gpu' has none; resize it");
 	derive_steps(j, NULL, 0, &job, &starting);
 	assert_string_equal(j->step[0].waiting_for, "waits for the nodes of pool 'gpu' to start");
+	struct derive_pool scaled = {.id = "gpu", .state = "steady", .scaled = true, .trouble = ""};
+	derive_steps(j, NULL, 0, &job, &scaled);
+	assert_string_equal(j->step[0].waiting_for,
+			    "waits for a node: pool 'gpu' is empty and starts one within 6 minutes");
+	struct derive_pool refused = {
+		.id = "gpu", .state = "resizing", .scaled = true, .trouble = "X: ask for more"};
+	derive_steps(j, NULL, 0, &job, &refused);
+	assert_string_equal(j->step[0].waiting_for, "waits for a node of pool 'gpu': X: ask for more");
 	foreman_job_free(j);
 }
 
