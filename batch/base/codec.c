@@ -60,6 +60,21 @@ int adafs_base64_decode(const char *text, size_t text_len, uint8_t **ret_data, s
 	return 0;
 }
 
+int adafs_base64url_decode(const char *text, size_t text_len, uint8_t **ret_data, size_t *ret_len)
+{
+	size_t padded = (text_len + 3) / 4 * 4;
+	ADAFS_FREE char *copy = malloc(padded + 1);
+	if (!copy)
+		return -ENOMEM;
+	for (size_t i = 0; i < padded; i++) {
+		char c = i < text_len ? text[i] : '=';
+		if (i < text_len && (c == '+' || c == '/' || c == '='))
+			return -EINVAL;
+		copy[i] = (char)(c == '-' ? '+' : c == '_' ? '/' : c);
+	}
+	return adafs_base64_decode(copy, padded, ret_data, ret_len);
+}
+
 void adafs_hex_encode(const void *data, size_t len, char *out)
 {
 	static const char digits[] = "0123456789abcdef";

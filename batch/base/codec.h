@@ -13,6 +13,9 @@ char *adafs_base64_encode(const void *data, size_t len);
 /* Strict base64. *ret_data is owned by the caller and followed by a NUL. 0, -EINVAL, -ENOMEM. */
 int adafs_base64_decode(const char *text, size_t text_len, uint8_t **ret_data,
 			size_t *ret_len) ADAFS_MUST_CHECK;
+/* The URL's form of base64, without padding, as tokens have it; otherwise as above. */
+int adafs_base64url_decode(const char *text, size_t text_len, uint8_t **ret_data,
+			   size_t *ret_len) ADAFS_MUST_CHECK;
 /* Lower-case hexadecimal; out holds 2 * len + 1 bytes. */
 void adafs_hex_encode(const void *data, size_t len, char *out);
 

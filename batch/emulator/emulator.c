@@ -19,6 +19,7 @@
 #include "batch/emulator/batch/batch_service.h"
 #include "batch/emulator/blob/blob_service.h"
 #include "batch/emulator/emulator_internal.h"
+#include "batch/emulator/token.h"
 #include "batch/emulator/traps.h"
 
 #define STOP_GRACE_MS 2000
@@ -30,6 +31,7 @@ struct emulator {
 	struct blob_service *blob;
 	struct batch_service *batch;
 	struct traps *traps; /* of both services */
+	struct token_issuer *issuer; /* likewise; NULL: no bearer tokens */
 	int lock_fd, access_log_fd;
 	char *settings; /* owned */
 };
@@ -88,6 +90,8 @@ static int start_blob(struct emulator *e, struct adafs_err *reterr)
 					     .host = o->blob.host,
 					     .port = o->blob.port,
 					     .traps = e->traps,
+					     .issuer = e->issuer,
+					     .no_shared_key = o->no_shared_key,
 					     .access_log_fd = e->access_log_fd};
 	int rc = blob_service_new(&config, &e->blob, reterr);
 	return explain_port(rc, "blob", &o->blob, reterr);
@@ -110,6 +114,9 @@ static int start_batch(struct emulator *e, struct adafs_err *reterr)
 					      .nodes = o->nodes,
 					      .slots = o->slots,
 					      .traps = e->traps,
+					      .issuer = e->issuer,
+					      .no_shared_key = o->no_shared_key,
+					      .blob_authority = blob_service_authority(e->blob),
 					      .access_log_fd = e->access_log_fd};
 	rc = batch_service_new(&config, &e->batch, reterr);
 	explicit_bzero(key, key_len);
@@ -159,6 +166,10 @@ static int emulator_start(struct emulator *e, struct adafs_err *reterr)
 	int rc = set_traps(e, reterr);
 	if (rc < 0)
 		return rc;
+	if (e->options.issuer)
+		rc = token_issuer_new(e->options.issuer, &e->issuer, reterr);
+	if (rc < 0)
+		return rc;
 	e->lock_fd = emulator_state_lock(e->options.dir, reterr);
 	if (e->lock_fd < 0)
 		return e->lock_fd;
@@ -182,6 +193,7 @@ static void emulator_stop(struct emulator *e)
 	batch_service_free(e->batch);
 	blob_service_free(e->blob);
 	traps_free(e->traps);
+	token_issuer_free(e->issuer);
 	if (e->settings)
 		explicit_bzero(e->settings, strlen(e->settings));
 	free(e->settings);

@@ -24,6 +24,8 @@ struct emulator_options {
 	unsigned nodes, slots; /* 0: the service's default */
 	unsigned grace_s; /* how long it must have been unused; 0: 60 */
 	char *traps;	  /* owned; what traps_set takes; NULL: none */
+	char *issuer;	  /* owned; file of the token issuer's keys; NULL: no bearer tokens */
+	bool no_shared_key;
 	bool help;
 };
 

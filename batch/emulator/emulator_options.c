@@ -19,7 +19,8 @@ const char *emulator_usage(void)
 	return "usage: adafs emulator [--dir DIR] [--blob HOST:PORT] [--batch HOST:PORT]\n"
 	       "                      [--account NAME] [--key BASE64] [--nodes N] [--slots N]\n"
 	       "                      [--access-log FILE] [--log-level SPEC] [--while-used FILE]\n"
-	       "                      [--grace SECONDS] [--trap NAME=VALUE]...\n"
+	       "                      [--grace SECONDS] [--trap NAME=VALUE]... [--issuer FILE]\n"
+	       "                      [--no-shared-key]\n"
 	       "\n"
 	       "Serves Azure Blob and Azure Batch on this machine and prints the settings for "
 	       "clients.\n"
@@ -37,11 +38,14 @@ const char *emulator_usage(void)
 	       "  --while-used FILE  end when nobody holds a lock on FILE and no job is active\n"
 	       "  --grace SECONDS    for so long; default 60\n"
 	       "  --trap NAME=VALUE  a fault for tests and rehearsals; adafs-emulator(1) lists them\n"
+	       "  --issuer FILE      take bearer tokens that a key of this JSON Web Key Set signed\n"
+	       "  --no-shared-key    refuse the account key and what it signed\n"
 	       "  --help             this text\n";
 }
 
 static const char *const names[] = {"dir",   "blob",  "batch",	    "account",	 "key",
-				    "nodes", "slots", "access-log", "log-level", "while-used", "grace", "trap", "help"};
+				    "nodes", "slots", "access-log", "log-level", "while-used", "grace", "trap", "issuer",
+				    "no-shared-key", "help"};
 
 static int unknown_option(const char *text, struct adafs_err *reterr)
 {
@@ -148,6 +152,8 @@ static int set_option(struct emulator_options *o, const char *name, char *value,
 		return take(&o->while_used, value);
 	if (strcmp(name, "trap") == 0)
 		return add_trap(o, value);
+	if (strcmp(name, "issuer") == 0)
+		return take(&o->issuer, value);
 	if (strcmp(name, "account") == 0) {
 		rc = check_account(value, reterr);
 		return rc == 0 ? take(&o->account, value) : rc;
@@ -197,6 +203,12 @@ static int parse_one(int argc, char **argv, int *i, struct emulator_options *o,
 	snprintf(name, sizeof(name), "%.*s", (int)(len < 63 ? len : 63), text);
 	if (!is_name(name))
 		return unknown_option(name, reterr);
+	if (!value && strcmp(name, "no-shared-key") == 0) {
+		o->no_shared_key = true;
+		return 0;
+	}
+	if (value && strcmp(name, "no-shared-key") == 0)
+		return adafs_err_set(reterr, -EINVAL, "--no-shared-key takes no value");
 	if (value)
 		value++;
 	else if (++*i < argc)
@@ -235,5 +247,6 @@ void emulator_options_clear(struct emulator_options *o)
 	free(o->log_level);
 	free(o->while_used);
 	free(o->traps);
+	free(o->issuer);
 	*o = (struct emulator_options){0};
 }

@@ -143,8 +143,8 @@ static enum batch_auth_result check_at(const char *method, const char *target,
 	int64_t now_us;
 	assert_int_equal(adafs_base64_decode(KEY, strlen(KEY), &key, &key_len), 0);
 	assert_int_equal(adafs_clock_parse_iso8601(now, &now_us), 0);
-	enum batch_auth_result r = batch_auth_check(&req, ACCOUNT, key, key_len,
-						    (time_t)(now_us / 1000000), detail);
+	const struct batch_auth_keys keys = {.account = ACCOUNT, .key = key, .key_len = key_len};
+	enum batch_auth_result r = batch_auth_check(&req, &keys, (time_t)(now_us / 1000000), detail);
 	free(key);
 	http_req_clear(&req);
 	return r;

@@ -311,12 +311,28 @@ static int check_version(struct api *a)
 static int authenticate(struct api *a)
 {
 	ADAFS_FREE char *detail = NULL;
-	switch (batch_auth_check(a->req, a->s->account, a->s->key, a->s->key_len,
-				 (time_t)(adafs_clock_wall_us() / 1000000), &detail)) {
+	const struct batch_auth_keys keys = {.account = a->s->account,
+					     .key = a->s->key,
+					     .key_len = a->s->key_len,
+					     .no_shared_key = a->s->no_shared_key,
+					     .issuer = a->s->issuer};
+	switch (batch_auth_check(a->req, &keys, (time_t)(adafs_clock_wall_us() / 1000000), &detail)) {
 	case BATCH_AUTH_OK:
 		return 0;
 	case BATCH_AUTH_MISSING:
 		return api_error(a, 400, "MissingRequiredHeader", "HeaderName", "Authorization", NULL);
+	case BATCH_AUTH_BAD_TOKEN: {
+		char tenant[64];
+		int rc = api_error(a, 401, "AuthenticationFailed", "AuthenticationErrorDetail",
+				   detail ? detail : "", NULL);
+		token_issuer_tenant(a->s->issuer, tenant);
+		http_resp_headerf(a->resp, "WWW-Authenticate",
+				  "Bearer authorization_uri=\"https://login.windows.net/%s\", "
+				  "error=\"invalid_token\", resource_id=\"https://batch.core."
+				  "windows.net/\"",
+				  tenant);
+		return rc;
+	}
 	case BATCH_AUTH_FAILED:
 		break;
 	}

@@ -140,17 +140,44 @@ static bool any_variant_fits(const struct http_req *req, const char *account, co
 	return false;
 }
 
-enum batch_auth_result batch_auth_check(const struct http_req *req, const char *account,
-					const uint8_t *key, size_t key_len, time_t now,
+/* A reader may look only: every other method changes something or may. */
+static enum batch_auth_result check_token(const struct http_req *req, struct token_issuer *issuer,
+					  const char *token, time_t now, char **ret_detail)
+{
+	static const char *const audiences[] = {"https://batch.core.windows.net"};
+	struct token_claims who;
+	struct adafs_err err = {0};
+	if (token_check(issuer, token + strspn(token, " "), audiences, ADAFS_ARRAY_SIZE(audiences),
+			(int64_t)now, &who, &err) < 0) {
+		*ret_detail = strdup(err.msg);
+		return BATCH_AUTH_BAD_TOKEN;
+	}
+	bool reads = strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0;
+	if (reads ? who.may_read : who.may_write)
+		return BATCH_AUTH_OK;
+	*ret_detail = strdup("The token's roles do not allow this operation.");
+	return BATCH_AUTH_FAILED;
+}
+
+enum batch_auth_result batch_auth_check(const struct http_req *req,
+					const struct batch_auth_keys *keys, time_t now,
 					char **ret_detail)
 {
-	const char *auth = http_req_header(req, "Authorization");
+	const char *account = keys->account, *auth = http_req_header(req, "Authorization");
 	if (!auth)
 		return BATCH_AUTH_MISSING;
 	const char *scheme = "SharedKey ";
 	size_t n = strlen(scheme), account_len = strlen(account);
+	if (keys->issuer && strncasecmp(auth, "Bearer ", 7) == 0)
+		return check_token(req, keys->issuer, auth + 7, now, ret_detail);
 	if (strncasecmp(auth, scheme, n) != 0) {
-		*ret_detail = strdup("The emulator takes the SharedKey scheme only.");
+		*ret_detail = strdup(keys->issuer
+					     ? "The scheme is neither SharedKey nor Bearer."
+					     : "The emulator takes the SharedKey scheme only.");
+		return BATCH_AUTH_FAILED;
+	}
+	if (keys->no_shared_key) {
+		*ret_detail = strdup("The account does not allow authentication by Shared Key.");
 		return BATCH_AUTH_FAILED;
 	}
 	const char *who = auth + n + strspn(auth + n, " ");
@@ -165,7 +192,7 @@ enum batch_auth_result batch_auth_check(const struct http_req *req, const char *
 		return BATCH_AUTH_FAILED;
 	}
 	ADAFS_FREE char *text = NULL;
-	if (any_variant_fits(req, account, key, key_len, who + account_len + 1, &text))
+	if (any_variant_fits(req, account, keys->key, keys->key_len, who + account_len + 1, &text))
 		return BATCH_AUTH_OK;
 	*ret_detail = adafs_fmt("The MAC signature found in the HTTP request is not the same as any "
 				"computed signature. Server used following string to sign: '%s'.",

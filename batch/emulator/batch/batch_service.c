@@ -207,6 +207,9 @@ static int copy_config(struct batch_service *s, const struct batch_service_confi
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	s->local_nodes = c->nodes ? c->nodes : 1;
 	s->traps = c->traps;
+	s->issuer = c->issuer;
+	s->no_shared_key = c->no_shared_key;
+	s->blob_authority = c->blob_authority ? strdup(c->blob_authority) : NULL;
 	s->local_slots = c->slots                  ? c->slots
 			 : cpus > MIN_LOCAL_SLOTS ? (unsigned)cpus
 						  : MIN_LOCAL_SLOTS;
@@ -375,6 +378,7 @@ void batch_service_free(struct batch_service *s)
 	adafs_cond_clear(&s->trash_added);
 	adafs_mutex_clear(&s->lock);
 	free(s->endpoint);
+	free(s->blob_authority);
 	free(s->account);
 	if (s->key)
 		explicit_bzero(s->key, s->key_len);

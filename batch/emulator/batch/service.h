@@ -31,6 +31,9 @@ struct batch_service {
 	size_t key_len;
 	unsigned local_nodes, local_slots;
 	struct traps *traps; /* borrowed; NULL: none */
+	struct token_issuer *issuer; /* borrowed; NULL: no bearer tokens */
+	bool no_shared_key;
+	char *blob_authority; /* NULL: identities enter nowhere */
 	struct http_server *server;
 	char *endpoint;
 	struct adafs_http *client; /* of the runners; exists from start to free */

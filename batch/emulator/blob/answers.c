@@ -149,11 +149,7 @@ void blob_answer_error(struct blob_call *c, struct http_resp *resp, int error)
 		http_resp_header(resp, "ETag", etag);
 	if (*range)
 		http_resp_header(resp, "Content-Range", range);
-	if (error == BE_NO_AUTHENTICATION_INFORMATION)
-		http_resp_header(
-			resp, "WWW-Authenticate",
-			"Bearer authorization_uri=https://login.microsoftonline.com/common/oauth2/"
-			"authorize resource_id=https://storage.azure.com");
+	bearer_challenge(c, resp);
 	if (e->status != 304 && strcmp(c->req->method, "HEAD") != 0 && error_body(c, resp, e) < 0)
 		adafs_buf_reset(&resp->body);
 }

@@ -241,6 +241,8 @@ static int check_shared_key(struct blob_call *c, const char *authorization)
 			    c->service->account);
 		return BE_AUTHENTICATION_FAILED;
 	}
+	if (c->service->no_shared_key)
+		return BE_KEY_NOT_PERMITTED;
 	int rc = check_date(c);
 	return rc == 0 ? check_signature(c, colon + 1) : rc;
 }
@@ -266,9 +268,15 @@ int call_authorize(struct blob_call *c)
 	const char *authorization = call_header(c, "Authorization");
 	const char *sig = call_param(c, "sig");
 	c->may_overwrite = true;
-	if (authorization && sig)
+	bool bearer = authorization && strncmp(authorization, "Bearer ", 7) == 0;
+	/* A SAS that is bound to one user comes with that user's token. */
+	if (authorization && sig && !(bearer && call_param(c, "sduoid")))
 		return BE_INVALID_AUTHENTICATION_INFO;
-	if (authorization) {
+	if (bearer && !sig) {
+		c->auth = AUTH_BEARER;
+		return bearer_check(c, authorization, c->route, &c->who);
+	}
+	if (authorization && !sig) {
 		c->auth = AUTH_KEY;
 		return check_shared_key(c, authorization);
 	}

@@ -14,6 +14,7 @@
 #include "batch/emulator/blob/blob_error.h"
 #include "batch/emulator/blob/blob_service.h"
 #include "batch/emulator/blob/store.h"
+#include "batch/emulator/token.h"
 
 struct blob_service {
 	char *account;
@@ -23,6 +24,9 @@ struct blob_service {
 	struct http_server *http;
 	struct traps *traps; /* borrowed; NULL: none */
 	struct cors *cors;   /* owned */
+	struct token_issuer *issuer; /* borrowed; NULL: no bearer tokens */
+	bool no_shared_key;	     /* the account key opens nothing, nor what it signed */
+	struct policy_history *policies; /* owned */
 	int64_t swept_ms;    /* atomic; when old staged blocks were last looked for */
 };
 
@@ -54,7 +58,8 @@ struct blob_route {
 	int (*handle)(struct blob_call *c, struct http_resp *resp);
 };
 
-enum auth_kind { AUTH_ANONYMOUS, AUTH_KEY, AUTH_ACCOUNT_SAS, AUTH_SERVICE_SAS };
+/* AUTH_SERVICE_SAS: also one of a user's delegation key. */
+enum auth_kind { AUTH_ANONYMOUS, AUTH_KEY, AUTH_BEARER, AUTH_ACCOUNT_SAS, AUTH_SERVICE_SAS };
 
 /* One request on its way through the service. */
 struct blob_call {
@@ -68,6 +73,7 @@ struct blob_call {
 	char *container, *name; /* owned; NULL above their level */
 	blob_stamp snapshot;	/* of the query; BLOB_SNAPSHOT_NONE: the blob itself */
 	enum auth_kind auth;
+	struct token_claims who; /* AUTH_BEARER */
 	bool may_overwrite;	 /* false: a SAS that may only create */
 	struct adafs_buf detail; /* further elements of an error's XML */
 
@@ -239,6 +245,20 @@ void cors_answer(struct blob_call *c, struct http_resp *resp);
 /* Run one request of a batch; the code that was answered, 0 for success. */
 int service_run_part(struct blob_call *batch, struct http_req *req, struct http_resp *resp);
 
+/* --- policy.c, bearer.c ----------------------------------------------------------------------- */
+
+int policies_new(struct blob_service *s);
+void policies_free(struct policy_history *h);
+/* The call's container gets other policies now: remember those that still hold for a while. */
+int policies_before_change(struct blob_call *c);
+/* The container with the policies that hold now. BE_CONTAINER_NOT_FOUND. */
+int policies_obeyed(struct blob_call *c, const char *container, struct container_info *ret);
+/* Check "Bearer ..." for a route. BE_INVALID_TOKEN, BE_PERMISSION_MISMATCH. */
+int bearer_check(struct blob_call *c, const char *authorization, const struct blob_route *route,
+		 struct token_claims *ret);
+/* Tell where tokens come from when the answer is 401. */
+void bearer_challenge(struct blob_call *c, struct http_resp *resp);
+
 /* --- auth.c, sas.c --------------------------------------------------------------------------- */
 
 /* Authenticate and authorise the call for its route. */
@@ -294,7 +314,7 @@ blob_handler op_delete_blob, op_snapshot_blob, op_set_metadata, op_set_propertie
 blob_handler op_copy_blob, op_put_blob_from_url, op_put_block_from_url, op_abort_copy;
 blob_handler op_lease, op_append_block, op_append_block_from_url, op_seal;
 blob_handler op_get_tags, op_set_tags, op_find_by_tags;
-blob_handler op_batch;
+blob_handler op_batch, op_user_delegation_key;
 blob_handler op_set_service_properties, op_service_stats, op_preflight;
 blob_handler op_undelete_blob, op_restore_container, op_page, op_unsupported;
 

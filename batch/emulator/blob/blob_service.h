@@ -2,6 +2,7 @@
 #ifndef ADAFS_EMULATOR_BLOB_SERVICE_H
 #define ADAFS_EMULATOR_BLOB_SERVICE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "batch/base/err.h"
@@ -17,6 +18,8 @@ struct blob_service_config {
 	uint16_t port;	   /* 0: the system chooses */
 	int access_log_fd; /* -1: none; borrowed */
 	struct traps *traps; /* NULL: none; borrowed until free */
+	struct token_issuer *issuer; /* of bearer tokens; NULL: none are taken; borrowed until free */
+	bool no_shared_key; /* refuse the account key and what it signed */
 };
 
 /* Open the state and bind; nothing is served yet. -EADDRINUSE, -EINVAL (key), errors of the disk.

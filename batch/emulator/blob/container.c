@@ -269,6 +269,8 @@ int op_set_container_acl(struct blob_call *c, struct http_resp *resp)
 	if (rc == 0)
 		rc = acl_parse(&c->req->body, &acl);
 	if (rc == 0)
+		rc = policies_before_change(c);
+	if (rc == 0)
 		rc = store_container_set_acl(c->service->store, c->container, access, acl.v, acl.n,
 					     change_guard_check, &g, &stamp);
 	if (rc != 0)

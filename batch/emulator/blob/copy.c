@@ -128,7 +128,13 @@ static int source_authorize(struct blob_call *c, const struct source *s, bool ke
 		int rc = sas_check(c, &r, &kind, &overwrite);
 		return rc > 0 ? source_refused(c, rc) : rc;
 	}
-	if (key_reaches && c->auth == AUTH_KEY)
+	const char *bearer = call_header(c, "x-ms-copy-source-authorization");
+	struct token_claims who;
+	if (bearer) {
+		int rc = bearer_check(c, bearer, &read_route, &who);
+		return rc > 0 ? source_refused(c, rc) : rc;
+	}
+	if (key_reaches && (c->auth == AUTH_KEY || c->auth == AUTH_BEARER))
 		return 0;
 	return source_public(c, s);
 }

@@ -222,6 +222,13 @@ static const struct blob_error_info table[BE_COUNT] = {
 		{403, "InsufficientAccountPermissions",
 		 "The account being accessed does not have sufficient permissions to "
 		 "execute this operation. Write operations are not allowed."},
+	[BE_INVALID_TOKEN] =
+		{401, "InvalidAuthenticationInfo",
+		 "Server failed to authenticate the request. Please refer to the information in "
+		 "the www-authenticate header."},
+	[BE_KEY_NOT_PERMITTED] =
+		{403, "KeyBasedAuthenticationNotPermitted",
+		 "Key based authentication is not permitted on this storage account."},
 	[BE_TAGS_TOO_LARGE] =
 		{400, "TagsTooLarge",
 		 "The tags specified exceed the maximum permissible limit."},

@@ -25,7 +25,7 @@ const struct blob_route blob_routes[] = {
 	{ACCOUNT("GetBlobServiceStats", "GET", "service", "stats"), "r", 's', true, BODY_NONE, NULL,
 	 NULL, op_service_stats},
 	{ACCOUNT("GetUserDelegationKey", "POST", "service", "userdelegationkey"), "", 's', true,
-	 BODY_NONE, NULL, NULL, op_unsupported},
+	 BODY_XML, NULL, NULL, op_user_delegation_key},
 	/* What a batch may do is asked of each of its requests. SDKs name a container's type even for
 	 * that of a path-style account. */
 	{ACCOUNT("BlobBatch", "POST", NULL, "batch"), NULL, 0, true, BODY_BATCH, NULL, NULL,

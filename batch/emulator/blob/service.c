@@ -336,6 +336,10 @@ static int service_open(struct blob_service *s, const struct blob_service_config
 	if (adafs_base64_decode(config->key, strlen(config->key), &s->key, &s->key_len) < 0 ||
 	    s->key_len == 0)
 		return adafs_err_set(reterr, -EINVAL, "the account key is not base64");
+	s->issuer = config->issuer;
+	s->no_shared_key = config->no_shared_key;
+	if (policies_new(s) < 0)
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	int rc = blob_store_open(config->dir, &s->store, reterr);
 	if (rc == 0 && cors_new(s) < 0)
 		rc = adafs_err_set(reterr, -EIO, "cannot read the service's properties");
@@ -383,6 +387,7 @@ void blob_service_free(struct blob_service *s)
 	http_server_free(s->http);
 	blob_store_close(s->store);
 	cors_free(s->cors);
+	policies_free(s->policies);
 	free(s->account);
 	if (s->key)
 		explicit_bzero(s->key, s->key_len);
