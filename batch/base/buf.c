@@ -62,16 +62,20 @@ int adafs_buf_adds(struct adafs_buf *b, const char *text)
 
 int adafs_buf_vaddf(struct adafs_buf *b, const char *fmt, va_list ap)
 {
+	/* Most texts fit into what is there already: then one pass is enough. */
+	size_t room = b->data ? b->size - b->len : 0;
 	va_list again;
 	va_copy(again, ap);
-	int n = vsnprintf(NULL, 0, fmt, again);
+	int n = vsnprintf(room ? b->data + b->len : NULL, room, fmt, again);
 	va_end(again);
-	if (n < 0)
-		return -EINVAL;
-	int rc = adafs_buf_reserve(b, (size_t)n);
-	if (rc < 0)
+	int rc = n < 0 ? -EINVAL : adafs_buf_reserve(b, (size_t)n);
+	if (rc < 0) {
+		if (room)
+			b->data[b->len] = 0;
 		return rc;
-	vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
+	}
+	if ((size_t)n >= room)
+		vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
 	b->len += (size_t)n;
 	return 0;
 }

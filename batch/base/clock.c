@@ -31,14 +31,26 @@ int64_t adafs_clock_wall_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+/* A page of a listing holds ten thousand dates: printf would take most of its time. */
+static void two_digits(char *out, int n)
+{
+	out[0] = (char)('0' + n / 10 % 10);
+	out[1] = (char)('0' + n % 10);
+}
+
 void adafs_clock_rfc1123(time_t t, char out[ADAFS_RFC1123_LEN])
 {
 	struct tm tm;
 	gmtime_r(&t, &tm);
-	snprintf(out, ADAFS_RFC1123_LEN, "%s, %02u %s %04u %02u:%02u:%02u GMT", day_names[tm.tm_wday % 7],
-		 (unsigned)tm.tm_mday % 100, month_names[tm.tm_mon % 12],
-		 (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
-		 (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+	memcpy(out, "Thu, 01 Jan 1970 00:00:00 GMT", ADAFS_RFC1123_LEN);
+	memcpy(out, day_names[tm.tm_wday], 3);
+	two_digits(out + 5, tm.tm_mday);
+	memcpy(out + 8, month_names[tm.tm_mon], 3);
+	two_digits(out + 12, (tm.tm_year + 1900) / 100);
+	two_digits(out + 14, (tm.tm_year + 1900) % 100);
+	two_digits(out + 17, tm.tm_hour);
+	two_digits(out + 20, tm.tm_min);
+	two_digits(out + 23, tm.tm_sec);
 }
 
 /* Whether each field is what a clock can show; scanf takes signs and timegm carries over. */

@@ -13,39 +13,54 @@
 #define MAX_DEPTH 32
 #define MAX_TEXT (1024 * 1024)
 
+static const char *entity(char c)
+{
+	switch (c) {
+	case '&':
+		return "&amp;";
+	case '<':
+		return "&lt;";
+	case '>':
+		return "&gt;";
+	case '"':
+		return "&quot;";
+	case '\r': /* a raw one is read back as a line feed */
+		return "&#xD;";
+	default:
+		return NULL;
+	}
+}
+
 int adafs_xml_escape(struct adafs_buf *b, const char *text, size_t len)
 {
 	int rc = 0;
+	size_t start = 0;
 	for (size_t i = 0; i < len && rc == 0; i++) {
-		switch (text[i]) {
-		case '&':
-			rc = adafs_buf_adds(b, "&amp;");
-			break;
-		case '<':
-			rc = adafs_buf_adds(b, "&lt;");
-			break;
-		case '>':
-			rc = adafs_buf_adds(b, "&gt;");
-			break;
-		case '"':
-			rc = adafs_buf_adds(b, "&quot;");
-			break;
-		case '\r': /* a raw one is read back as a line feed */
-			rc = adafs_buf_adds(b, "&#xD;");
-			break;
-		default:
-			rc = adafs_buf_add(b, &text[i], 1);
-		}
+		const char *e = entity(text[i]);
+		if (!e)
+			continue;
+		rc = adafs_buf_add(b, text + start, i - start);
+		if (rc == 0)
+			rc = adafs_buf_adds(b, e);
+		start = i + 1;
 	}
-	return rc;
+	return rc == 0 ? adafs_buf_add(b, text + start, len - start) : rc;
 }
 
 int adafs_xml_element(struct adafs_buf *b, const char *name, const char *text)
 {
-	int rc = adafs_buf_addf(b, "<%s>", name);
+	int rc = adafs_buf_adds(b, "<");
+	if (rc == 0)
+		rc = adafs_buf_adds(b, name);
+	if (rc == 0)
+		rc = adafs_buf_adds(b, ">");
 	if (rc == 0)
 		rc = adafs_xml_escape(b, text, strlen(text));
-	return rc < 0 ? rc : adafs_buf_addf(b, "</%s>", name);
+	if (rc == 0)
+		rc = adafs_buf_adds(b, "</");
+	if (rc == 0)
+		rc = adafs_buf_adds(b, name);
+	return rc == 0 ? adafs_buf_adds(b, ">") : rc;
 }
 
 struct adafs_xml_parser {

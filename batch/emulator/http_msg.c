@@ -16,8 +16,10 @@
 static int field_add(struct http_field **fields, size_t *n, char *name, char *value)
 {
 	struct http_field *grown = NULL;
+	/* Room for eight, then for twice as many each time it is used up. */
+	bool full = *n == 0 || (*n >= 8 && (*n & (*n - 1)) == 0);
 	if (name && value)
-		grown = reallocarray(*fields, *n + 1, sizeof(**fields));
+		grown = full ? reallocarray(*fields, *n ? 2 * *n : 8, sizeof(**fields)) : *fields;
 	if (!grown) {
 		free(name);
 		free(value);

@@ -193,7 +193,10 @@ static int add_optional(struct adafs_buf *b, const char *element, const char *te
 {
 	if (text && *text)
 		return adafs_xml_element(b, element, text);
-	return adafs_buf_addf(b, "<%s />", element);
+	int rc = adafs_buf_adds(b, "<");
+	if (rc == 0)
+		rc = adafs_buf_adds(b, element);
+	return rc == 0 ? adafs_buf_adds(b, " />") : rc;
 }
 
 static int add_copy(struct adafs_buf *b, const struct blob_info *i)
