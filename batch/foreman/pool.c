@@ -138,8 +138,19 @@ static int check_slots(struct adafs_foreman *f, const cJSON *pool, struct adafs_
 static int check_containers(struct adafs_foreman *f, const cJSON *pool, struct adafs_err *reterr)
 {
 	const char *image = adafs_pipeline_image(f->pipeline);
-	if (!image || f->local ||
-	    adafs_json_path(pool, "virtualMachineConfiguration/containerConfiguration"))
+	const cJSON *name, *config =
+		adafs_json_path(pool, "virtualMachineConfiguration/containerConfiguration");
+	bool pulled = false;
+	if (!image || f->local)
+		return 0;
+	cJSON_ArrayForEach(name, adafs_json_get(config, "containerImageNames"))
+		pulled |= cJSON_IsString(name) && strcmp(name->valuestring, image) == 0;
+	if (config && !pulled)
+		adafs_log(WARN, "foreman",
+			  "nodes of pool '%s' do not pull container image '%s' when they start: the "
+			  "first task of each does, if it may",
+			  f->pool, image);
+	if (config)
 		return 0;
 	return adafs_err_set(reterr, -EINVAL,
 			     "pipeline '%s' runs in container image '%s' and pool '%s' was made without "

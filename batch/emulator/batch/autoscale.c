@@ -138,7 +138,7 @@ static void measure_nodes(const struct pool *p, float *value)
 	const struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link) {
 		*(n->dedicated ? &dedicated : &low_priority) += 1;
-		usable += !n->leaving;
+		usable += !n->leaving && n->down == NODE_UP;
 		used += n->used_slots;
 		slots += p->slots;
 	}
