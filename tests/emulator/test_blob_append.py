@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import sys
+import threading
 
 import pytest
 
@@ -188,3 +189,43 @@ def test_many_appends_are_one_extent_each_way(c, box, n):
             append(c, "/%s/%s" % (box, name), b"%s%d;" % (name.encode(), i))
     for name in "ab":
         assert c.get("/%s/%s" % (box, name)).body == b"".join(b"%s%d;" % (name.encode(), i) for i in range(n))
+
+
+def together(n, work):
+    """work(i) in n threads at once; what they returned."""
+    results, barrier = [None] * n, threading.Barrier(n)
+
+    def run(i):
+        barrier.wait()
+        results[i] = work(i)
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def test_appends_at_once(c, box):
+    path = "/%s/log" % box
+    create(c, path)
+    rounds = together(8, lambda i: [append(c, path, b"%d%03d;" % (i, n)) for n in range(25)])
+    replies = [r for replies in rounds for r in replies]
+    assert {r.status for r in replies} == {201}
+    assert sorted(int(r["x-ms-blob-append-offset"]) for r in replies) == [5 * n for n in range(200)]
+    assert sorted(int(r["x-ms-blob-committed-block-count"]) for r in replies) == list(range(1, 201))
+    body = c.get(path).body
+    for i, replies in enumerate(rounds):
+        for n, r in enumerate(replies):
+            at = int(r["x-ms-blob-append-offset"])
+            assert body[at:at + 5] == b"%d%03d;" % (i, n)
+
+
+def test_one_position_has_one_winner(c, box):
+    path = "/%s/log" % box
+    create(c, path)
+    replies = together(8, lambda i: append(c, path, b"x", x_ms_blob_condition_appendpos="0"))
+    assert sorted(r.status for r in replies) == [201] + [412] * 7
+    leases = together(8, lambda i: c.send("PUT", path + "?comp=lease", headers={
+        "x-ms-lease-action": "acquire", "x-ms-lease-duration": "-1"}))
+    assert sorted(r.status for r in leases) == [201] + [409] * 7

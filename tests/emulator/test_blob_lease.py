@@ -1,6 +1,7 @@
 """Leases of blobs and containers: every action in every state, what writers must name, restarts."""
 import os
 import signal
+import sqlite3
 import sys
 import uuid
 
@@ -269,4 +270,44 @@ def test_leases_outlive_a_restart_and_a_kill(tmp_path):
     assert c.put("/box/b", b"y", x_ms_lease_id=A).status == 201
     assert c.send("DELETE", "/box?restype=container").code == "LeaseIdMissing"
     assert lease(c, "/box?restype=container", "renew", lease_id=B).status == 200
+    e.stop()
+
+
+def test_expired_leases(tmp_path):
+    """The shortest lease lasts 15 s: the state on disk is set back instead of waiting."""
+    e = Emulator(tmp_path)
+    c = Client(e)
+    c.send("PUT", "/box?restype=container")
+    names = ["renew", "write", "named", "stolen", "broken", "changed", "released", "read"]
+    for name in names:
+        c.put("/box/" + name, b"x")
+        acquire(c, "/box/" + name, 15, proposed_lease_id=A)
+    acquire(c, "/box?restype=container", 15, proposed_lease_id=B)
+    e.stop()
+    folder = next(root for root, _, files in os.walk(str(tmp_path)) if "blob.db" in files)
+    db = sqlite3.connect(os.path.join(folder, "blob.db"))
+    for table in ("blob", "container"):
+        db.execute("UPDATE %s SET lease_end = lease_end - 60000000" % table)
+    db.commit()
+    db.close()
+    e.start()
+    c = Client(e)
+    for name in names:
+        assert state(c, "/box/" + name) == ("expired", "unlocked", None)
+    assert lease(c, "/box/renew", "renew", lease_id=B).code == "LeaseIdMismatchWithLeaseOperation"
+    assert lease(c, "/box/renew", "renew", lease_id=A).status == 200
+    assert state(c, "/box/renew") == ("leased", "locked", "fixed")
+    assert c.put("/box/named", b"y", x_ms_lease_id=A).code == "LeaseLost"
+    assert c.get("/box/read", x_ms_lease_id=A).code == "LeaseLost"
+    assert c.put("/box/write", b"y").status == 201
+    assert lease(c, "/box/write", "renew", lease_id=A).code == "LeaseIdMismatchWithLeaseOperation"
+    assert acquire(c, "/box/stolen", proposed_lease_id=B).status == 201
+    r = lease(c, "/box/broken", "break", lease_break_period=30)
+    assert r.status == 202 and r["x-ms-lease-time"] == "0"
+    assert state(c, "/box/broken") == ("broken", "unlocked", None)
+    r = lease(c, "/box/changed", "change", lease_id=A, proposed_lease_id=B)
+    assert (r.status, r.code) == (409, "LeaseNotPresentWithLeaseOperation")
+    assert lease(c, "/box/released", "release", lease_id=A).status == 200
+    assert c.send("DELETE", "/box?restype=container", headers={"x-ms-lease-id": B}).code == "LeaseLost"
+    assert c.send("DELETE", "/box?restype=container").status == 202
     e.stop()

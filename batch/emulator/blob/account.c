@@ -1,4 +1,5 @@
-/* Operations on the account, and what an account without hierarchy, pages or soft delete answers. */
+/* Operations on the account, and what an account without hierarchy, pages or soft delete answers.
+ */
 #include "batch/emulator/blob/blob.h"
 
 #include <string.h>

@@ -79,13 +79,14 @@ int begin_append_block(struct blob_call *c)
 		rc = append_parse(c, &a);
 	/* What can be refused is refused before the bytes are stored. */
 	if (rc == 0)
-		rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
+		rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE,
+				    &b);
 	if (rc == 0)
 		rc = append_guard(&a, &b);
 	if (rc == 0)
 		rc = body_start(c, call_header(c, "Content-MD5") != NULL);
 	return rc == 0 ? store_block_open(c->service->store, c->container, c->name, NULL, a.len,
-						&c->block)
+					  &c->block)
 		       : rc;
 }
 
@@ -93,10 +94,8 @@ static int append(struct blob_call *c, struct http_resp *resp, uint64_t len)
 {
 	struct append a = {.len = len};
 	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	struct blob_append to = {.container = c->container,
-				 .name = c->name,
-				 .guard = append_guard,
-				 .guard_arg = &a};
+	struct blob_append to = {
+		.container = c->container, .name = c->name, .guard = append_guard, .guard_arg = &a};
 	int rc = append_parse(c, &a);
 	if (rc == 0)
 		rc = store_blob_append(c->service->store, &to, &c->block, &b);
@@ -126,10 +125,8 @@ int op_seal(struct blob_call *c, struct http_resp *resp)
 {
 	struct append a = {.seal = true};
 	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	struct blob_append to = {.container = c->container,
-				 .name = c->name,
-				 .guard = append_guard,
-				 .guard_arg = &a};
+	struct blob_append to = {
+		.container = c->container, .name = c->name, .guard = append_guard, .guard_arg = &a};
 	int rc = append_parse(c, &a);
 	if (rc == 0)
 		rc = store_blob_seal(c->service->store, &to, &b);

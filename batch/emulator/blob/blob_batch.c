@@ -1,7 +1,7 @@
 /*
  * Blob Batch: up to 256 deletes or tier changes in one multipart request. Each part is a request of
- * its own, with its own authorisation and answer; it inherits the version of the batch. A batch that
- * cannot be read is answered by one part without a Content-ID, as SDKs expect.
+ * its own, with its own authorisation and answer; it inherits the version of the batch. A batch
+ * that cannot be read is answered by one part without a Content-ID, as SDKs expect.
  */
 #include "batch/emulator/blob/blob.h"
 
@@ -239,8 +239,9 @@ static int run_part(struct blob_call *c, struct part *p, const char *boundary, s
 	http_resp_init(&resp);
 	memcpy(p->req.peer, c->req->peer, sizeof(p->req.peer));
 	const char *host = call_header(c, "Host");
-	int rc = host && !http_req_header(&p->req, "Host") ? http_req_add_header(&p->req, "Host", host)
-							   : 0;
+	int rc = host && !http_req_header(&p->req, "Host")
+			 ? http_req_add_header(&p->req, "Host", host)
+			 : 0;
 	if (rc < 0)
 		return rc;
 	if (p->req.content_length < 0)

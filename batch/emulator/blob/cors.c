@@ -40,7 +40,7 @@ static const struct section {
 
 enum { METHODS, ORIGINS, HEADERS, EXPOSED, MAX_AGE, N_FIELDS };
 static const char *const field_names[N_FIELDS] = {
-	[METHODS] = "AllowedMethods", [ORIGINS] = "AllowedOrigins", [HEADERS] = "AllowedHeaders",
+	[METHODS] = "AllowedMethods", [ORIGINS] = "AllowedOrigins",  [HEADERS] = "AllowedHeaders",
 	[EXPOSED] = "ExposedHeaders", [MAX_AGE] = "MaxAgeInSeconds",
 };
 
@@ -115,8 +115,8 @@ static int rules_check(const struct cors_rules *r)
 		for (int k = 0; k < N_FIELDS; k++)
 			if (!f[k])
 				return BE_MISSING_XML_NODE;
-		if (!*f[ORIGINS] || !*f[METHODS] ||
-		    !*f[MAX_AGE] || f[MAX_AGE][strspn(f[MAX_AGE], "0123456789")])
+		if (!*f[ORIGINS] || !*f[METHODS] || !*f[MAX_AGE] ||
+		    f[MAX_AGE][strspn(f[MAX_AGE], "0123456789")])
 			return BE_INVALID_XML_NODE_VALUE;
 		for (const char *p = f[METHODS]; *p; p += strcspn(p, ",")) {
 			p += strspn(p, ", ");
@@ -298,8 +298,8 @@ int op_service_properties(struct blob_call *c, struct http_resp *resp)
 struct properties {
 	struct adafs_buf text[N_SECTIONS];
 	bool given[N_SECTIONS];
-	int at;	       /* the section that is being read; -1: none */
-	bool leaf;     /* nothing was opened since the last start */
+	int at;	   /* the section that is being read; -1: none */
+	bool leaf; /* nothing was opened since the last start */
 	bool root_seen;
 };
 
@@ -381,8 +381,7 @@ int op_set_service_properties(struct blob_call *c, struct http_resp *resp)
 	ADAFS_CLEANUP(rules_clear) struct cors_rules rules = {0};
 	for (size_t i = 0; i < N_SECTIONS; i++)
 		adafs_buf_init(&p.text[i], 64 * 1024);
-	struct adafs_xml_handler h = {
-		.start = properties_start, .end = properties_end, .arg = &p};
+	struct adafs_xml_handler h = {.start = properties_start, .end = properties_end, .arg = &p};
 	int rc = call_check_body(c);
 	if (rc == 0)
 		rc = adafs_xml_parse(adafs_buf_str(&c->req->body), c->req->body.len, &h, NULL);

@@ -121,8 +121,8 @@ static int find_everywhere(struct find *f)
 
 int op_find_by_tags(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(find_clear) struct find f = {
-		.call = c, .b = &resp->body, .where = call_param(c, "where")};
+	ADAFS_CLEANUP(find_clear)
+	struct find f = {.call = c, .b = &resp->body, .where = call_param(c, "where")};
 	if (!f.where)
 		return call_bad_param(c, BE_MISSING_REQUIRED_QUERY_PARAMETER, "where", NULL);
 	if (tag_query_matches(f.where, NULL, "") == -EINVAL)

@@ -92,7 +92,9 @@ struct lease_words lease_words(const struct blob_lease *l)
 	return (struct lease_words){
 		.status = state == LEASE_LEASED || state == LEASE_BREAKING ? "locked" : "unlocked",
 		.state = states[state],
-		.duration = state != LEASE_LEASED ? NULL : l->seconds < 0 ? "infinite" : "fixed",
+		.duration = state != LEASE_LEASED ? NULL
+			    : l->seconds < 0	  ? "infinite"
+						  : "fixed",
 	};
 }
 
@@ -108,19 +110,18 @@ void answer_lease(struct http_resp *resp, const struct blob_lease *l)
 int xml_lease(struct adafs_buf *b, const struct blob_lease *l)
 {
 	struct lease_words w = lease_words(l);
-	int rc = adafs_buf_addf(
-		b, "<LeaseStatus>%s</LeaseStatus><LeaseState>%s</LeaseState>", w.status, w.state);
+	int rc = adafs_buf_addf(b, "<LeaseStatus>%s</LeaseStatus><LeaseState>%s</LeaseState>",
+				w.status, w.state);
 	return rc == 0 && w.duration ? adafs_xml_element(b, "LeaseDuration", w.duration) : rc;
 }
 
 /* --- the operation --------------------------------------------------------------------------- */
 
 struct lease_request {
-	struct blob_call *call;
 	struct blob_conditions conditions;
 	char id[ADAFS_UUID_LEN], proposed[ADAFS_UUID_LEN]; /* "": absent */
-	int64_t seconds;	/* acquire: 15..60, -1 infinite */
-	int64_t period;		/* break: 0..60, -1 absent */
+	int64_t seconds;				   /* acquire: 15..60, -1 infinite */
+	int64_t period;					   /* break: 0..60, -1 absent */
 	int64_t now;
 	int (*act)(struct lease_request *r, struct blob_lease *l);
 	int status;
@@ -299,8 +300,7 @@ static int lease_parse(struct blob_call *c, struct lease_request *r)
 
 int op_lease(struct blob_call *c, struct http_resp *resp)
 {
-	struct lease_request r = {.call = c,
-				  .seconds = -1,
+	struct lease_request r = {.seconds = -1,
 				  .period = -1,
 				  .left = -1,
 				  .status = 200,

@@ -18,10 +18,10 @@ struct structured {
 	enum { AT_HEADER, AT_SEGMENT, AT_DATA, AT_CRC, AT_TRAILER, AT_END } at;
 	uint8_t field[HEADER_LEN]; /* of the part that is being collected */
 	size_t n_field;
-	uint64_t total;	       /* bytes of the message, as its header says */
-	uint64_t length;       /* of the content, as the request says */
-	uint64_t seen;	       /* of the content so far */
-	uint64_t left;	       /* of the segment */
+	uint64_t total;	 /* bytes of the message, as its header says */
+	uint64_t length; /* of the content, as the request says */
+	uint64_t seen;	 /* of the content so far */
+	uint64_t left;	 /* of the segment */
 	unsigned segments, at_segment;
 	bool crc;
 	uint64_t segment_crc, crc_all;
@@ -98,8 +98,9 @@ static int collect(struct structured *s, const uint8_t **p, size_t *len)
 	if (s->n_field < size)
 		return 0;
 	s->n_field = 0;
-	return s->at == AT_HEADER ? take_header(s) : s->at == AT_SEGMENT ? take_segment(s)
-									   : take_crc(s);
+	return s->at == AT_HEADER    ? take_header(s)
+	       : s->at == AT_SEGMENT ? take_segment(s)
+				     : take_crc(s);
 }
 
 static int pass_data(struct structured *s, const uint8_t **p, size_t *len,
