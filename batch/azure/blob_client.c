@@ -77,6 +77,11 @@ void adafs_blob_client_free(struct adafs_blob_client *c)
 	free(c);
 }
 
+struct adafs_http *adafs_blob_client_http(const struct adafs_blob_client *c)
+{
+	return c->http;
+}
+
 const struct adafs_storage_account *adafs_blob_client_account(const struct adafs_blob_client *c)
 {
 	return &c->account;
@@ -200,6 +205,9 @@ static char *reader_sas(struct adafs_blob_client *c, const char *container)
 	adafs_mutex_unlock(&c->lock);
 	if (query)
 		return query;
+	/* Without a key that lives so long the token serves as well. */
+	if (c->delegation && !blob_delegation_covers(c->delegation, now + READER_SAS_SECONDS))
+		return NULL;
 	char expiry[ADAFS_ISO8601_LEN];
 	adafs_clock_iso8601_seconds(((int64_t)now + READER_SAS_SECONDS) * 1000000, expiry);
 	const struct adafs_sas sas = {.resource = "c", .permissions = "rl", .expiry = expiry};

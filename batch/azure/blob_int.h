@@ -41,6 +41,8 @@ struct blob_target {
 /* --- delegation.c: the user delegation key, shared by the clients of one account --- */
 struct blob_delegation *blob_delegation_new(void);
 struct blob_delegation *blob_delegation_ref(struct blob_delegation *d);
+/* Whether there is a key that is good until a wall time. */
+bool blob_delegation_covers(struct blob_delegation *d, time_t until);
 /* NULL is fine. The last one wipes the key. */
 void blob_delegation_unref(struct blob_delegation *d);
 

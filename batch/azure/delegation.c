@@ -62,6 +62,11 @@ static int64_t expires_us(struct blob_delegation *d)
 	return us;
 }
 
+bool blob_delegation_covers(struct blob_delegation *d, time_t until)
+{
+	return expires_us(d) >= (int64_t)until * SECOND_US;
+}
+
 /* --- Get User Delegation Key -------------------------------------------------------------- */
 
 static void key_wipe(struct adafs_sas_delegation *k)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -136,7 +137,8 @@ def test_keys_go_before_tokens(issuer, emulator, tmp_path):
     assert status == 0 and not issuer.granted
     assert credentials[0].startswith("the key of storage account") and credentials[1].startswith("the key of Batch")
     _, credentials, _ = check(tmp_path, {**emulator.settings, **issuer.env_secret()}, "auth=env")
-    assert len(issuer.granted) == 2 and "Entra ID" in credentials[0] + credentials[1]
+    assert {r for _, r in issuer.granted} == {entra.STORAGE, entra.BATCH}
+    assert all(c.startswith("Entra ID by environment") for c in credentials)
 
 
 # --- what is wrong is said --------------------------------------------------------------------
@@ -237,7 +239,7 @@ def test_renewal_under_load(issuer, make_entra_mount):
     failures = under_load(mount, lambda: len(storage()) >= 5)
     assert not failures
     assert len(storage()) <= 2 + (time.monotonic() - began) / 3, "each token is asked for once"
-    assert "401" not in mount.log.read_text()
+    assert "reply 401" not in mount.log.read_text()
     no_secret_in(mount, issuer)
 
 
@@ -310,6 +312,38 @@ def test_the_main_job_without_any_key(flow, issuer, refuser, make_entra_mount, t
     # Tasks hold user delegation SAS and nothing else.
     no_secret_in(mount, issuer)
     assert "SharedKey" not in mount.log.read_text()
+
+
+def test_a_step_does_not_start_when_the_user_delegation_sas_ends_too_soon(issuer, make_entra_mount, tmp_path):
+    """No such SAS outlives seven days: a step that may take eight ends as 77, and a retry is what helps."""
+    slow = json.loads(TINY.read_text())
+    slow["defaults"] = {"time_limit": "P8D"}
+    path = tmp_path / "slow.json"
+    path.write_text(json.dumps(slow))
+    mount = make_entra_mount(issuer.env_secret(), f"pipeline={path}").start()
+    (mount.path / "inbox" / "a.png").write_bytes(png(tmp_path / "a.png", 1).read_bytes())
+    url = os.getxattr(mount.path / "inbox" / "a.png", "user.adafs.url").decode()
+    assert "skoid=" in url and "sp=r&" in url
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        assert reply.read() == (tmp_path / "a.png").read_bytes()
+    assert set(mount.wait_jobs(1).values()) == {"failed"}
+    job = next((mount.path / "jobs").iterdir())
+    step = next(s for s in (job / "steps").iterdir() if s.name.startswith("01-look"))
+    assert (step / "exit_code").read_text().strip() == "77"
+    assert "a retry submits it anew" in (job / "waiting_for").read_text()
+
+
+def test_a_daemon_has_its_own_token(issuer, refuser, tmp_path):
+    """The thread that fetches tokens starts after the fork."""
+    (tmp_path / "mnt").mkdir()
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **accounts(refuser, **issuer.env_secret())}
+    done = subprocess.run([program(), "-o", f"pool=local,pipeline={TINY},dir={tmp_path / 'state'}", str(tmp_path / "mnt")],
+                          env=env, capture_output=True, text=True, timeout=60)
+    try:
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "mnt" / "containers" / "ada").is_dir()
+    finally:
+        subprocess.run(["fusermount3", "-u", str(tmp_path / "mnt")], timeout=20)
 
 
 def test_shared_key_is_refused(refuser, tmp_path):
