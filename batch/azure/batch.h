@@ -36,13 +36,15 @@ int adafs_batch_pool_resize(struct adafs_batch_client *c, const char *pool, int 
 			    struct adafs_err *reterr);
 /*
  * POST /pools/{id}/enableautoscale; interval "PT5M" starts the schedule anew, so that the formula runs
- * at once. -EAGAIN with TooManyEnableAutoScaleRequests: the last was less than 30 s ago.
+ * at once. etag NULL: whatever the pool is now. -EAGAIN with TooManyEnableAutoScaleRequests: the last was
+ * less than 30 s ago; -ESTALE: the pool has another ETag.
  */
 int adafs_batch_pool_enable_autoscale(struct adafs_batch_client *c, const char *pool,
-				      const char *formula, const char *interval,
+				      const char *formula, const char *interval, const char *etag,
 				      struct adafs_err *reterr);
-/* DELETE /pools/{id}. A pool that is gone, or going, is success. */
-int adafs_batch_pool_delete(struct adafs_batch_client *c, const char *pool, struct adafs_err *reterr);
+/* DELETE /pools/{id}, etag as above. A pool that is gone, or going, is success. */
+int adafs_batch_pool_delete(struct adafs_batch_client *c, const char *pool, const char *etag,
+			    struct adafs_err *reterr);
 /* The service's time in µs since 1970, as far as known: times in formulas are compared with it. */
 int64_t adafs_batch_now_us(struct adafs_batch_client *c);
 /* GET /pools/{id}/nodes, all pages. */

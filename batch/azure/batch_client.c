@@ -11,8 +11,6 @@
 #include "batch/base/codec.h"
 #include "batch/base/random.h"
 
-#define CONTENT_TYPE "application/json; odata=minimalmetadata; charset=utf-8"
-
 struct adafs_batch_client *adafs_batch_client_new(struct adafs_http *http,
 						  const struct adafs_batch_account *account,
 						  struct adafs_err *reterr)
@@ -154,7 +152,7 @@ int batch_call_text(struct adafs_batch_client *c, const char *method, const char
 	struct adafs_http_request *rq = batch_request(c, method, operation, url);
 	int rc = rq ? adafs_http_headers_set(&rq->headers, "Accept", "application/json") : -ENOMEM;
 	if (rc == 0 && body)
-		rc = adafs_http_headers_set(&rq->headers, "Content-Type", CONTENT_TYPE);
+		rc = adafs_http_headers_set(&rq->headers, "Content-Type", BATCH_CONTENT_TYPE);
 	if (rc < 0) {
 		adafs_http_request_free(rq);
 		return adafs_err_set(reterr, rc, "%s: out of memory", operation);

@@ -6,6 +6,7 @@
 #include "batch/base/buf.h"
 
 #define BATCH_API_VERSION "2024-07-01.20.0"
+#define BATCH_CONTENT_TYPE "application/json; odata=minimalmetadata; charset=utf-8"
 
 struct adafs_batch_client {
 	struct adafs_http *http; /* borrowed */

@@ -9,8 +9,29 @@
 #define MAX_URL (64 * 1024)
 #define URL_BUF(name) ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf name = ADAFS_BUF_INIT(MAX_URL)
 
+/* A change that holds only for the pool as it was read. etag NULL: for any. */
+static int change(struct adafs_batch_client *c, const char *method, const char *operation,
+		  const char *url, const cJSON *body, const char *etag, struct adafs_err *reterr)
+{
+	struct adafs_http_request *rq = batch_request(c, method, operation, url);
+	ADAFS_FREE char *text = body ? adafs_json_print(body) : NULL;
+	int rc = rq && (text || !body) ? 0 : -ENOMEM;
+	if (rc == 0 && etag)
+		rc = adafs_http_headers_set(&rq->headers, "If-Match", etag);
+	if (rc == 0 && text)
+		rc = adafs_http_headers_set(&rq->headers, "Content-Type", BATCH_CONTENT_TYPE);
+	if (rc < 0) {
+		adafs_http_request_free(rq);
+		return adafs_err_set(reterr, rc, "%s: out of memory", operation);
+	}
+	rq->body = text;
+	rq->body_len = text ? strlen(text) : 0;
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	return adafs_http_perform(c->http, rq, &response, reterr);
+}
+
 int adafs_batch_pool_enable_autoscale(struct adafs_batch_client *c, const char *pool,
-				      const char *formula, const char *interval,
+				      const char *formula, const char *interval, const char *etag,
 				      struct adafs_err *reterr)
 {
 	URL_BUF(url);
@@ -20,17 +41,18 @@ int adafs_batch_pool_enable_autoscale(struct adafs_batch_client *c, const char *
 			!cJSON_AddStringToObject(body, "autoScaleEvaluationInterval", interval)))
 		rc = -ENOMEM;
 	return rc < 0 ? adafs_err_set(reterr, rc, "enable autoscale: %s", strerror(-rc))
-		      : batch_call(c, "POST", "enable autoscale", url.data, body, NULL, reterr);
+		      : change(c, "POST", "enable autoscale", url.data, body, etag, reterr);
 }
 
-int adafs_batch_pool_delete(struct adafs_batch_client *c, const char *pool, struct adafs_err *reterr)
+int adafs_batch_pool_delete(struct adafs_batch_client *c, const char *pool, const char *etag,
+			    struct adafs_err *reterr)
 {
 	URL_BUF(url);
 	int rc = batch_url(&url, c, "/pools/%s", pool);
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "delete pool: %s", strerror(-rc));
 	struct adafs_err err = {0};
-	rc = batch_call(c, "DELETE", "delete pool", url.data, NULL, NULL, &err);
+	rc = change(c, "DELETE", "delete pool", url.data, NULL, etag, &err);
 	if (rc < 0 && (rc == -ENOENT || strcmp(err.service_code, "PoolBeingDeleted") == 0))
 		return 0; /* an earlier attempt, or another mount, did it */
 	return adafs_err_copy(reterr, &err);

@@ -45,6 +45,11 @@ static bool our_formula(const cJSON *pool, struct pool_formula *ret)
 	       pool_formula_parse(adafs_json_str(pool, "autoScaleFormula", ""), ret);
 }
 
+static const char *etag_of(const cJSON *pool)
+{
+	return adafs_json_str(pool, "eTag", NULL);
+}
+
 /* --- making it ---------------------------------------------------------------------------- */
 
 /* A pool of the embedded engine: one node of this machine. */
@@ -223,10 +228,11 @@ static int leave_size(struct adafs_foreman *f, const cJSON *pool, unsigned next,
 	ADAFS_FREE char *trouble = pool_words_trouble(pool);
 	adafs_log(WARN, "foreman", "pool '%s' gets no %s and is made anew of %s: %s", f->pool,
 		  adafs_json_str(pool, "vmSize", ""), size ? size : "", trouble ? trouble : "");
-	int rc = adafs_batch_pool_delete(f->batch, f->pool, reterr);
+	/* Another mount may have made it anew since it was read: that one must not go. */
+	int rc = adafs_batch_pool_delete(f->batch, f->pool, etag_of(pool), reterr);
 	if (rc == 0)
 		f->pool_next_size = next;
-	return rc;
+	return rc == -ESTALE ? 0 : rc;
 }
 
 int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
@@ -249,13 +255,14 @@ int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 
 /* --- sizes -------------------------------------------------------------------------------- */
 
-static int set_formula(struct adafs_foreman *f, const struct pool_formula *pf,
+static int set_formula(struct adafs_foreman *f, const cJSON *pool, const struct pool_formula *pf,
 		       struct adafs_err *reterr)
 {
 	ADAFS_FREE char *text = pool_formula_make(pf);
 	if (!text)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	return adafs_batch_pool_enable_autoscale(f->batch, f->pool, text, POOL_INTERVAL, reterr);
+	return adafs_batch_pool_enable_autoscale(f->batch, f->pool, text, POOL_INTERVAL,
+						 etag_of(pool), reterr);
 }
 
 /* A plain resize is refused under autoscale: the number becomes a floor in the formula. */
@@ -277,18 +284,23 @@ static int set_floor(struct adafs_foreman *f, const cJSON *pool, int nodes, int 
 	pf.floor_until_us = nodes ? adafs_batch_now_us(f->batch) + (int64_t)minutes * 60000000 : 0;
 	if (!nodes)
 		pf.first_until_us = 0;
-	return set_formula(f, &pf, reterr);
+	return set_formula(f, pool, &pf, reterr);
 }
 
 int adafs_foreman_resize(struct adafs_foreman *f, int nodes, int minutes, struct adafs_err *reterr)
 {
-	ADAFS_JSON *pool = NULL;
-	int rc = adafs_batch_pool_get(f->batch, f->pool, &pool, reterr);
-	if (rc)
-		return rc;
-	if (adafs_json_bool(pool, "enableAutoScale", false))
-		return set_floor(f, pool, nodes, minutes ? minutes : POOL_FORMULA_FLOOR_MIN, reterr);
-	return adafs_batch_pool_resize(f->batch, f->pool, nodes, reterr);
+	int rc = -ESTALE;
+	/* Another mount may change the formula between our look and our change. */
+	for (int tries = 0; rc == -ESTALE && tries < 3; tries++) {
+		ADAFS_JSON *pool = NULL;
+		rc = adafs_batch_pool_get(f->batch, f->pool, &pool, reterr);
+		if (rc)
+			return rc;
+		if (!adafs_json_bool(pool, "enableAutoScale", false))
+			return adafs_batch_pool_resize(f->batch, f->pool, nodes, reterr);
+		rc = set_floor(f, pool, nodes, minutes ? minutes : POOL_FORMULA_FLOOR_MIN, reterr);
+	}
+	return rc;
 }
 
 /* The formula sees new tasks a minute late and looks each five: an empty pool is told at once. */
@@ -310,7 +322,7 @@ void foreman_wake_pool(struct adafs_foreman *f)
 		    0)
 		return;
 	pf.first_until_us = adafs_batch_now_us(f->batch) + POOL_FORMULA_FIRST_US;
-	if (set_formula(f, &pf, &err))
+	if (set_formula(f, pool, &pf, &err))
 		adafs_log(INFO, "foreman", "pool '%s' is not woken, its formula will see the tasks: %s",
 			  f->pool, err.msg);
 }
