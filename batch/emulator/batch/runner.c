@@ -20,6 +20,7 @@
 #include "batch/base/clock.h"
 #include "batch/base/file.h"
 #include "batch/base/log.h"
+#include "batch/emulator/batch/identity.h"
 #include "batch/emulator/batch/process.h"
 #include "batch/emulator/batch/transfer.h"
 
@@ -135,6 +136,7 @@ struct run *run_new_locked(struct batch_service *s, struct task *t, struct node 
 	run->node = n;
 	run->stop_fd = eventfd(0, EFD_CLOEXEC);
 	run->spec = cJSON_Duplicate(t->e.spec, true);
+	bool opened = run->spec && identity_apply_locked(s, n->pool, run->spec) == 0;
 	ADAFS_FREE char *node_dir = service_node_dir(s, n->id);
 	run->dir = service_task_dir(s, t);
 	run->wd = run->dir ? adafs_fmt("%s/wd", run->dir) : NULL;
@@ -143,7 +145,7 @@ struct run *run_new_locked(struct batch_service *s, struct task *t, struct node 
 				: NULL;
 	if (run->wd && run->tmp_dir)
 		run->envp = task_env(run, node_dir);
-	if (run->stop_fd < 0 || !run->spec || !run->envp) {
+	if (run->stop_fd < 0 || !opened || !run->envp) {
 		run_free(run);
 		return NULL;
 	}

@@ -3,6 +3,7 @@
 
 #define MINUTES(n) ((n)*INT64_C(60000))
 
+NAMES identity_type[] = {"none", "userassigned", NULL};
 NAMES fill_type[] = {"spread", "pack", NULL};
 NAMES job_order[] = {"none", "creationtime", NULL};
 NAMES deallocation[] = {"requeue", "terminate", "taskcompletion", "retaineddata", NULL};
@@ -97,6 +98,10 @@ FIELDS security_profile[] = {
 	END,
 };
 FIELDS artifact_reference[] = {STRING_REQ("id"), END};
+/* The service assigns identities by its management interface only; a test has no other way. */
+FIELDS user_identity[] = {STRING_REQ("resourceId"), STRING("clientId"), STRING("principalId"), END};
+FIELDS identity[] = {ENUM_REQ("type", identity_type),
+		     LIST("userAssignedIdentities", user_identity), END};
 FIELDS windows[] = {BOOL("enableAutomaticUpdates"), END};
 FIELDS vm_configuration[] = {
 	OBJECT_REQ("imageReference", image_reference),
@@ -242,7 +247,7 @@ FIELDS upgrade_policy[] = {
 		DURATION("resizeTimeout", MINUTES(5)), BOOL("enableAutoScale"),                   \
 		STRING("autoScaleFormula"),                                             \
 		DURATION_IN("autoScaleEvaluationInterval", MINUTES(5), MINUTES(168 * 60)),        \
-		STRINGS("applicationLicenses")
+		STRINGS("applicationLicenses"), OBJECT("identity", identity)
 
 const struct batch_spec_field batch_spec_pool_add[] = {
 	ID_REQ("id"), STRING_REQ("vmSize"), POOL_SHAPE, POOL_PATCH, POOL_LISTS, POOL_SCALE, END,

@@ -8,6 +8,7 @@
 #include "batch/base/buf.h"
 #include "batch/base/file.h"
 #include "batch/emulator/batch/fetch.h"
+#include "batch/emulator/batch/identity.h"
 #include "batch/emulator/batch/transfer_internal.h"
 
 /* One resource file of the task. */
@@ -148,8 +149,22 @@ static int list_failure(const struct stage *st, const char *url, const struct ad
 	return err->rc;
 }
 
+/* The service tells a listing by a bad identity from one that is merely denied. */
+static int identity_failure(const struct stage *st, const char *refused)
+{
+	const char *url = adafs_json_str(st->item, "httpUrl", NULL);
+	struct adafs_err err = { .rc = -EACCES, .http_status = url ? 403 : 400 };
+	snprintf(err.msg, sizeof(err.msg), "%s", refused);
+	if (url)
+		return blob_failure(st, url, adafs_json_str(st->item, "filePath", ""), &err);
+	return list_failure(st, adafs_json_str(st->item, "storageContainerUrl", ""), &err);
+}
+
 static int stage_item(struct stage *st)
 {
+	const char *refused = identity_refused(st->item);
+	if (refused)
+		return identity_failure(st, refused);
 	const char *mode = adafs_json_str(st->item, "fileMode", "0770");
 	st->mode = (mode_t)strtoul(mode, NULL, 8) & 07777;
 	const char *url = adafs_json_str(st->item, "httpUrl", NULL);

@@ -10,6 +10,7 @@
 #include "batch/base/file.h"
 #include "batch/base/log.h"
 #include "batch/emulator/batch/glob.h"
+#include "batch/emulator/batch/identity.h"
 #include "batch/emulator/batch/transfer_internal.h"
 
 struct upload {
@@ -76,6 +77,12 @@ static char *blob_name(const struct upload *u, const char *relative)
 static int put_file(const struct upload *u, const char *path, const char *url,
 		    struct adafs_err *err)
 {
+	const char *refused = identity_refused(u->container);
+	if (refused) {
+		adafs_err_set(err, -EACCES, "%s", refused);
+		err->http_status = 403;
+		return err->rc;
+	}
 	ADAFS_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
 	if (fd < 0 || fstat(fd, &st) < 0)
