@@ -257,6 +257,7 @@ static void test_open_removes_what_nothing_names(void **state)
 	put("b", "kept");
 	assert_int_equal(stage("s", "AAAA", "staged"), 0);
 	assert_int_equal(store_writer_open(store, &w), 0);
+	assert_int_equal(store_writer_add(&w, "half", 4), 0);
 	close(w.fd); /* as if the process had been killed: the file stays */
 	assert_int_equal(data_files(), 3);
 	reopen();

@@ -294,16 +294,15 @@ int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
 
 int store_writer_open(struct blob_store *s, struct blob_writer *w)
 {
-	struct blob_writer fresh = {.store = s, .fd = -1};
-	int rc = data_create(s, &fresh.file, &fresh.fd);
-	if (rc == 0)
-		*w = fresh;
-	return rc;
+	*w = (struct blob_writer){.store = s, .fd = -1};
+	return 0;
 }
 
 int store_writer_add(struct blob_writer *w, const void *data, size_t len)
 {
-	int rc = adafs_pwrite_all(w->fd, data, len, (off_t)w->len);
+	int rc = w->fd < 0 ? data_create(w->store, &w->file, &w->fd) : 0;
+	if (rc == 0)
+		rc = adafs_pwrite_all(w->fd, data, len, (off_t)w->len);
 	if (rc == 0)
 		w->len += len;
 	return rc;
@@ -313,7 +312,8 @@ void store_writer_close(struct blob_writer *w)
 {
 	if (!w->store)
 		return;
-	close(w->fd);
+	if (w->fd >= 0)
+		close(w->fd);
 	if (w->file)
 		data_unlink(w->store, w->file);
 	*w = (struct blob_writer){.fd = -1};
@@ -359,9 +359,9 @@ static int put_locked(struct blob_store *s, const struct blob_write *bw,
 int store_blob_put(struct blob_store *s, const struct blob_write *bw, struct blob_writer *w,
 		   blob_stamp *ret_stamp)
 {
-	if (fdatasync(w->fd) < 0)
-		return -errno;
-	int rc = db_begin(s);
+	int rc = w->fd < 0 ? 0 : data_sync(s, w->file, w->fd);
+	if (rc == 0)
+		rc = db_begin(s);
 	if (rc < 0)
 		return rc;
 	blob_stamp stamp = 0;

@@ -117,12 +117,16 @@ static struct upload *upload_new(struct blob_store *s, int64_t container, const 
 	u->stride = stride;
 	u->n_staged = UINT64_MAX;
 	u->name = strdup(name);
-	if (!u->name || data_create(s, &u->file, &u->fd) < 0) {
-		free(u->name);
-		free(u);
-		return NULL;
+	u->fd = -1;
+	if (u->name && data_create(s, &u->file, &u->fd) == 0 && data_sync(s, u->file, u->fd) == 0)
+		return u;
+	if (u->fd >= 0) {
+		data_unlink(s, u->file);
+		close(u->fd);
 	}
-	return u;
+	free(u->name);
+	free(u);
+	return NULL;
 }
 
 /*

@@ -43,16 +43,17 @@ int data_create(struct blob_store *s, int64_t *ret_file, int *ret_fd)
 	}
 	if (fd < 0)
 		return -errno;
-	*strrchr(path, '/') = 0;
-	int rc = adafs_fsync_dir(path);
-	if (rc < 0) {
-		close(fd);
-		data_unlink(s, file);
-		return rc;
-	}
 	*ret_file = file;
 	*ret_fd = fd;
 	return 0;
+}
+
+int data_sync(struct blob_store *s, int64_t file, int fd)
+{
+	ADAFS_FREE char *folder = adafs_fmt("%s/%02x", s->dir, (unsigned)(file & 0xff));
+	if (!folder)
+		return -ENOMEM;
+	return fdatasync(fd) < 0 ? -errno : adafs_fsync_dir(folder);
 }
 
 int data_open(struct blob_store *s, int64_t file)

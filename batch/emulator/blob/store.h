@@ -151,11 +151,11 @@ void blob_pieces_clear(struct blob_pieces *p);
 int store_content_open(struct blob_store *s, int64_t content, uint64_t off, uint64_t len,
 		       struct blob_pieces *ret);
 
-/* A data file in the making, for a Put Blob. */
+/* A data file in the making, for a Put Blob; an empty blob has none. */
 struct blob_writer {
 	struct blob_store *store;
-	int64_t file;
-	int fd;
+	int64_t file; /* 0: none yet */
+	int fd;	      /* -1: none yet */
 	uint64_t len;
 };
 int store_writer_open(struct blob_store *s, struct blob_writer *w);

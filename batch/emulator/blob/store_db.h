@@ -2,6 +2,8 @@
 #ifndef ADAFS_EMULATOR_BLOB_STORE_DB_H
 #define ADAFS_EMULATOR_BLOB_STORE_DB_H
 
+#include <stdatomic.h>
+
 #include "batch/base/mutex.h"
 #include "batch/emulator/blob/store.h"
 
@@ -13,6 +15,9 @@ enum stmt {
 	ST_BEGIN,
 	ST_COMMIT,
 	ST_ROLLBACK,
+	ST_SAVEPOINT,
+	ST_RELEASE,
+	ST_ROLLBACK_TO,
 	ST_CONTAINER_INSERT,
 	ST_CONTAINER_GET,
 	ST_CONTAINER_LIST,
@@ -97,14 +102,21 @@ struct upload {
 	uint64_t used;	   /* by the store's clock of uploads: the smallest is the oldest */
 };
 
+struct group;
+
 struct blob_store {
 	char *dir;		 /* data files */
+	atomic_uint n_waiting;	 /* writers that want the lock */
+	atomic_uint version;	 /* counts transactions */
 	struct adafs_mutex lock; /* rank STORE: the writer connection and all below */
+	struct adafs_cond group_done;
+	struct group *group ADAFS_GUARDED_BY(&lock); /* the open transaction; NULL: none */
 	struct db *writer ADAFS_GUARDED_BY(&lock);
 	int64_t last_stamp ADAFS_GUARDED_BY(&lock);
 	int64_t *dropped
 		ADAFS_GUARDED_BY(&lock); /* files that lost a reference in this transaction */
 	size_t n_dropped ADAFS_GUARDED_BY(&lock);
+	size_t n_dropped_before ADAFS_GUARDED_BY(&lock); /* of it: not by the running operation */
 	struct upload *uploads ADAFS_GUARDED_BY(&lock);
 	struct upload *detached ADAFS_GUARDED_BY(&lock); /* still written to, not found any more */
 	unsigned n_uploads ADAFS_GUARDED_BY(&lock);
@@ -131,9 +143,12 @@ char *db_column_text(struct sqlite3_stmt *st, int column, bool *oom);
 struct db *db_reader_get(struct blob_store *s);
 void db_reader_put(struct blob_store *s, struct db *db);
 
-/* Lock the writer and begin. */
+/* Lock the writer and begin an operation. */
 int db_begin(struct blob_store *s);
-/* Commit if rc is 0, else roll back; unlock; unlink what lost its last reference. Returns rc. */
+/*
+ * Keep the operation if rc is 0, else roll it back; unlock; return once the transaction that it is
+ * part of is on disk; unlink what lost its last reference. Returns rc, or why that failed.
+ */
 int db_end(struct blob_store *s, int rc);
 blob_stamp db_stamp_locked(struct blob_store *s);
 
@@ -188,8 +203,10 @@ void uploads_free(struct blob_store *s);
 
 /* --- data.c ---------------------------------------------------------------------------------- */
 
-/* Create a new data file, durable in its directory. */
+/* Create a new data file. */
 int data_create(struct blob_store *s, int64_t *ret_file, int *ret_fd);
+/* Its bytes and its name are on disk then. */
+int data_sync(struct blob_store *s, int64_t file, int fd);
 /* Open for reading: fd or -errno. */
 int data_open(struct blob_store *s, int64_t file);
 void data_unlink(struct blob_store *s, int64_t file);
