@@ -116,6 +116,16 @@ int api_list_entities(struct api *a, struct entity_list *l, const char *metadata
 		      const struct odata_property *filterable,
 		      cJSON *(*view)(struct api *a, void *item, const char *select));
 
+/* --- entities that come with others ------------------------------------------------------- */
+/*
+ * A pool of a checked body with its defaults; takes spec. A task of a job, from any body. Both are in the
+ * model and not committed. 0 with the entity, or answered.
+ */
+int api_make_pool(struct api *a, cJSON *spec, struct pool **ret);
+int api_make_task(struct api *a, struct job *j, const cJSON *body, struct task **ret);
+/* What the tables cannot say of a pool's body. 0 or answered. */
+int api_check_pool(struct api *a, const cJSON *spec);
+
 /* --- views (view.c): JSON of an entity, only what select names (NULL: all) ----------------- */
 cJSON *view_pool(struct api *a, void *entity, const char *select);
 cJSON *view_node(struct api *a, void *node, const char *select);

@@ -5,6 +5,7 @@
 #include "batch/base/clock.h"
 #include "batch/emulator/batch/api.h"
 #include "batch/emulator/batch/counts_history.h"
+#include "batch/emulator/batch/job_own.h"
 #include "batch/emulator/batch/scheduler.h"
 #include "batch/emulator/traps.h"
 
@@ -42,26 +43,40 @@ static int check_new_job(struct api *a, const cJSON *spec)
 	return 0;
 }
 
-static int job_add(struct api *a)
+/* What a job brings: a pool, or NULL; a manager task, or NULL. */
+struct own {
+	struct pool *pool;
+	struct task *manager;
+};
+
+static void forget(struct api *a, struct job *j, struct own *own)
 {
-	cJSON *spec = NULL;
-	int rc = api_body(a, batch_spec_job_add, &spec);
-	if (rc == 0)
-		rc = check_job(a, spec);
-	const char *id = rc == 0 ? adafs_json_str(spec, "id", "") : "";
-	const struct entity *old = rc == 0 ? entity_list_find(&a->s->jobs, id) : NULL;
-	if (old)
-		rc = api_error(a, 409, old->state == JOB_DELETING ? "JobBeingDeleted" : "JobExists",
-			       NULL);
-	else if (rc == 0)
-		rc = check_new_job(a, spec);
-	if (rc == 0 && batch_spec_job_defaults(spec) < 0)
-		rc = api_error_internal(a);
-	if (rc < 0) {
-		cJSON_Delete(spec);
-		return rc;
-	}
-	struct job *j = job_new(id, spec);
+	if (own->manager)
+		service_forget_locked(a->s, &own->manager->e);
+	if (j)
+		service_forget_locked(a->s, &j->e);
+	if (own->pool)
+		service_forget_locked(a->s, &own->pool->e);
+}
+
+static int make_own_pool(struct api *a, cJSON *spec, struct own *own)
+{
+	const cJSON *automatic = job_auto_pool(spec);
+	if (!automatic)
+		return 0;
+	const cJSON *pool = adafs_json_get(automatic, "pool");
+	if (!pool)
+		return api_error(a, 400, "MissingRequiredProperty", "PropertyName", "pool", NULL);
+	if (api_check_pool(a, pool) < 0)
+		return -EINVAL;
+	cJSON *body = job_auto_pool_body(spec);
+	return body ? api_make_pool(a, body, &own->pool) : api_error_internal(a);
+}
+
+/* The job in the model, with its manager; takes spec. */
+static int make_job(struct api *a, cJSON *spec, struct own *own, struct job **ret)
+{
+	struct job *j = job_new(adafs_json_str(spec, "id", ""), spec);
 	if (!j)
 		return api_error_internal(a);
 	api_stamp_new(a, &j->e);
@@ -71,11 +86,42 @@ static int job_add(struct api *a)
 		return api_error_internal(a);
 	}
 	service_dirty_locked(a->s, &j->e, true);
-	/* A job without tasks counts as all complete. */
-	sched_job_check_locked(a->s, j);
-	rc = api_commit_new(a, &j->e);
+	*ret = j;
+	ADAFS_JSON *manager = job_manager_body(spec);
+	return manager ? api_make_task(a, j, manager, &own->manager) : 0;
+}
+
+static int job_add(struct api *a)
+{
+	ADAFS_JSON *spec = NULL;
+	int rc = api_body(a, batch_spec_job_add, &spec);
+	if (rc == 0)
+		rc = check_job(a, spec);
 	if (rc < 0)
 		return rc;
+	const struct entity *old = entity_list_find(&a->s->jobs, adafs_json_str(spec, "id", ""));
+	if (old)
+		return api_error(a, 409, old->state == JOB_DELETING ? "JobBeingDeleted" : "JobExists",
+				 NULL);
+	struct own own = { 0 };
+	struct job *j = NULL;
+	rc = check_new_job(a, spec);
+	/* Before the defaults: a pool's targets must not look as if they had been given. */
+	if (rc == 0)
+		rc = make_own_pool(a, spec, &own);
+	if (rc == 0 && batch_spec_job_defaults(spec) < 0)
+		rc = api_error_internal(a);
+	if (rc == 0)
+		rc = make_job(a, ADAFS_STEAL(spec), &own, &j);
+	if (rc == 0) {
+		/* A job without tasks counts as all complete. */
+		sched_job_check_locked(a->s, j);
+		rc = api_commit(a);
+	}
+	if (rc < 0) {
+		forget(a, j, &own);
+		return rc;
+	}
 	service_wake_locked(a->s);
 	return api_created(a, "/jobs", &j->e);
 }

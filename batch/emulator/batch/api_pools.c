@@ -37,7 +37,7 @@ static int check_mounts(struct api *a, const cJSON *spec)
 	return 0;
 }
 
-static int check_pool(struct api *a, const cJSON *spec)
+int api_check_pool(struct api *a, const cJSON *spec)
 {
 	bool vm = adafs_json_get(spec, "virtualMachineConfiguration") != NULL;
 	bool cloud = adafs_json_get(spec, "cloudServiceConfiguration") != NULL;
@@ -60,25 +60,13 @@ static int check_pool(struct api *a, const cJSON *spec)
 	return autoscale_check_body(a, spec);
 }
 
-static int pool_add(struct api *a)
+int api_make_pool(struct api *a, cJSON *spec, struct pool **ret)
 {
-	cJSON *spec = NULL;
-	rename_slots(a);
-	int rc = api_body(a, batch_spec_pool_add, &spec);
-	if (rc == 0)
-		rc = check_pool(a, spec);
-	const char *id = rc == 0 ? adafs_json_str(spec, "id", "") : "";
-	const struct entity *old = rc == 0 ? entity_list_find(&a->s->pools, id) : NULL;
-	if (old)
-		rc = api_error(a, 409, old->state == POOL_DELETING ? "PoolBeingDeleted" : "PoolExists",
-			       NULL);
-	else if (rc == 0 && batch_spec_pool_defaults(spec) < 0)
-		rc = api_error_internal(a);
-	if (rc < 0) {
+	if (batch_spec_pool_defaults(spec) < 0) {
 		cJSON_Delete(spec);
-		return rc;
+		return api_error_internal(a);
 	}
-	struct pool *p = pool_new(id, spec);
+	struct pool *p = pool_new(adafs_json_str(spec, "id", ""), spec);
 	if (!p)
 		return api_error_internal(a);
 	api_stamp_new(a, &p->e);
@@ -92,7 +80,27 @@ static int pool_add(struct api *a)
 		service_forget_locked(a->s, &p->e);
 		return api_error_internal(a);
 	}
-	rc = api_commit_new(a, &p->e);
+	*ret = p;
+	return 0;
+}
+
+static int pool_add(struct api *a)
+{
+	ADAFS_JSON *spec = NULL;
+	rename_slots(a);
+	int rc = api_body(a, batch_spec_pool_add, &spec);
+	if (rc == 0)
+		rc = api_check_pool(a, spec);
+	if (rc < 0)
+		return rc;
+	const struct entity *old = entity_list_find(&a->s->pools, adafs_json_str(spec, "id", ""));
+	if (old)
+		return api_error(a, 409,
+				 old->state == POOL_DELETING ? "PoolBeingDeleted" : "PoolExists", NULL);
+	struct pool *p;
+	rc = api_make_pool(a, ADAFS_STEAL(spec), &p);
+	if (rc == 0)
+		rc = api_commit_new(a, &p->e);
 	return rc < 0 ? rc : api_created(a, "/pools", &p->e);
 }
 

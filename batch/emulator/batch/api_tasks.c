@@ -186,21 +186,25 @@ static struct job *job_for_add(struct api *a)
 	return NULL;
 }
 
+int api_make_task(struct api *a, struct job *j, const cJSON *body, struct task **ret)
+{
+	struct refusal r = { 0 };
+	if (add_task(a, j, body, ret, &r) == 0)
+		return 0;
+	if (r.property)
+		return api_error(a, r.status, r.code, "PropertyName", r.property, "Reason", r.reason,
+				 NULL);
+	if (*r.reason)
+		return api_error(a, r.status, r.code, "Reason", r.reason, NULL);
+	return api_error(a, r.status, r.code, NULL);
+}
+
 static int task_add(struct api *a)
 {
 	struct job *j = job_for_add(a);
-	if (!j)
-		return -EINVAL;
-	struct refusal r = { 0 };
 	struct task *t = NULL;
-	if (add_task(a, j, a->body, &t, &r) < 0) {
-		if (r.property)
-			return api_error(a, r.status, r.code, "PropertyName", r.property, "Reason",
-					 r.reason, NULL);
-		if (*r.reason)
-			return api_error(a, r.status, r.code, "Reason", r.reason, NULL);
-		return api_error(a, r.status, r.code, NULL);
-	}
+	if (!j || api_make_task(a, j, a->body, &t) < 0)
+		return -EINVAL;
 	int rc = api_commit_new(a, &t->e);
 	if (rc < 0)
 		return rc;

@@ -14,6 +14,7 @@
 #include "batch/base/log.h"
 #include "batch/emulator/batch/autoscale.h"
 #include "batch/emulator/batch/batch_store.h"
+#include "batch/emulator/batch/job_own.h"
 #include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/runner.h"
 #include "batch/emulator/batch/transfer.h"
@@ -111,6 +112,8 @@ static void complete_task(struct batch_service *s, struct task *t, struct run_re
 	/* What was killed with its job is no reason to end the job. */
 	if (r->outcome != OUTCOME_ENDED || t->job->e.state == JOB_ACTIVE)
 		do_job_action(s, t->job, action.job);
+	if (job_ends_with(t) && t->job->e.state < JOB_TERMINATING)
+		sched_job_terminate_locked(s, t->job, "JMComplete");
 	sched_job_check_locked(s, t->job);
 	service_wake_locked(s);
 }
@@ -186,9 +189,11 @@ void sched_job_settle_locked(struct batch_service *s, struct job *j)
 	case JOB_TERMINATING:
 		j->end_us = service_now_locked(s);
 		service_set_state_locked(s, &j->e, JOB_COMPLETED);
+		job_drop_pool_locked(s, j);
 		break;
 	case JOB_DELETING:
 		trash_job_dirs(s, j);
+		job_drop_pool_locked(s, j);
 		entity_list_remove(&s->jobs, &j->e);
 		j->e.gone = true;
 		service_dirty_locked(s, &j->e, false);
@@ -359,6 +364,7 @@ void sched_run_ended(struct run *run, struct run_result *r)
 	adafs_mutex_lock(&s->lock);
 	enum run_stop stop = run->stop;
 	if (stop != RUN_STOP_SHUTDOWN) {
+		struct pool *p = run->node->pool; /* the node may go with its job's own pool */
 		leave_node(run);
 		node_settle_locked(s, run->node);
 		if (stop == RUN_STOP_DELETE) {
@@ -372,7 +378,7 @@ void sched_run_ended(struct run *run, struct run_result *r)
 			complete_task(s, t, r);
 		}
 		sched_job_settle_locked(s, j);
-		sched_pool_settle_locked(s, run->node->pool);
+		sched_pool_settle_locked(s, p);
 		service_wake_locked(s);
 		/* If this fails the scheduler's thread tries again; memory holds the truth. */
 		service_commit_locked(s);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "batch/base/clock.h"
+#include "batch/emulator/batch/job_own.h"
 #include "batch/emulator/batch/view.h"
 
 void view_add(struct view *v, const char *name, cJSON *item)
@@ -141,6 +142,15 @@ static cJSON *job_execution(const struct job *j)
 	return o;
 }
 
+/* The id of a job's own pool stands in executionInfo alone. */
+static void hide_auto_pool(cJSON *out)
+{
+	cJSON *copy = cJSON_Duplicate(adafs_json_get(out, "poolInfo"), true);
+	cJSON_DeleteItemFromObjectCaseSensitive(copy, "poolId");
+	if (copy)
+		cJSON_ReplaceItemInObjectCaseSensitive(out, "poolInfo", copy);
+}
+
 cJSON *view_job(struct api *a, void *entity, const char *select)
 {
 	const struct job *j = entity_job(entity);
@@ -149,6 +159,8 @@ cJSON *view_job(struct api *a, void *entity, const char *select)
 	view_add_url(&v, adafs_fmt("/jobs/%s", j->e.id));
 	view_add_entity(&v, &j->e, job_state_name);
 	view_add_spec(&v, j->e.spec);
+	if (job_auto_pool(j->e.spec) && odata_selected(select, "poolInfo"))
+		hide_auto_pool(v.out);
 	if (odata_selected(select, "executionInfo"))
 		view_add(&v, "executionInfo", job_execution(j));
 	view_add_job_stats(&v, j);
