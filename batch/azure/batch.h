@@ -47,6 +47,9 @@ int adafs_batch_pool_delete(struct adafs_batch_client *c, const char *pool, cons
 			    struct adafs_err *reterr);
 /* The service's time in µs since 1970, as far as known: times in formulas are compared with it. */
 int64_t adafs_batch_now_us(struct adafs_batch_client *c);
+/* GET /nodecounts of one pool: {dedicated, lowPriority} by state; to be deleted by cJSON_Delete. */
+int adafs_batch_node_counts(struct adafs_batch_client *c, const char *pool, cJSON **ret_counts,
+			    struct adafs_err *reterr);
 /* GET /pools/{id}/nodes, all pages. */
 int adafs_batch_node_list(struct adafs_batch_client *c, const char *pool, const char *select,
 			  adafs_batch_item_fn *fn, void *arg, struct adafs_err *reterr);

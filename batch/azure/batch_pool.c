@@ -58,6 +58,35 @@ int adafs_batch_pool_delete(struct adafs_batch_client *c, const char *pool, cons
 	return adafs_err_copy(reterr, &err);
 }
 
+static int take_item(void *arg, const cJSON *item)
+{
+	cJSON **ret = arg;
+	if (!*ret)
+		*ret = cJSON_Duplicate(item, true);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int adafs_batch_node_counts(struct adafs_batch_client *c, const char *pool, cJSON **ret_counts,
+			    struct adafs_err *reterr)
+{
+	URL_BUF(url);
+	cJSON *counts = NULL;
+	ADAFS_FREE char *filter = adafs_fmt("poolId eq '%s'", pool);
+	int rc = filter ? batch_url(&url, c, "/nodecounts") : -ENOMEM;
+	if (rc == 0)
+		rc = batch_url_param(&url, "$filter", filter);
+	if (rc < 0)
+		return adafs_err_set(reterr, rc, "count nodes: %s", strerror(-rc));
+	rc = batch_list(c, "count nodes", url.data, take_item, &counts, reterr);
+	if (rc == 0 && !counts)
+		rc = adafs_err_set(reterr, -ENOENT, "count nodes: there is no pool '%s'", pool);
+	if (rc < 0)
+		cJSON_Delete(counts);
+	else
+		*ret_counts = counts;
+	return rc;
+}
+
 int64_t adafs_batch_now_us(struct adafs_batch_client *c)
 {
 	int64_t skew = 0;

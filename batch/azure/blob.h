@@ -89,6 +89,8 @@ int adafs_blob_delegation_renew(struct adafs_blob_client *c, struct adafs_err *r
 char *adafs_blob_client_describe(const struct adafs_blob_client *c);
 /* Wait until the client can sign: at once for a key or SAS, for a token as adafs_token_wait. */
 int adafs_blob_client_ready(const struct adafs_blob_client *c, struct adafs_err *reterr);
+/* The loop that it sends through; borrowed. */
+struct adafs_http *adafs_blob_client_http(const struct adafs_blob_client *c);
 /* Borrowed, for SAS made elsewhere. */
 const struct adafs_storage_account *adafs_blob_client_account(const struct adafs_blob_client *c);
 /* "http://host/acct/container/encoded/name"; name NULL: the container. free() it. */

@@ -189,6 +189,13 @@ static void queued_text(const struct derive_pool *pool, struct adafs_buf *out)
 			       pool->id);
 	else if (pool->nodes == 0)
 		adafs_buf_addf(out, "waits for a node: pool '%s' has none; resize it", pool->id);
+	else if (!pool->usable && pool->broken)
+		adafs_buf_addf(out,
+			       "waits for a node: %d of pool '%s' cannot run tasks; pool/nodes says why",
+			       pool->broken, pool->id);
+	else if (!pool->usable && pool->starting)
+		adafs_buf_addf(out, "waits for the nodes of pool '%s' to start: %d on the way", pool->id,
+			       pool->starting);
 	else
 		adafs_buf_addf(out, "waits for a free slot in pool '%s' behind other tasks",
 			       pool->id);

@@ -55,6 +55,8 @@ struct derive_pool {
 	int nodes;	   /* -1: unknown */
 	const char *trouble; /* why it lacks nodes; NULL or "": nothing is wrong */
 	bool scaled;	   /* it gets nodes by its formula */
+	/* Of the nodes, when asked: able to run tasks, on their way there, failed before it. */
+	int usable, starting, broken;
 };
 
 /*

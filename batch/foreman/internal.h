@@ -73,6 +73,7 @@ struct adafs_foreman {
 	char *pool_trouble; /* why it has no nodes; "": nothing is wrong */
 	int pool_nodes, pool_slots;
 	bool pool_scaled; /* it scales by a formula */
+	int pool_usable, pool_starting, pool_broken; /* nodes, as of the last refresh */
 	uint64_t pool_wake_ms; /* when it may be woken again */
 	char *blob_trouble, *batch_trouble; /* "": all well */
 	pthread_t submitter, tracker, publisher;

@@ -235,6 +235,23 @@ static int leave_size(struct adafs_foreman *f, const cJSON *pool, unsigned next,
 	return rc == -ESTALE ? 0 : rc;
 }
 
+/* Nodes that are there may not be able to run tasks yet, or ever. */
+static void count_nodes(struct adafs_foreman *f)
+{
+	struct adafs_err err = {0};
+	ADAFS_JSON *counts = NULL;
+	struct pool_node_counts n = {0};
+	if (adafs_batch_node_counts(f->batch, f->pool, &counts, &err))
+		adafs_log(DEBUG, "foreman", "nodes of pool '%s' are not counted: %s", f->pool, err.msg);
+	else
+		pool_words_counts(counts, &n);
+	adafs_mutex_lock(&f->lock);
+	f->pool_usable = n.usable;
+	f->pool_starting = n.starting;
+	f->pool_broken = n.broken;
+	adafs_mutex_unlock(&f->lock);
+}
+
 int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 {
 	ADAFS_JSON *pool = NULL;
@@ -249,6 +266,8 @@ int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 	if (rc)
 		return rc;
 	take_pool(f, pool);
+	if (f->pool_nodes > 0)
+		count_nodes(f);
 	unsigned next = f->pool_next_size ? 0 : next_size(f, pool);
 	return next ? leave_size(f, pool, next, reterr) : 0;
 }

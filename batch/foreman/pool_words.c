@@ -156,6 +156,25 @@ int pool_words_state(const cJSON *pool, struct adafs_buf *out)
 	return out->data ? 0 : -ENOMEM;
 }
 
+void pool_words_counts(const cJSON *counts, struct pool_node_counts *ret)
+{
+	static const char *const kinds[] = {"dedicated", "lowPriority"};
+	static const char *const usable[] = {"idle", "running"};
+	static const char *const starting[] = {"creating",  "starting",	 "waitingForStartTask",
+					       "rebooting", "reimaging", "upgradingOS"};
+	static const char *const broken[] = {"startTaskFailed", "unusable", "offline", "unknown"};
+	*ret = (struct pool_node_counts){0};
+	for (size_t k = 0; k < ADAFS_ARRAY_SIZE(kinds); k++) {
+		const cJSON *c = adafs_json_get(counts, kinds[k]);
+		for (size_t i = 0; i < ADAFS_ARRAY_SIZE(usable); i++)
+			ret->usable += (int)adafs_json_int(c, usable[i], 0);
+		for (size_t i = 0; i < ADAFS_ARRAY_SIZE(starting); i++)
+			ret->starting += (int)adafs_json_int(c, starting[i], 0);
+		for (size_t i = 0; i < ADAFS_ARRAY_SIZE(broken); i++)
+			ret->broken += (int)adafs_json_int(c, broken[i], 0);
+	}
+}
+
 /* --- nodes -------------------------------------------------------------------------------- */
 
 static const struct {

@@ -22,6 +22,12 @@ bool pool_words_wants_other_size(const cJSON *pool);
  * 0 or -ENOMEM.
  */
 int pool_words_state(const cJSON *pool, struct adafs_buf *out);
+/* Nodes by what they are good for. */
+struct pool_node_counts {
+	int usable, starting, broken;
+};
+/* Out of an item of GET /nodecounts. */
+void pool_words_counts(const cJSON *counts, struct pool_node_counts *ret);
 /* Lines of pool/nodes/<id>. 0 or -ENOMEM. */
 int pool_words_node(const cJSON *node, struct adafs_buf *out);
 

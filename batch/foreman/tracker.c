@@ -216,7 +216,10 @@ static bool apply_tasks(struct adafs_foreman *f, struct foreman_job *j, const st
 				   .state = f->pool_state,
 				   .nodes = f->pool_nodes,
 				   .trouble = f->pool_trouble,
-				   .scaled = f->pool_scaled};
+				   .scaled = f->pool_scaled,
+				   .usable = f->pool_usable,
+				   .starting = f->pool_starting,
+				   .broken = f->pool_broken};
 	fill_derive_job(j, &d);
 	j->n_gone = 0;
 	bool changed = derive_steps(j, l->task, l->n, &d, &pool);

@@ -274,6 +274,14 @@ static void test_pool_sentences(void **state)
 	derive_steps(j, NULL, 0, &job, &scaled);
 	assert_string_equal(j->step[0].waiting_for,
 			    "waits for a node: pool 'gpu' is empty and starts one within 6 minutes");
+	struct derive_pool booting = {.id = "gpu", .state = "steady", .nodes = 2, .starting = 2};
+	derive_steps(j, NULL, 0, &job, &booting);
+	assert_string_equal(j->step[0].waiting_for,
+			    "waits for the nodes of pool 'gpu' to start: 2 on the way");
+	struct derive_pool broken = {.id = "gpu", .state = "steady", .nodes = 2, .broken = 2};
+	derive_steps(j, NULL, 0, &job, &broken);
+	assert_string_equal(j->step[0].waiting_for,
+			    "waits for a node: 2 of pool 'gpu' cannot run tasks; pool/nodes says why");
 	struct derive_pool refused = {
 		.id = "gpu", .state = "resizing", .scaled = true, .trouble = "X: ask for more"};
 	derive_steps(j, NULL, 0, &job, &refused);

@@ -168,6 +168,20 @@ static void test_other_size(void **state)
 	}
 }
 
+static void test_counts(void **state)
+{
+	(void)state;
+	struct pool_node_counts n;
+	cJSON *c = cJSON_Parse("{\"poolId\":\"p\",\"dedicated\":{\"idle\":1,\"running\":2,\"creating\":4,"
+			       "\"leavingPool\":8,\"total\":15},\"lowPriority\":{\"startTaskFailed\":16,"
+			       "\"unusable\":32,\"waitingForStartTask\":64,\"preempted\":128}}");
+	pool_words_counts(c, &n);
+	assert_int_equal(n.usable, 3);
+	assert_int_equal(n.starting, 68);
+	assert_int_equal(n.broken, 48);
+	cJSON_Delete(c);
+}
+
 static void test_state_and_nodes(void **state)
 {
 	(void)state;
@@ -207,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),	   cmocka_unit_test(test_body),
 		cmocka_unit_test(test_checks),	   cmocka_unit_test(test_trouble),
 		cmocka_unit_test(test_other_size), cmocka_unit_test(test_state_and_nodes),
+		cmocka_unit_test(test_counts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
