@@ -158,6 +158,7 @@ static int make_foreman(struct fs *fs, struct mount *m, struct adafs_err *reterr
 		.pool = fs->options->pool,
 		.poll_ms = fs->options->poll_ms,
 		.pool_settings = &fs->options->pool_make,
+		.sas_life_s = fs->options->sas_life_s,
 		.sas_to_tasks = fs->options->sas_to_tasks,
 		.reads_only = fs->options->reads_only,
 	};

@@ -117,6 +117,8 @@ static const struct option_def table[] = {
 	  "managed identity: a client id, object:ID or resource id" },
 	{ "sas_to_tasks", KIND_FLAG, AT(sas_to_tasks), false, 0, 0, NULL,
 	  "nodes may get the SAS that the mount was given" },
+	{ "sas_life", KIND_COUNT, AT(sas_life_s), true, 10, 366 * 86400, "SECONDS",
+	  "how long a task may wait and run on one SAS (30 days; Entra ID: 7, its most)" },
 	{ "allow_other", KIND_FUSE, 0, false, 0, 0, NULL, "other users may enter" },
 	{ "allow_root", KIND_FUSE, 0, false, 0, 0, NULL, "root may enter" },
 	{ "default_permissions", KIND_FUSE, 0, false, 0, 0, NULL, "the kernel checks permissions" },

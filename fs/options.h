@@ -45,6 +45,7 @@ struct options {
 	struct adafs_batch_account batch;
 	enum options_auth auth;
 	struct adafs_entra entra; /* for what has neither key nor SAS */
+	uint32_t sas_life_s;      /* 0: the foreman's default */
 	bool sas_to_tasks;        /* nodes may be handed the user's own SAS */
 	bool reads_only;          /* the SAS permits no more; read_only is set then too */
 	char **fuse_args; /* what libfuse gets, "-o" and values in turn */

@@ -71,6 +71,7 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 		(struct sas_urls){.blob = f->blob,
 				  .container = f->container,
 				  .policy = POLICY_FIRST,
+				  .life_s = config->sas_life_s,
 				  .own_sas = config->sas_to_tasks};
 	f->reads_only = config->reads_only;
 	f->pipelines = (struct foreman_pipelines){

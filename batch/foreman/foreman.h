@@ -93,6 +93,7 @@ struct adafs_foreman_config {
 	struct adafs_pipeline *pipeline; /* a reference is taken */
 	const char *pool;		 /* NULL or "": the one that the pipeline names */
 	bool sas_to_tasks; /* tasks may get the client's own SAS, where it has no more */
+	uint32_t sas_life_s; /* how long a task may wait and run at first; 0: 30 days by policy, else 7 */
 	bool reads_only;   /* nothing may be written: jobs are watched, none is submitted */
 	const struct adafs_pool_settings *pool_settings; /* of a pool to be made; NULL: none; borrowed */
 	uint32_t poll_ms; /* shortest interval between two polls of one job; 0: 2000 */

@@ -44,8 +44,7 @@ struct adafs_foreman {
 	const struct adafs_pool_settings *pool_settings; /* borrowed; NULL: none */
 	unsigned pool_next_size; /* VM size of the pool to come; 0: none is. Tracker thread only */
 	struct sas_urls urls;
-	uint64_t policy_ready_ms; /* a new stored access policy counts from then on; submitter
-				     thread after start */
+	bool policy_proven; /* the service has obeyed it; submitter thread after start */
 	uint64_t policy_check_ms; /* when to look at its expiry, or the delegation key's, again; 0:
 				     never */
 	struct foreman_pipelines pipelines; /* submitter thread only */
@@ -103,11 +102,15 @@ void foreman_admit_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);
 
 /* --- setup.c --- */
 int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+
+/* --- access.c --- */
 /*
  * Make or extend what the SAS of tasks hang on: the stored access policy, or without an account key the user
  * delegation key. Nothing to do with the user's own SAS.
  */
-int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr);
+int foreman_setup_access(struct adafs_foreman *f, struct adafs_err *reterr);
+/* Whether the service obeys the policy by now; -EAGAIN: not yet. Asks only as long as it is not known. */
+int foreman_prove_access(struct adafs_foreman *f, struct adafs_err *reterr);
 
 /* --- pool.c --- */
 /* The pool, made if it is missing and the settings say of what; refused if it does not suit. */

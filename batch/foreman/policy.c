@@ -7,10 +7,8 @@
 
 #include "batch/base/clock.h"
 
-#define DAY_US (INT64_C(86400) * 1000000)
-
-int policy_merge(struct adafs_blob_policy *policies, size_t *n, int64_t now_us, bool *ret_changed,
-		 bool *ret_added)
+int policy_merge(struct adafs_blob_policy *policies, size_t *n, int64_t now_us, int64_t life_us,
+		 bool *ret_changed, bool *ret_added)
 {
 	struct adafs_blob_policy *p = NULL;
 	bool added = false, changed = false;
@@ -26,8 +24,8 @@ int policy_merge(struct adafs_blob_policy *policies, size_t *n, int64_t now_us, 
 	}
 	int64_t expiry_us = 0;
 	if (adafs_clock_parse_iso8601(p->expiry, &expiry_us) ||
-	    expiry_us < now_us + POLICY_RENEW_DAYS * DAY_US) {
-		adafs_clock_iso8601_seconds(now_us + POLICY_LIFE_DAYS * DAY_US, p->expiry);
+	    expiry_us < now_us + life_us / 2) {
+		adafs_clock_iso8601_seconds(now_us + life_us, p->expiry);
 		changed = true;
 	}
 	/* A field may stand in the policy or in the SAS, never in both: ours are in the SAS. */

@@ -1,6 +1,6 @@
 /*
  * foreman/sas_url.c - URLs with the rights that a task needs: to read a blob, to write to the
- * container. Pure.
+ * container.
  */
 #include "batch/foreman/sas_url.h"
 
@@ -9,7 +9,11 @@
 
 #include "batch/azure/sas.h"
 #include "batch/base/buf.h"
+#include "batch/base/clock.h"
 #include "batch/base/codec.h"
+
+/* Without a policy that could cut it: as long as Azure lets a user delegation SAS live. */
+#define MAX_OWN_LIFE_S (7u * 86400)
 
 static int make_query(const struct sas_urls *u, enum adafs_plan_access access, const char *blob,
 		      const char *snapshot, char **ret, struct adafs_err *reterr)
@@ -23,7 +27,14 @@ static int make_query(const struct sas_urls *u, enum adafs_plan_access access, c
 		*ret = strdup(a->sas);
 		return *ret ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
 	}
-	struct adafs_sas sas = {.policy = u->policy};
+	struct adafs_sas sas = {.policy = *u->policy ? u->policy : NULL};
+	char expiry[32];
+	uint32_t life_s = u->life_s ? u->life_s : MAX_OWN_LIFE_S;
+	/* A user delegation SAS never outlives its key, whatever stands here. */
+	if (a->token || !sas.policy) {
+		adafs_clock_iso8601_seconds(adafs_clock_wall_us() + life_s * INT64_C(1000000), expiry);
+		sas.expiry = expiry;
+	}
 	switch (access) {
 	case ADAFS_PLAN_READ_BLOB:
 		sas.resource = snapshot ? "bs" : "b";

@@ -12,7 +12,8 @@
 struct sas_urls {
 	const struct adafs_blob_client *blob; /* borrowed */
 	const char *container;		      /* borrowed */
-	char policy[65];
+	char policy[65]; /* "": the service cannot do policies, and a SAS holds its own expiry */
+	uint32_t life_s; /* of a SAS, or of its policy when it was made; 0: the longest that is usual */
 	bool own_sas; /* the user's own may be handed out */
 };
 

@@ -1,62 +1,10 @@
-/* foreman/setup.c - what is brought into order once at start: access policy and assets. */
+/* foreman/setup.c - what is brought into order once at start; access and pool have files of their own. */
 #include <errno.h>
 #include <string.h>
 
 #include "batch/base/buf.h"
-#include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "batch/foreman/internal.h"
-#include "batch/foreman/policy.h"
-
-/* The service may take so long to know a new stored access policy. */
-#define POLICY_DELAY_MS 30000
-#define POLICY_CHECK_MS (12 * 3600 * 1000)
-#define DELEGATION_CHECK_MS (3600 * 1000)
-
-/* --- the stored access policy ------------------------------------------------------------- */
-
-int foreman_setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
-{
-	const struct adafs_storage_account *a = adafs_blob_client_account(f->blob);
-	if (a->token) {
-		f->policy_check_ms = adafs_clock_mono_ms() + DELEGATION_CHECK_MS;
-		return adafs_blob_delegation_renew(f->blob, reterr);
-	}
-	/* With a SAS only, tasks get the user's own and there is no policy to set. */
-	if (!a->key)
-		return 0;
-	struct adafs_blob_acl acl = {0};
-	bool changed, added;
-	int rc = adafs_blob_container_get_acl(f->blob, f->container, &acl, reterr);
-	if (rc == -ENOENT) {
-		rc = adafs_blob_container_create(f->blob, f->container, reterr);
-		if (rc == 0 || rc == -EEXIST)
-			rc = adafs_blob_container_get_acl(f->blob, f->container, &acl, reterr);
-	}
-	if (rc) {
-		adafs_err_prefix(reterr, "container '%s'", f->container);
-		return rc;
-	}
-	rc = policy_merge(acl.policy, &acl.n, adafs_clock_wall_us(), &changed, &added);
-	if (rc == -ENOSPC)
-		return adafs_err_set(
-			reterr, rc,
-			"container '%s' has five stored access policies of others: remove one, "
-			"adafs needs one of its own",
-			f->container);
-	f->policy_check_ms = adafs_clock_mono_ms() + POLICY_CHECK_MS;
-	if (!changed)
-		return 0;
-	rc = adafs_blob_container_set_acl(f->blob, f->container, &acl, reterr);
-	if (rc) {
-		adafs_err_prefix(reterr, "cannot set the stored access policy of container '%s'",
-				 f->container);
-		return rc;
-	}
-	if (added && !f->local)
-		f->policy_ready_ms = adafs_clock_mono_ms() + POLICY_DELAY_MS;
-	return 0;
-}
 
 /* --- assets ------------------------------------------------------------------------------- */
 
@@ -155,8 +103,10 @@ int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr)
 	rc = foreman_setup_pool(f, reterr);
 	if (rc || f->reads_only)
 		return rc;
-	rc = foreman_setup_policy(f, reterr);
-	if (!rc)
+	rc = foreman_setup_access(f, reterr);
+	if (!rc) /* asked now, no image pays for it; what is not obeyed yet is asked again then */
+		rc = foreman_prove_access(f, reterr);
+	if (!rc || rc == -EAGAIN)
 		rc = setup_assets(f, reterr);
 	return rc;
 }

@@ -23,6 +23,7 @@
 #include "batch/foreman/manifest.h"
 
 #define MAX_RUNS 99
+#define PROVE_AGAIN_MS 500
 
 /* A submission under way: a copy of what it needs of the job. */
 struct work {
@@ -478,22 +479,22 @@ static int submit_tombstone(struct adafs_foreman *f, struct foreman_job *j,
 static int check_ready(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
 {
 	uint64_t now = adafs_clock_mono_ms();
-	if (now >= f->policy_check_ms && f->policy_check_ms) {
-		int rc = foreman_setup_policy(f, reterr);
-		if (rc)
-			return rc;
-	}
-	if (now < f->policy_ready_ms) {
+	int rc = 0;
+	if (now >= f->policy_check_ms && f->policy_check_ms)
+		rc = foreman_setup_access(f, reterr);
+	if (rc == 0)
+		rc = foreman_prove_access(f, reterr);
+	if (rc == -EAGAIN) {
 		adafs_mutex_lock(&f->lock);
-		j->retry_at_ms = f->policy_ready_ms;
+		j->retry_at_ms = now + PROVE_AGAIN_MS;
 		adafs_mutex_unlock(&f->lock);
-		return adafs_err_set(reterr, -EAGAIN,
-				     "waits for the container's new access policy to take effect");
 	}
+	if (rc)
+		return rc;
 	while (f->n_missing_assets) {
 		const char *blob = f->missing_assets[f->n_missing_assets - 1];
 		struct adafs_blob_props props = {0};
-		int rc = adafs_blob_head(f->blob, f->container, blob, NULL, &props, reterr);
+		rc = adafs_blob_head(f->blob, f->container, blob, NULL, &props, reterr);
 		if (rc == -ENOENT)
 			return adafs_err_set(reterr, rc,
 					     "waits for asset '%s': copy it to containers/%s/%s",

@@ -186,7 +186,7 @@ static bool has_active_locked(const struct adafs_foreman *f) ADAFS_REQUIRES(&f->
 static void do_access(struct adafs_foreman *f)
 {
 	struct adafs_err err = {0};
-	if (foreman_setup_policy(f, &err) == 0)
+	if (foreman_setup_access(f, &err) == 0)
 		return;
 	f->policy_check_ms = adafs_clock_mono_ms() + ACCESS_RETRY_MS;
 	adafs_log(WARN, "foreman", "the access of waiting tasks cannot be extended now: %s", err.msg);

@@ -88,7 +88,7 @@ static void test_policy(void **state)
 	int64_t now = 1767225600 * INT64_C(1000000), expiry;
 	size_t n = 1;
 	bool changed, added;
-	assert_int_equal(policy_merge(p, &n, now, &changed, &added), 0);
+	assert_int_equal(policy_merge(p, &n, now, 30 * DAY, &changed, &added), 0);
 	assert_true(changed && added && n == 2);
 	assert_string_equal(p[0].id, "theirs");
 	assert_string_equal(p[1].id, POLICY_FIRST);
@@ -96,13 +96,13 @@ static void test_policy(void **state)
 	assert_true(expiry == now + 30 * DAY);
 	/* As the service writes it back: nothing to do until half of it is over. */
 	strcpy(p[1].expiry, "2026-01-31T00:00:00.0000000Z");
-	assert_int_equal(policy_merge(p, &n, now + 14 * DAY, &changed, &added), 0);
+	assert_int_equal(policy_merge(p, &n, now + 14 * DAY, 30 * DAY, &changed, &added), 0);
 	assert_false(changed || added);
-	assert_int_equal(policy_merge(p, &n, now + 16 * DAY, &changed, &added), 0);
+	assert_int_equal(policy_merge(p, &n, now + 16 * DAY, 30 * DAY, &changed, &added), 0);
 	assert_true(changed && !added && n == 2);
 	for (n = 0; n < ADAFS_BLOB_MAX_POLICIES; n++)
 		snprintf(p[n].id, sizeof(p[n].id), "theirs-%zu", n);
-	assert_int_equal(policy_merge(p, &n, now, &changed, &added), -ENOSPC);
+	assert_int_equal(policy_merge(p, &n, now, 30 * DAY, &changed, &added), -ENOSPC);
 }
 
 static void test_table(void **state)
