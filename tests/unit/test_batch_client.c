@@ -7,6 +7,7 @@
 
 #include "batch/azure/batch.h"
 #include "batch/base/buf.h"
+#include "batch/base/clock.h"
 #include "scripted_server.h"
 
 #define KEY "YWRhZnMtdGVzdC1rZXktMDEyMzQ1Njc4OWFiY2RlZjA="
@@ -330,13 +331,51 @@ static void test_endings(void **state)
 	end(&f);
 }
 
+static void test_pools(void **state)
+{
+	(void)state;
+	struct fixture f = {0};
+	char text[256];
+	struct adafs_err err;
+	add(&f, "200 OK", "");
+	add(&f, "412 Precondition Failed", "{\"code\":\"ConditionNotMet\",\"message\":{\"value\":\"x\"}}");
+	add(&f, "409 Conflict", "{\"code\":\"PoolBeingDeleted\",\"message\":{\"value\":\"x\"}}");
+	add(&f, "404 Not Found", "{\"code\":\"PoolNotFound\",\"message\":{\"value\":\"x\"}}");
+	add(&f, "200 OK", "{\"value\":[{\"poolId\":\"p\",\"dedicated\":{\"idle\":2}}]}");
+	add(&f, "200 OK", "{\"value\":[]}");
+	begin(&f);
+	assert_int_equal(adafs_batch_pool_enable_autoscale(f.batch, "p", "x = 1;\n", "PT5M", "0x8D1",
+							   NULL), 0);
+	assert_starts(&f, 0, "POST /pools/p/enableautoscale?api-version=2024-07-01.20.0 HTTP");
+	assert_string_equal(f.server.seen[0].body, "{\"autoScaleFormula\":\"x = 1;\\n\","
+						   "\"autoScaleEvaluationInterval\":\"PT5M\"}");
+	assert_string_equal(seen_header(&f.server.seen[0], "If-Match", text), "0x8D1");
+	/* Another pool of the name, one that goes already, none. */
+	assert_int_equal(adafs_batch_pool_delete(f.batch, "p", "0x8D1", &err), -ESTALE);
+	assert_starts(&f, 1, "DELETE /pools/p?");
+	assert_string_equal(seen_header(&f.server.seen[1], "If-Match", text), "0x8D1");
+	assert_int_equal(adafs_batch_pool_delete(f.batch, "p", NULL, &err), 0);
+	assert_null(seen_header(&f.server.seen[2], "If-Match", text));
+	assert_int_equal(adafs_batch_pool_delete(f.batch, "p", NULL, &err), 0);
+	cJSON *counts = NULL;
+	assert_int_equal(adafs_batch_node_counts(f.batch, "p", &counts, &err), 0);
+	assert_starts(&f, 4, "GET /nodecounts?api-version=2024-07-01.20.0&$filter=poolId%20eq%20%27p%27 ");
+	assert_int_equal(adafs_json_int(adafs_json_get(counts, "dedicated"), "idle", 0), 2);
+	cJSON_Delete(counts);
+	assert_int_equal(adafs_batch_node_counts(f.batch, "p", &counts, &err), -ENOENT);
+	/* The server's Date is that of its machine, which is this one. */
+	int64_t off = adafs_batch_now_us(f.batch) - adafs_clock_wall_us();
+	assert_true(off > -3000000 && off < 3000000);
+	end(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_errors),	       cmocka_unit_test(test_paging),
 		cmocka_unit_test(test_collection),     cmocka_unit_test(test_collection_too_large),
 		cmocka_unit_test(test_chunks_by_size), cmocka_unit_test(test_files),
-		cmocka_unit_test(test_endings),
+		cmocka_unit_test(test_endings),	       cmocka_unit_test(test_pools),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
