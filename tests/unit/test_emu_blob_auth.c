@@ -115,6 +115,8 @@ static const struct sas_vector sas[] = {
 	 "gYeabRGHTr7Jtle+YAs1ImO7W1NfL/U4Aj8a+GqTmEo="},
 	{"sv=2022-11-02&sr=c&sp=racwdl" TIMES, "vectors", "any/blob",
 	 "Y5g8+MEBKQKoOp7WpIJl5tL3xroFeeLS1u1S7RaPZYE="},
+	{"sv=2026-04-06&sr=c&sp=racwdl" TIMES, "vectors", NULL,
+	 "oLFi71NWn/Jo/8I2eyrupsGuikljjOeYllzRCK15lCI="},
 	{"sv=2020-12-06&sr=b&sp=r&se=2030-01-01T00%3A00%3A00Z&si=pol1&sip=168.1.5.60-168.1.5.70&"
 	 "spr=https"
 	 "&ses=scope1&rscc=no-cache&rscd=attachment%3B%20filename%3D%22f.txt%22&rsce=gzip&rscl=en"
@@ -143,6 +145,58 @@ static void test_sas(void **state)
 		assert_signature(&b, sas[i].signature);
 		http_req_clear(&req);
 	}
+}
+
+#define DELEGATED                                                                               \
+	"&sr=b&sp=r&st=2026-01-01T00%3A00%3A00Z&se=2026-01-02T00%3A00%3A00Z&spr=https"          \
+	"&skoid=11111111-1111-1111-1111-111111111111&sktid=22222222-2222-2222-2222-222222222222" \
+	"&skt=2026-01-01T00%3A00%3A00Z&ske=2026-01-08T00%3A00%3A00Z&sks=b&skv=2020-12-06"
+
+static const struct sas_vector delegated[] = {
+	{"sv=2018-11-09" DELEGATED, "vectors", "x.bin",
+	 "E1IqMvXOkBha6PwcgzajcBlnesir+upLNd/gk6dW9pU="},
+	{"sv=2020-02-10" DELEGATED, "vectors", "x.bin",
+	 "ncegHikjCmEiQV6uHsBiATauiVuycufdp/62yPN3OD8="},
+	{"sv=2020-12-06" DELEGATED, "vectors", "x.bin",
+	 "mI+ZCg6djG8vmFxj5wKmv/ybchVBWQkjJLpV2vKdi/s="},
+	{"sv=2025-07-05" DELEGATED, "vectors", "x.bin",
+	 "Ii874Pjpam8gVGiPB30YpE/VCgbKHHV4Ci09UhYy1yk="},
+	{"sv=2026-04-06" DELEGATED, "vectors", "x.bin",
+	 "hHH/WjTwtM4U5C+1BNVeuysyHr0SEyY/UTOAe1r2cqE="},
+};
+
+static void test_delegated_sas(void **state)
+{
+	(void)state;
+	static const char key[] = "adafs-user-delegation-key-32byte";
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(delegated); i++) {
+		const struct sas_vector *v = &delegated[i];
+		ADAFS_FREE char *target = adafs_fmt("/p?%s", v->query);
+		struct http_req req;
+		assert_int_equal(http_req_init(&req, "GET", target), 0);
+		ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(4096);
+		assert_int_equal(sas_string_to_sign(&req, ACCOUNT, v->container, v->name, &b), 0);
+		uint8_t mac[ADAFS_SHA256_LEN];
+		assert_int_equal(adafs_hmac_sha256(key, sizeof(key) - 1, b.data, b.len, mac), 0);
+		ADAFS_FREE char *sig = adafs_base64_encode(mac, sizeof(mac));
+		assert_string_equal(sig, v->signature);
+		http_req_clear(&req);
+	}
+}
+
+/* Texts that a request must have are signed with it. */
+static void test_wanted_in_a_sas(void **state)
+{
+	(void)state;
+	struct http_req req;
+	assert_int_equal(http_req_init(&req, "GET",
+				       "/p?sv=2026-04-06" DELEGATED "&srh=x-a,x-b&srq=q&q=1"),
+			 0);
+	http_req_add_header(&req, "X-A", "one");
+	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(4096);
+	assert_int_equal(sas_string_to_sign(&req, ACCOUNT, "vectors", "x.bin", &b), 0);
+	assert_non_null(strstr(adafs_buf_str(&b), "\nb\n\n\nx-a:one\nx-b:\n\nq:1\n\n\n\n\n\n"));
+	http_req_clear(&req);
 }
 
 /* --- whole calls through the service's callbacks --------------------------------------------- */
@@ -232,6 +286,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shared_key),
 		cmocka_unit_test(test_sas),
+		cmocka_unit_test(test_delegated_sas),
+		cmocka_unit_test(test_wanted_in_a_sas),
 		cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_virtual_host),
 	};

@@ -163,9 +163,9 @@ static int delegated_string(const struct http_req *req, const char *account, con
 		rc = add_lines(b, req, limits, ADAFS_ARRAY_SIZE(limits));
 	if (rc == 0)
 		rc = adafs_buf_addf(b, "%s\n",
-				    strcmp(sr, "bv") == 0   ? param(req, "versionid")
-				    : strcmp(sr, "bs") == 0 ? param(req, "snapshot")
-							    : "");
+				    strcmp(sr, "bv") == 0  ? param(req, "versionid")
+				    : strcmp(sr, "c") == 0 ? ""
+							   : param(req, "snapshot"));
 	if (rc == 0 && strcmp(sv, "2020-12-06") >= 0)
 		rc = adafs_buf_addf(b, "%s\n", param(req, "ses"));
 	if (rc == 0 && strcmp(sv, "2026-04-06") >= 0)

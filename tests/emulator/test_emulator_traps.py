@@ -2,13 +2,13 @@
 import http.client
 import json
 import time
-import urllib.parse
 import xml.etree.ElementTree as ET
 
 import pytest
 
 import azure_sign
 from blob_client import Client, Emulator, block_id, when
+from trap_client import ask, batch_host, trap
 
 
 @pytest.fixture
@@ -16,26 +16,6 @@ def e(tmp_path):
     emulator = Emulator(tmp_path / "e")
     yield emulator
     emulator.stop()
-
-
-def batch_host(e):
-    return urllib.parse.urlsplit(e.env["AZURE_BATCH_ENDPOINT"]).netloc
-
-
-def ask(host, method, target, headers=None):
-    c = http.client.HTTPConnection(host, timeout=60)
-    try:
-        c.request(method, target, headers=headers or {})
-        r = c.getresponse()
-        return r.status, dict((k.lower(), v) for k, v in r.getheaders()), r.read()
-    finally:
-        c.close()
-
-
-def trap(e, **values):
-    status, _, body = ask(e.host, "POST", "/adafs/traps?" + urllib.parse.urlencode(values))
-    assert status == 200, body
-    return dict(line.split(" #")[0].split("=") for line in body.decode().splitlines())
 
 
 def container(e, name="box"):
