@@ -115,6 +115,10 @@ static bool may_create(const struct options *o)
 
 int setup_container(struct fs *fs, struct adafs_err *reterr)
 {
+	/* What is wrong with a credential is said by it, not by the first request that has none. */
+	if (adafs_blob_client_ready(fs->blob, reterr) < 0 ||
+	    adafs_batch_client_ready(fs->batch, reterr) < 0)
+		return reterr->rc;
 	/* A SAS of the container, or a role in it alone, may not ask for the container itself. */
 	int rc = fs->options->storage.key ?
 			 -ENOENT :

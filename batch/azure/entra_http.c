@@ -95,8 +95,10 @@ int entra_exchange(const struct entra_call *call, struct adafs_http_request *rq,
 		rc = err.retryable ? rc : -EACCES;
 		adafs_err_set(reterr, rc, "%d %s%s%s", ret->status, said.service_code,
 			      *said.service_code && *said.msg ? ": " : "", said.msg);
-		if (reterr)
+		if (reterr) {
 			reterr->http_status = ret->status;
+			reterr->retryable = err.retryable;
+		}
 		return rc;
 	}
 	return adafs_err_copy(reterr, &err);

@@ -319,8 +319,8 @@ int adafs_token_sign(struct adafs_token *t, struct adafs_http_request *rq,
 		ask_locked(t, now);
 	if (good)
 		rc = adafs_http_headers_set(&rq->headers, "Authorization", t->value);
-	else if (t->asked || t->fetching)
-		rc = -EAGAIN;
+	else if (t->asked || t->fetching || t->failure.retryable)
+		rc = -EAGAIN; /* what passes by itself is waited for, as long as any request waits */
 	else
 		rc = failure_locked(t, reterr);
 	adafs_mutex_unlock(&t->lock);

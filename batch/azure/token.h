@@ -3,7 +3,8 @@
  * expires. Requests never wait for it on the HTTP loop: they are set aside until it is there.
  *
  * none -> fetching -> good -> (less than five minutes left: renewing, the old one serves) -> good ...
- *                  -> failed (requests fail with its sentence; tried again after a pause)
+ *                  -> failed (requests fail with its sentence, or wait where it is the line or a busy issuer;
+ *                     tried again after a pause)
  */
 #ifndef ADAFS_AZURE_TOKEN_H
 #define ADAFS_AZURE_TOKEN_H

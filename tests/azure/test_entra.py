@@ -247,7 +247,7 @@ def test_the_old_token_serves_while_renewal_fails(issuer, make_entra_mount):
     issuer.lifetime = 10
     mount = make_entra_mount(issuer.env_secret()).start()
     before = len(issuer.granted)
-    issuer.failures = [(400, {"error": "temporarily_unavailable", "error_description": "AADSTS1: later"})] * 3
+    issuer.failures = [(400, {"error": "temporarily_unavailable", "error_description": "AADSTS1: later"})] * 2
     failures = under_load(mount, lambda: len(issuer.granted) > before and not issuer.failures)
     assert not failures
     assert "AADSTS1: later" in mount.log.read_text()
@@ -260,6 +260,24 @@ def test_a_token_that_the_service_refuses_is_renewed_once(issuer, make_entra_mou
     failures = under_load(mount, lambda: len([g for g in issuer.granted if g[1] == entra.STORAGE]) >= 4)
     assert not failures
     no_secret_in(mount, issuer)
+
+
+def test_a_busy_issuer_is_waited_for(issuer, make_entra_mount):
+    """Without a token left, requests wait for an issuer that answers 503, and none fails."""
+    issuer.lifetime = 4
+    mount = make_entra_mount(issuer.env_secret()).start()
+    issuer.failures = [(503, {"error": "temporarily_unavailable", "error_description": "AADSTS90033: busy"})] * 12
+    failures = under_load(mount, lambda: not issuer.failures, 90)
+    assert not failures
+
+
+def test_a_mount_says_what_is_wrong_with_its_credential(issuer, refuser, tmp_path):
+    (tmp_path / "mnt").mkdir()
+    issuer.failures = [(401, {"error": "invalid_client", "error_description": "AADSTS7000222: expired."})] * 9
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **accounts(refuser, **issuer.env_secret())}
+    done = subprocess.run([program(), "-f", "-o", f"pool=local,dir={tmp_path / 'state'}", str(tmp_path / "mnt")], env=env,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 32 and "Entra ID, environment: 401 invalid_client: AADSTS7000222: expired." in done.stderr
 
 
 def test_the_federated_token_rotates(issuer, make_entra_mount):
