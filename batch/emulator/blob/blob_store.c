@@ -67,10 +67,14 @@ int store_blob_get(struct blob_store *s, const char *container, const char *name
 		   blob_stamp snapshot, struct blob_info *ret)
 {
 	struct db *db = db_reader_get(s);
+	unsigned version = atomic_load(&s->version);
+	bool hot = hot_find(db, version, container, name, snapshot, ret);
 	int64_t id;
-	int rc = db_container_id(db, container, &id);
-	if (rc == 0)
+	int rc = hot ? 0 : db_container_id(db, container, &id);
+	if (rc == 0 && !hot)
 		rc = db_blob_get(db, id, name, snapshot, ret);
+	if (rc == 0 && !hot)
+		hot_keep(db, version, container, ret);
 	db_reader_put(s, db);
 	return rc;
 }
@@ -128,6 +132,46 @@ int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len,
 	return rc < 0 ? rc : covered == len ? 0 : -ESTALE;
 }
 
+struct extent {
+	uint64_t pos, off, len;
+	int64_t file;
+};
+
+/* The extent that holds a position. 1, 0: there is none. */
+static int extent_at(struct db *db, int64_t content, uint64_t off, struct extent *ret)
+{
+	struct sqlite3_stmt *st = db_stmt(db, ST_EXTENT_RANGE);
+	sqlite3_bind_int64(st, 1, content);
+	sqlite3_bind_int64(st, 2, (int64_t)off);
+	sqlite3_bind_int64(st, 3, (int64_t)off + 1);
+	int rc = db_step(st);
+	if (rc == 1)
+		*ret = (struct extent){.pos = (uint64_t)sqlite3_column_int64(st, 0),
+				       .file = sqlite3_column_int64(st, 1),
+				       .off = (uint64_t)sqlite3_column_int64(st, 2),
+				       .len = (uint64_t)sqlite3_column_int64(st, 3)};
+	sqlite3_reset(st);
+	return rc == 1 && off >= ret->pos && off < ret->pos + ret->len ? 1 : rc < 0 ? rc : 0;
+}
+
+/* The same, of a content that lies in one piece without asking again for every part. */
+static int extents_find_hot(struct blob_store *s, struct db *db, int64_t content, uint64_t off,
+			    uint64_t len, struct blob_pieces *ret)
+{
+	unsigned version = atomic_load(&s->version);
+	struct blob_piece piece;
+	if (hot_extent_find(db, version, content, off, len, &piece))
+		return pieces_add(ret, piece.file, piece.off, piece.len);
+	struct extent e;
+	int rc = extent_at(db, content, off, &e);
+	if (rc == 1 && off + len <= e.pos + e.len) {
+		piece = (struct blob_piece){.fd = -1, .file = e.file, .off = e.off, .len = e.len};
+		hot_extent_keep(db, version, content, e.pos, &piece);
+		return pieces_add(ret, e.file, e.off + (off - e.pos), len);
+	}
+	return rc < 0 ? rc : extents_find(db, content, off, len, ret);
+}
+
 static int piece_open(struct blob_store *s, struct blob_pieces *p, size_t i)
 {
 	for (size_t k = i; k > 0; k--) {
@@ -152,7 +196,7 @@ int store_content_open(struct blob_store *s, int64_t content, uint64_t off, uint
 {
 	struct blob_pieces p = {0};
 	struct db *db = db_reader_get(s);
-	int rc = len ? extents_find(db, content, off, len, &p) : 0;
+	int rc = len ? extents_find_hot(s, db, content, off, len, &p) : 0;
 	db_reader_put(s, db);
 	for (size_t i = 0; rc == 0 && i < p.n; i++)
 		rc = piece_open(s, &p, i);

@@ -249,6 +249,7 @@ static void db_close(struct db *db)
 	for (int i = 0; i < ST_COUNT; i++)
 		sqlite3_finalize(db->st[i]);
 	sqlite3_close(db->h);
+	hot_clear(&db->hot);
 	free(db);
 }
 

@@ -110,8 +110,9 @@ void answer_lease(struct http_resp *resp, const struct blob_lease *l)
 int xml_lease(struct adafs_buf *b, const struct blob_lease *l)
 {
 	struct lease_words w = lease_words(l);
-	int rc = adafs_buf_addf(b, "<LeaseStatus>%s</LeaseStatus><LeaseState>%s</LeaseState>",
-				w.status, w.state);
+	int rc = adafs_xml_element(b, "LeaseStatus", w.status);
+	if (rc == 0)
+		rc = adafs_xml_element(b, "LeaseState", w.state);
 	return rc == 0 && w.duration ? adafs_xml_element(b, "LeaseDuration", w.duration) : rc;
 }
 

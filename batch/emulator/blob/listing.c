@@ -237,7 +237,10 @@ static int add_properties(const struct page *p, const struct blob_info *i)
 	char etag[24], modified[32], created[32];
 	blob_etag(i->stamp, etag);
 	blob_date(i->stamp, modified);
-	blob_date(i->created, created);
+	if (i->created / 1000000 == i->stamp / 1000000)
+		memcpy(created, modified, sizeof(created));
+	else
+		blob_date(i->created, created);
 	struct adafs_buf *b = p->b;
 	int rc = adafs_buf_addf(
 		b,
@@ -259,8 +262,8 @@ static int add_properties(const struct page *p, const struct blob_info *i)
 	if (rc == 0)
 		rc = add_optional(b, "Content-Disposition", i->headers.disposition);
 	if (rc == 0)
-		rc = adafs_buf_addf(b, "<BlobType>%s</BlobType>",
-				    i->type == BLOB_APPEND ? "AppendBlob" : "BlockBlob");
+		rc = adafs_buf_adds(b, i->type == BLOB_APPEND ? "<BlobType>AppendBlob</BlobType>"
+							       : "<BlobType>BlockBlob</BlobType>");
 	if (rc == 0 && i->type == BLOB_BLOCK)
 		rc = add_tier(b, i);
 	if (rc == 0 && i->snapshot == BLOB_SNAPSHOT_NONE)

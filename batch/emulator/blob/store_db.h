@@ -76,8 +76,28 @@ enum stmt {
 	ST_COUNT,
 };
 
+/* What a connection looked up last, each as of a version of the store; see hot_store.c. */
+#define HOT_BLOBS 8
+struct hot_blob {
+	unsigned version;
+	char *container; /* owned; NULL: no entry */
+	struct blob_info info;
+};
+struct hot_extent {
+	unsigned version;
+	int64_t content; /* 0: no entry */
+	uint64_t pos;	 /* where the piece lies in the content */
+	struct blob_piece piece;
+};
+struct hot {
+	struct hot_blob blobs[HOT_BLOBS];
+	struct hot_extent extents[HOT_BLOBS];
+	size_t next, next_extent;
+};
+
 struct db {
 	struct sqlite3 *h;
+	struct hot hot;
 	struct sqlite3_stmt *st[ST_COUNT];
 	struct db *next; /* in the list of idle readers */
 };
@@ -185,6 +205,19 @@ struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, bl
 /* Replace the blob's row (old may be NULL), keep a lease that holds, and release the old content and all staged blocks. */
 int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
 			const struct blob_info *b);
+
+/* --- hot_store.c ----------------------------------------------------------------------------- */
+
+/* version: of the store, read before the database was. */
+bool hot_find(struct db *db, unsigned version, const char *container, const char *name,
+	      blob_stamp snapshot, struct blob_info *ret);
+void hot_keep(struct db *db, unsigned version, const char *container, const struct blob_info *info);
+/* Part of an extent that was kept. */
+bool hot_extent_find(const struct db *db, unsigned version, int64_t content, uint64_t off,
+		     uint64_t len, struct blob_piece *ret);
+void hot_extent_keep(struct db *db, unsigned version, int64_t content, uint64_t pos,
+		     const struct blob_piece *piece);
+void hot_clear(struct hot *h);
 
 /* --- mark_store.c ---------------------------------------------------------------------------- */
 
