@@ -177,10 +177,14 @@ bool check_batch(struct fs *fs)
 	ADAFS_JSON *pool = NULL;
 	int rc = adafs_batch_pool_get(fs->batch, fs->options->pool, &pool, &err);
 
+	if (rc == -ENOENT && fs->options->pool_make.vm_sizes)
+		return check_report(FINDING_OK, "pool",
+				    adafs_fmt("'%s' does not exist yet: a mount makes it of %s",
+					      fs->options->pool, fs->options->pool_make.vm_sizes));
 	if (rc == -ENOENT)
 		return check_report(FINDING_FAIL, "pool",
-				    adafs_fmt("'%s' does not exist: make it, or name another with -o pool=ID",
-					      fs->options->pool));
+				    adafs_fmt("'%s' does not exist: name another with -o pool=ID, or have "
+					      "it made with pool_vm_size=", fs->options->pool));
 	if (rc < 0)
 		return check_report(FINDING_FAIL, "batch", strdup(err.msg));
 	bool good = report_pool(fs, pool);

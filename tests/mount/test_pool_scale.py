@@ -255,3 +255,13 @@ def test_a_queued_job_says_why_no_node_comes(make_mount, emulator, tmp_path):
     finally:
         gate.shutdown()
         gate.server_close()
+
+
+def test_check_knows_that_a_mount_makes_the_pool(scaled, emulator):
+    m = scaled()
+    ended = subprocess.run([program(), "check", "-o", ",".join(m.options)], env=m.env,
+                           capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 0, ended.stdout
+    assert "ok   pool       'scaled' does not exist yet: a mount makes it of STANDARD_A1,STANDARD_B2" in ended.stdout
+    with pytest.raises(urllib.error.HTTPError):
+        get_pool(emulator)
