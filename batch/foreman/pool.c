@@ -1,9 +1,9 @@
 /*
- * foreman/pool.c - the pool that runs the jobs: made when it is missing and the settings say of what,
- * watched, sized by hand, and made anew of another VM size when its own cannot be had.
+ * foreman/pool.c - the pool that runs the jobs: made when it is missing and the settings say of
+ * what, watched, sized by hand, and made anew of another VM size when its own cannot be had.
  *
- * A Batch job belongs to one pool by its id and waits when there is none of it. So a pool without nodes
- * that cannot get any is deleted and made again under the same id: no job has to move.
+ * A Batch job belongs to one pool by its id and waits when there is none of it. So a pool without
+ * nodes that cannot get any is deleted and made again under the same id: no job has to move.
  */
 #include <errno.h>
 #include <string.h>
@@ -70,7 +70,8 @@ static int add_local_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 	return rc == -EEXIST ? 0 : rc;
 }
 
-/* The service knows the size when the pool is added, and refuses one that the region does not have. */
+/* The service knows the size when the pool is added, and refuses one that the region does not have.
+ */
 static bool size_refused(const struct adafs_err *err)
 {
 	return err->http_status == 400 && strcasestr(err->msg, "vmSize");
@@ -81,8 +82,8 @@ static int add_pool(struct adafs_foreman *f, unsigned n, struct adafs_err *reter
 {
 	for (;; n++) {
 		ADAFS_FREE char *size = pool_settings_size(f->pool_settings, n);
-		ADAFS_JSON *body = size ? pool_make_body(f->pool_settings, f->pipeline, f->pool, size,
-							 adafs_batch_now_us(f->batch))
+		ADAFS_JSON *body = size ? pool_make_body(f->pool_settings, f->pipeline, f->pool,
+							 size, adafs_batch_now_us(f->batch))
 					: NULL;
 		if (!body)
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
@@ -90,15 +91,16 @@ static int add_pool(struct adafs_foreman *f, unsigned n, struct adafs_err *reter
 		if (rc == -EEXIST) /* another mount was first */
 			return 0;
 		if (rc == 0) {
-			adafs_log(WARN, "foreman", "pool '%s' is made of %s; it scales to zero by itself",
-				  f->pool, size);
+			adafs_log(WARN, "foreman",
+				  "pool '%s' is made of %s; it scales to zero by itself", f->pool,
+				  size);
 			return 0;
 		}
 		ADAFS_FREE char *next = pool_settings_size(f->pool_settings, n + 1);
 		if (!next || !size_refused(reterr))
 			return adafs_err_prefix(reterr, "pool '%s' cannot be made", f->pool);
-		adafs_log(WARN, "foreman", "pool '%s': VM size %s is refused, %s is tried: %s", f->pool,
-			  size, next, reterr->msg);
+		adafs_log(WARN, "foreman", "pool '%s': VM size %s is refused, %s is tried: %s",
+			  f->pool, size, next, reterr->msg);
 	}
 }
 
@@ -133,34 +135,38 @@ static int check_slots(struct adafs_foreman *f, const cJSON *pool, struct adafs_
 	int slots = (int)adafs_json_int(pool, "taskSlotsPerNode", 1);
 	if (largest <= slots)
 		return 0;
-	return adafs_err_set(reterr, -EINVAL,
-			     "step '%s' of pipeline '%s' takes %d slots and a node of pool '%s' has %d: name a "
-			     "pool with more with pool=, or lower the step's \"slots\"",
-			     step, adafs_pipeline_name(f->pipeline), largest, f->pool, slots);
+	return adafs_err_set(
+		reterr, -EINVAL,
+		"step '%s' of pipeline '%s' takes %d slots and a node of pool '%s' has %d: name a "
+		"pool with more with pool=, or lower the step's \"slots\"",
+		step, adafs_pipeline_name(f->pipeline), largest, f->pool, slots);
 }
 
 /* A node without a container engine fails every task that wants one. */
 static int check_containers(struct adafs_foreman *f, const cJSON *pool, struct adafs_err *reterr)
 {
 	const char *image = adafs_pipeline_image(f->pipeline);
-	const cJSON *name, *config =
-		adafs_json_path(pool, "virtualMachineConfiguration/containerConfiguration");
+	const cJSON *name,
+		*config =
+			adafs_json_path(pool, "virtualMachineConfiguration/containerConfiguration");
 	bool pulled = false;
 	if (!image || f->local)
 		return 0;
-	cJSON_ArrayForEach(name, adafs_json_get(config, "containerImageNames"))
-		pulled |= cJSON_IsString(name) && strcmp(name->valuestring, image) == 0;
+	cJSON_ArrayForEach(name, adafs_json_get(config, "containerImageNames")) pulled |=
+		cJSON_IsString(name) && strcmp(name->valuestring, image) == 0;
 	if (config && !pulled)
-		adafs_log(WARN, "foreman",
-			  "nodes of pool '%s' do not pull container image '%s' when they start: the "
-			  "first task of each does, if it may",
-			  f->pool, image);
+		adafs_log(
+			WARN, "foreman",
+			"nodes of pool '%s' do not pull container image '%s' when they start: the "
+			"first task of each does, if it may",
+			f->pool, image);
 	if (config)
 		return 0;
-	return adafs_err_set(reterr, -EINVAL,
-			     "pipeline '%s' runs in container image '%s' and pool '%s' was made without "
-			     "containers: name another with pool=, or a new name and pool_vm_size=",
-			     adafs_pipeline_name(f->pipeline), image, f->pool);
+	return adafs_err_set(
+		reterr, -EINVAL,
+		"pipeline '%s' runs in container image '%s' and pool '%s' was made without "
+		"containers: name another with pool=, or a new name and pool_vm_size=",
+		adafs_pipeline_name(f->pipeline), image, f->pool);
 }
 
 int foreman_setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
@@ -172,11 +178,11 @@ int foreman_setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 		return adafs_err_set(reterr, -EINVAL, "no pool is named: set pool=");
 	int rc = get_or_make(f, blob_local, &pool, reterr);
 	if (rc == -ENOENT)
-		return adafs_err_set(
-			reterr, rc,
-			"pool '%s' does not exist in the Batch account: name another one with pool=, or "
-			"have it made by pool_vm_size=",
-			f->pool);
+		return adafs_err_set(reterr, rc,
+				     "pool '%s' does not exist in the Batch account: name another "
+				     "one with pool=, or "
+				     "have it made by pool_vm_size=",
+				     f->pool);
 	if (rc) {
 		adafs_err_prefix(reterr, "pool '%s'", f->pool);
 		return rc;
@@ -189,10 +195,10 @@ int foreman_setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 			"machine: use a storage account in Azure, or the embedded Batch",
 			a->endpoint);
 	if (strcasecmp(adafs_json_str(pool, "state", ""), "deleting") == 0)
-		return adafs_err_set(
-			reterr, -EINVAL,
-			"pool '%s' is being deleted: wait until it is gone, or name another with pool=",
-			f->pool);
+		return adafs_err_set(reterr, -EINVAL,
+				     "pool '%s' is being deleted: wait until it is gone, or name "
+				     "another with pool=",
+				     f->pool);
 	f->local = *url ? adafs_url_is_loopback(url) : blob_local;
 	rc = check_slots(f, pool, reterr);
 	if (rc == 0)
@@ -204,7 +210,8 @@ int foreman_setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 
 /* --- another VM size ---------------------------------------------------------------------- */
 
-/* The number of the next VM size when this pool, ours and empty, cannot get any of its own; 0: stay. */
+/* The number of the next VM size when this pool, ours and empty, cannot get any of its own; 0:
+ * stay. */
 static unsigned next_size(const struct adafs_foreman *f, const cJSON *pool)
 {
 	struct pool_formula pf;
@@ -242,7 +249,8 @@ static void count_nodes(struct adafs_foreman *f)
 	ADAFS_JSON *counts = NULL;
 	struct pool_node_counts n = {0};
 	if (adafs_batch_node_counts(f->batch, f->pool, &counts, &err))
-		adafs_log(DEBUG, "foreman", "nodes of pool '%s' are not counted: %s", f->pool, err.msg);
+		adafs_log(DEBUG, "foreman", "nodes of pool '%s' are not counted: %s", f->pool,
+			  err.msg);
 	else
 		pool_words_counts(counts, &n);
 	adafs_mutex_lock(&f->lock);
@@ -290,15 +298,17 @@ static int set_floor(struct adafs_foreman *f, const cJSON *pool, int nodes, int 
 {
 	struct pool_formula pf;
 	if (!our_formula(pool, &pf))
-		return adafs_err_set(reterr, -EPERM,
-				     "pool '%s' scales by a formula that adafs did not make: change that "
-				     "with az batch pool autoscale enable",
-				     f->pool);
+		return adafs_err_set(
+			reterr, -EPERM,
+			"pool '%s' scales by a formula that adafs did not make: change that "
+			"with az batch pool autoscale enable",
+			f->pool);
 	if (nodes > pf.dedicated + pf.spot)
-		return adafs_err_set(reterr, -ERANGE,
-				     "pool '%s' was made for at most %d nodes: pool_dedicated and pool_spot "
-				     "count when a pool is made",
-				     f->pool, pf.dedicated + pf.spot);
+		return adafs_err_set(
+			reterr, -ERANGE,
+			"pool '%s' was made for at most %d nodes: pool_dedicated and pool_spot "
+			"count when a pool is made",
+			f->pool, pf.dedicated + pf.spot);
 	pf.floor = nodes;
 	pf.floor_until_us = nodes ? adafs_batch_now_us(f->batch) + (int64_t)minutes * 60000000 : 0;
 	if (!nodes)
@@ -342,6 +352,7 @@ void foreman_wake_pool(struct adafs_foreman *f)
 		return;
 	pf.first_until_us = adafs_batch_now_us(f->batch) + POOL_FORMULA_FIRST_US;
 	if (set_formula(f, pool, &pf, &err))
-		adafs_log(INFO, "foreman", "pool '%s' is not woken, its formula will see the tasks: %s",
-			  f->pool, err.msg);
+		adafs_log(INFO, "foreman",
+			  "pool '%s' is not woken, its formula will see the tasks: %s", f->pool,
+			  err.msg);
 }

@@ -22,12 +22,13 @@ char *pool_formula_make(const struct pool_formula *pf)
 	time_text(pf->floor_until_us, until);
 	int per_node = pf->tasks_per_node > 1 ? pf->tasks_per_node : 1;
 	/*
-	 * Samples may be late or missing: each GetSample stands behind a question whether there is one,
-	 * and is asked for any share above none. Without a sample in ten minutes nothing is known to
-	 * run, and a node that does run something stays until that is done.
+	 * Samples may be late or missing: each GetSample stands behind a question whether there is
+	 * one, and is asked for any share above none. Without a sample in ten minutes nothing is
+	 * known to run, and a node that does run something stays until that is done.
 	 */
 	return adafs_fmt(
-		HEAD " dedicated=%d spot=%d tasks_per_node=%d first=%s floor=%d until=%s\n"
+		HEAD
+		" dedicated=%d spot=%d tasks_per_node=%d first=%s floor=%d until=%s\n"
 		"wide = 10 * TimeInterval_Minute;\n"
 		"near = 5 * TimeInterval_Minute;\n"
 		"lately = $PendingTasks.GetSamplePercent(wide) > 0 ?"
@@ -51,7 +52,8 @@ bool pool_formula_parse(const char *text, struct pool_formula *ret)
 {
 	struct pool_formula pf;
 	char first[ADAFS_ISO8601_LEN], until[ADAFS_ISO8601_LEN];
-	if (sscanf(text, HEAD " dedicated=%d spot=%d tasks_per_node=%d first=%31s floor=%d until=%31s",
+	if (sscanf(text,
+		   HEAD " dedicated=%d spot=%d tasks_per_node=%d first=%31s floor=%d until=%31s",
 		   &pf.dedicated, &pf.spot, &pf.tasks_per_node, first, &pf.floor, until) != 6)
 		return false;
 	if (adafs_clock_parse_iso8601(first, &pf.first_until_us) < 0 ||

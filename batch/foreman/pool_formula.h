@@ -1,6 +1,7 @@
 /*
- * foreman/pool_formula.h - the autoscale formula of pools that adafs makes. Pure text. It lives in the
- * Batch service and acts when no adafs does: the pool is empty within 20 minutes of its last task.
+ * foreman/pool_formula.h - the autoscale formula of pools that adafs makes. Pure text. It lives in
+ * the Batch service and acts when no adafs does: the pool is empty within 20 minutes of its last
+ * task.
  *
  * The first line is a comment that says what the formula was made from, so that any mount can put a
  * floor into a pool's formula without knowing the settings of the mount that made the pool.
@@ -20,10 +21,10 @@
 #define POOL_FORMULA_FLOOR_MAX_MIN (24 * 60)
 
 struct pool_formula {
-	int dedicated, spot;   /* the most nodes of each kind; spot nodes are for what is above */
-	int tasks_per_node;    /* that run side by side on one; at least 1 */
+	int dedicated, spot;	/* the most nodes of each kind; spot nodes are for what is above */
+	int tasks_per_node;	/* that run side by side on one; at least 1 */
 	int64_t first_until_us; /* one node until then; 0: no such floor */
-	int floor;	       /* nodes that are kept until floor_until_us; 0: none */
+	int floor;		/* nodes that are kept until floor_until_us; 0: none */
 	int64_t floor_until_us;
 };
 

@@ -75,10 +75,11 @@ static int check_slots(const struct adafs_pool_settings *s, const struct adafs_p
 	int largest = adafs_pipeline_max_slots(p, &step);
 	if (!s->slots || largest <= (int)s->slots)
 		return 0;
-	return adafs_err_set(reterr, -EINVAL,
-			     "step '%s' of pipeline '%s' takes %d slots and pool_slots=%u: set pool_slots=%d, "
-			     "or lower the step's \"slots\"",
-			     step, adafs_pipeline_name(p), largest, s->slots, largest);
+	return adafs_err_set(
+		reterr, -EINVAL,
+		"step '%s' of pipeline '%s' takes %d slots and pool_slots=%u: set pool_slots=%d, "
+		"or lower the step's \"slots\"",
+		step, adafs_pipeline_name(p), largest, s->slots, largest);
 }
 
 static int check_containers(const struct adafs_pool_settings *s, const struct adafs_pipeline *p,
@@ -87,10 +88,11 @@ static int check_containers(const struct adafs_pool_settings *s, const struct ad
 	const char *image = adafs_pipeline_image(p);
 	if (!s->containers || !image || listed(s->containers, image))
 		return 0;
-	return adafs_err_set(reterr, -EINVAL,
-			     "pipeline '%s' runs in container image '%s', which nodes of the pool would not "
-			     "have: set pool_container_image=%s,%s",
-			     adafs_pipeline_name(p), image, s->containers, image);
+	return adafs_err_set(
+		reterr, -EINVAL,
+		"pipeline '%s' runs in container image '%s', which nodes of the pool would not "
+		"have: set pool_container_image=%s,%s",
+		adafs_pipeline_name(p), image, s->containers, image);
 }
 
 static int check_image(const struct adafs_pool_settings *s, struct adafs_err *reterr)
@@ -107,20 +109,22 @@ static int check_image(const struct adafs_pool_settings *s, struct adafs_err *re
 				     "pool_image=%s is not PUBLISHER:OFFER:SKU[:VERSION], as in %s",
 				     s->image, DEFAULT_IMAGE);
 	if (!s->node_agent)
-		return adafs_err_set(reterr, -EINVAL,
-				     "pool_image=%s needs the node agent made for it: set pool_node_agent "
-				     "(az batch pool supported-images list shows both)",
-				     s->image);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"pool_image=%s needs the node agent made for it: set pool_node_agent "
+			"(az batch pool supported-images list shows both)",
+			s->image);
 	return 0;
 }
 
 static int check_registry(const struct adafs_pool_settings *s, struct adafs_err *reterr)
 {
 	if (s->registry && (!s->registry_user || !s->registry_password))
-		return adafs_err_set(reterr, -EINVAL,
-				     "pool_registry_server=%s needs a login: set ADAFS_REGISTRY_USER and "
-				     "ADAFS_REGISTRY_PASSWORD in the environment",
-				     s->registry);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"pool_registry_server=%s needs a login: set ADAFS_REGISTRY_USER and "
+			"ADAFS_REGISTRY_PASSWORD in the environment",
+			s->registry);
 	return 0;
 }
 

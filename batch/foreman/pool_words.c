@@ -15,19 +15,23 @@ struct code {
 /* What stops nodes from coming, by the code of a resize error. */
 static const struct code codes[] = {
 	{"AccountCoreQuotaReached",
-	 "the Batch account's quota of dedicated cores is used up: ask for more under Quotas of the "
+	 "the Batch account's quota of dedicated cores is used up: ask for more under Quotas of "
+	 "the "
 	 "account in the Azure portal, or free other pools",
 	 false},
 	{"AccountLowPriorityCoreQuotaReached",
-	 "the Batch account's quota of Spot cores is used up: ask for more under Quotas of the account "
+	 "the Batch account's quota of Spot cores is used up: ask for more under Quotas of the "
+	 "account "
 	 "in the Azure portal, or set pool_dedicated",
 	 false},
 	{"AccountSpotCoreQuotaReached",
-	 "the Batch account's quota of Spot cores is used up: ask for more under Quotas of the account "
+	 "the Batch account's quota of Spot cores is used up: ask for more under Quotas of the "
+	 "account "
 	 "in the Azure portal, or set pool_dedicated",
 	 false},
 	{"AccountVMSeriesCoreQuotaReached",
-	 "the Batch account's quota of cores of this VM series is used up: ask for more under Quotas of "
+	 "the Batch account's quota of cores of this VM series is used up: ask for more under "
+	 "Quotas of "
 	 "the account in the Azure portal, or name another size in pool_vm_size",
 	 true},
 	{"SubscriptionCoreQuotaReached",
@@ -37,15 +41,17 @@ static const struct code codes[] = {
 	{"AllocationFailed",
 	 "the region has no such machine free: wait, or name another size in pool_vm_size", true},
 	{"AllocationTimedOut",
-	 "nodes did not come in time: the service tries again; or name another size in pool_vm_size",
+	 "nodes did not come in time: the service tries again; or name another size in "
+	 "pool_vm_size",
 	 true},
 	{"AllocationTimedout",
-	 "nodes did not come in time: the service tries again; or name another size in pool_vm_size",
+	 "nodes did not come in time: the service tries again; or name another size in "
+	 "pool_vm_size",
 	 true},
 	{"OverconstrainedAllocationRequest",
 	 "the region cannot make such a machine: name another size in pool_vm_size", true},
-	{"SkuNotAvailable",
-	 "the region has no machines of this size: name another in pool_vm_size", true},
+	{"SkuNotAvailable", "the region has no machines of this size: name another in pool_vm_size",
+	 true},
 	{"ResizeStopped", "the resize was stopped: write \"resize N\" to pool/ctl to go on", false},
 	{"RemoveNodesFailed", "nodes could not be removed: the service tries again", false},
 };
@@ -63,16 +69,19 @@ static void add_resize_error(struct adafs_buf *out, const cJSON *error)
 	const char *code = adafs_json_str(error, "code", "Unknown");
 	const struct code *known = find(code);
 	adafs_buf_addf(out, "%s: %s", code,
-		       known ? known->words : adafs_json_str(error, "message", "no reason is given"));
+		       known ? known->words
+			     : adafs_json_str(error, "message", "no reason is given"));
 }
 
 /* What is wrong with a formula comes as a pair named "Message". */
 static const char *formula_detail(const cJSON *error)
 {
 	const cJSON *value;
-	cJSON_ArrayForEach(value, adafs_json_get(error, "values"))
-		if (strcasecmp(adafs_json_str(value, "name", ""), "Message") == 0)
-			return adafs_json_str(value, "value", "");
+	cJSON_ArrayForEach(
+		value,
+		adafs_json_get(error, "values")) if (strcasecmp(adafs_json_str(value, "name", ""),
+								"Message") ==
+						     0) return adafs_json_str(value, "value", "");
 	return adafs_json_str(error, "message", "");
 }
 
@@ -90,7 +99,8 @@ static int add_troubles(const cJSON *pool, const char *between, struct adafs_buf
 {
 	const cJSON *error;
 	size_t start = out->len;
-	cJSON_ArrayForEach(error, adafs_json_get(pool, "resizeErrors")) {
+	cJSON_ArrayForEach(error, adafs_json_get(pool, "resizeErrors"))
+	{
 		if (out->len > start)
 			adafs_buf_adds(out, between);
 		add_resize_error(out, error);
@@ -114,7 +124,8 @@ char *pool_words_trouble(const cJSON *pool)
 bool pool_words_wants_other_size(const cJSON *pool)
 {
 	const cJSON *error;
-	cJSON_ArrayForEach(error, adafs_json_get(pool, "resizeErrors")) {
+	cJSON_ArrayForEach(error, adafs_json_get(pool, "resizeErrors"))
+	{
 		const struct code *known = find(adafs_json_str(error, "code", ""));
 		if (known && known->other_size)
 			return true;
@@ -139,7 +150,8 @@ int pool_words_state(const cJSON *pool, struct adafs_buf *out)
 	if (!scaled)
 		adafs_buf_adds(out, "scaling fixed: write \"resize N\" to ctl\n");
 	else if (pool_formula_parse(adafs_json_str(pool, "autoScaleFormula", ""), &pf))
-		adafs_buf_addf(out, "scaling with the tasks, from 0 to %d dedicated and %d spot nodes\n",
+		adafs_buf_addf(out,
+			       "scaling with the tasks, from 0 to %d dedicated and %d spot nodes\n",
 			       pf.dedicated, pf.spot);
 	else
 		adafs_buf_adds(out, "scaling by a formula that adafs did not make\n");
@@ -180,9 +192,9 @@ void pool_words_counts(const cJSON *counts, struct pool_node_counts *ret)
 static const struct {
 	const char *state, *words;
 } states[] = {
-	{"starttaskfailed",
-	 "the start task failed: read its stdout.txt and stderr.txt with az batch node file download, "
-	 "mend it, and reboot the node"},
+	{"starttaskfailed", "the start task failed: read its stdout.txt and stderr.txt with az "
+			    "batch node file download, "
+			    "mend it, and reboot the node"},
 	{"unusable", "the node cannot be used: the service may mend it; if it stays so, remove it"},
 	{"preempted", "Azure took this Spot machine back: it returns when there is capacity"},
 	{"offline", "the node does not answer the service: its tasks run again elsewhere"},
@@ -221,10 +233,9 @@ int pool_words_node(const cJSON *node, struct adafs_buf *out)
 			adafs_buf_addf(out, "meaning %s\n", states[i].words);
 	add_start_task(adafs_json_get(node, "startTaskInfo"), out);
 	const cJSON *item;
-	cJSON_ArrayForEach(item, adafs_json_get(node, "recentTasks"))
-		adafs_buf_addf(out, "task %s/%s %s\n", adafs_json_str(item, "jobId", ""),
-			       adafs_json_str(item, "taskId", ""),
-			       adafs_json_str(item, "taskState", ""));
+	cJSON_ArrayForEach(item, adafs_json_get(node, "recentTasks")) adafs_buf_addf(
+		out, "task %s/%s %s\n", adafs_json_str(item, "jobId", ""),
+		adafs_json_str(item, "taskId", ""), adafs_json_str(item, "taskState", ""));
 	cJSON_ArrayForEach(item, adafs_json_get(node, "errors"))
 		adafs_buf_addf(out, "error %s: %s\n", adafs_json_str(item, "code", ""),
 			       adafs_json_str(item, "message", ""));

@@ -11,15 +11,15 @@
 #include "batch/base/json.h"
 
 /*
- * Why the pool has fewer nodes than are wanted, one sentence with the next action: resize errors, then
- * a failed formula; "": nothing is wrong. free() it; NULL: out of memory.
+ * Why the pool has fewer nodes than are wanted, one sentence with the next action: resize errors,
+ * then a failed formula; "": nothing is wrong. free() it; NULL: out of memory.
  */
 char *pool_words_trouble(const cJSON *pool);
 /* Whether the resize errors are such that another VM size may help. */
 bool pool_words_wants_other_size(const cJSON *pool);
 /*
- * Lines of pool/state: the allocation state alone in the first, then "name value" each, then troubles.
- * 0 or -ENOMEM.
+ * Lines of pool/state: the allocation state alone in the first, then "name value" each, then
+ * troubles. 0 or -ENOMEM.
  */
 int pool_words_state(const cJSON *pool, struct adafs_buf *out);
 /* Nodes by what they are good for. */

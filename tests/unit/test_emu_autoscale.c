@@ -27,8 +27,8 @@ struct scene {
 static void scene_init(struct scene *s)
 {
 	memset(s, 0, sizeof(*s));
-	s->in = (struct autoscale_input){ .now_us = NOW, .sample = s->sample, .dedicated = 2,
-					  .low_priority = 1 };
+	s->in = (struct autoscale_input){
+		.now_us = NOW, .sample = s->sample, .dedicated = 2, .low_priority = 1};
 	for (int i = 0; i < N_METRICS; i++)
 		s->in.current[i] = NAN;
 }
@@ -68,55 +68,55 @@ static void test_values(void **state)
 	static const struct {
 		const char *expression, *value;
 	} rows[] = {
-		{ "1 + 2 * 3 - 4 / 8", "6.5" },
-		{ "-(2 - 5)", "3" },
-		{ "1.5e2", "150" },
-		{ ".5", "0.5" },
-		{ "!0 + !7", "1" },
-		{ "2 < 3 && 3 <= 3 || 0", "1" },
-		{ "1 == 2", "0" },
-		{ "1 != 2", "1" },
-		{ "0 ? 1 : 0 ? 2 : 3", "3" },
-		{ "[1, 2, 3]", "[1,2,3]" },
-		{ "[1,2,3] * 2", "[2,4,6]" },
-		{ "[1,2] + [10,20]", "[11,22]" },
-		{ "-[1,2]", "[-1,-2]" },
-		{ "[5,6,7][1]", "6" },
-		{ "val([5,6,7], 2)", "7" },
-		{ "avg(1, [2, 3], 6)", "3" },
-		{ "min([4, 2, 8])", "2" },
-		{ "max(0, -1)", "0" },
-		{ "sum([1,2],[3])", "6" },
-		{ "len([1,2],[3])", "3" },
-		{ "norm(3, 4)", "5" },
-		{ "range([4, 9, 6])", "5" },
-		{ "std([2,4,4,4,5,5,7,9])", "2.1380899352994" },
-		{ "lg(8)", "3" },
-		{ "lg([8, 2])", "[3,1]" },
-		{ "ln(1)", "0" },
-		{ "log(1000)", "3" },
-		{ "ceil(1.2)", "2" },
-		{ "floor(1.8)", "1" },
-		{ "round([1.4, 1.6])", "[1,2]" },
-		{ "percentile([5,1,4,2,3], 50)", "3" },
-		{ "percentile([5,1,4,2,3], 100)", "5" },
-		{ "rand() >= 0 && rand() <= 1", "1" },
-		{ "\"abc\"", "abc" },
-		{ "\"abc\" < \"abd\"", "1" },
-		{ "time()", "2026-03-02T13:45:10.000Z" },
-		{ "time().weekday", "1" },
-		{ "time().hour * 100 + time().minute", "1345" },
-		{ "time().year", "2026" },
-		{ "time(\"2026-03-02T13:45:00Z\").second", "0" },
-		{ "time(\"Mon, 02 Mar 2026 13:45:10 GMT\") == time()", "1" },
-		{ "time() - time(\"2026-03-02T13:45:00Z\") == 10 * TimeInterval_Second", "1" },
-		{ "time() + TimeInterval_Day", "2026-03-03T13:45:10.000Z" },
-		{ "TimeInterval_Minute * 2 > TimeInterval_Minute + 59 * TimeInterval_Second", "1" },
-		{ "TimeInterval_Week / 7 == TimeInterval_Day", "1" },
-		{ "-TimeInterval_Second < TimeInterval_Zero", "1" },
-		{ "TimeInterval_100ns * 10 == TimeInterval_Microsecond", "1" },
-		{ "TimeInterval_Year", "31536000s" },
-		{ "$TargetDedicatedNodes + $TargetLowPriorityNodes", "3" },
+		{"1 + 2 * 3 - 4 / 8", "6.5"},
+		{"-(2 - 5)", "3"},
+		{"1.5e2", "150"},
+		{".5", "0.5"},
+		{"!0 + !7", "1"},
+		{"2 < 3 && 3 <= 3 || 0", "1"},
+		{"1 == 2", "0"},
+		{"1 != 2", "1"},
+		{"0 ? 1 : 0 ? 2 : 3", "3"},
+		{"[1, 2, 3]", "[1,2,3]"},
+		{"[1,2,3] * 2", "[2,4,6]"},
+		{"[1,2] + [10,20]", "[11,22]"},
+		{"-[1,2]", "[-1,-2]"},
+		{"[5,6,7][1]", "6"},
+		{"val([5,6,7], 2)", "7"},
+		{"avg(1, [2, 3], 6)", "3"},
+		{"min([4, 2, 8])", "2"},
+		{"max(0, -1)", "0"},
+		{"sum([1,2],[3])", "6"},
+		{"len([1,2],[3])", "3"},
+		{"norm(3, 4)", "5"},
+		{"range([4, 9, 6])", "5"},
+		{"std([2,4,4,4,5,5,7,9])", "2.1380899352994"},
+		{"lg(8)", "3"},
+		{"lg([8, 2])", "[3,1]"},
+		{"ln(1)", "0"},
+		{"log(1000)", "3"},
+		{"ceil(1.2)", "2"},
+		{"floor(1.8)", "1"},
+		{"round([1.4, 1.6])", "[1,2]"},
+		{"percentile([5,1,4,2,3], 50)", "3"},
+		{"percentile([5,1,4,2,3], 100)", "5"},
+		{"rand() >= 0 && rand() <= 1", "1"},
+		{"\"abc\"", "abc"},
+		{"\"abc\" < \"abd\"", "1"},
+		{"time()", "2026-03-02T13:45:10.000Z"},
+		{"time().weekday", "1"},
+		{"time().hour * 100 + time().minute", "1345"},
+		{"time().year", "2026"},
+		{"time(\"2026-03-02T13:45:00Z\").second", "0"},
+		{"time(\"Mon, 02 Mar 2026 13:45:10 GMT\") == time()", "1"},
+		{"time() - time(\"2026-03-02T13:45:00Z\") == 10 * TimeInterval_Second", "1"},
+		{"time() + TimeInterval_Day", "2026-03-03T13:45:10.000Z"},
+		{"TimeInterval_Minute * 2 > TimeInterval_Minute + 59 * TimeInterval_Second", "1"},
+		{"TimeInterval_Week / 7 == TimeInterval_Day", "1"},
+		{"-TimeInterval_Second < TimeInterval_Zero", "1"},
+		{"TimeInterval_100ns * 10 == TimeInterval_Microsecond", "1"},
+		{"TimeInterval_Year", "31536000s"},
+		{"$TargetDedicatedNodes + $TargetLowPriorityNodes", "3"},
 	};
 	(void)state;
 	struct scene s;
@@ -133,21 +133,23 @@ static void test_results(void **state)
 	/* Line breaks, comments, no ';' at the end; names of services in any case. */
 	assert_int_equal(evaluate(&s, "// first\ncap = 10; /* two\nlines */\n"
 				      "$targetDedicatedNodes = min(cap, 20.9);\n"
-				      "$nodeDeallocationOption = taskcompletion"), 0);
+				      "$nodeDeallocationOption = taskcompletion"),
+			 0);
 	assert_int_equal(s.result.dedicated, 10);
 	assert_int_equal(s.result.low_priority, 1);
 	assert_string_equal(s.result.option, "taskcompletion");
 	assert_string_equal(s.text, "$TargetDedicatedNodes=10;$TargetLowPriorityNodes=1;"
 				    "$NodeDeallocationOption=taskcompletion;cap=10");
-	assert_int_equal(evaluate(&s, "$TargetLowPriorityNodes = 2.9; $TargetDedicatedNodes = -3"), 0);
+	assert_int_equal(evaluate(&s, "$TargetLowPriorityNodes = 2.9; $TargetDedicatedNodes = -3"),
+			 0);
 	assert_int_equal(s.result.low_priority, 2);
 	assert_int_equal(s.result.dedicated, 0);
 	assert_string_equal(s.result.option, "requeue");
 	/* User variables stand in order of their names. */
 	assert_int_equal(evaluate(&s, "b=1;$a=2;"), 0);
 	assert_non_null(strstr(s.text, "requeue;$a=2;b=1"));
-	assert_int_equal(evaluate(&s, "$TargetDedicatedNodes = 7; stop(); $TargetDedicatedNodes = 9;"),
-			 0);
+	assert_int_equal(
+		evaluate(&s, "$TargetDedicatedNodes = 7; stop(); $TargetDedicatedNodes = 9;"), 0);
 	assert_int_equal(s.result.dedicated, 7);
 	assert_int_equal(evaluate(&s, "$TargetDedicatedNodes = (time().weekday == 1 ? 5:1);"), 0);
 	assert_int_equal(s.result.dedicated, 5);
@@ -158,21 +160,21 @@ static void test_syntax(void **state)
 	static const struct {
 		const char *formula, *detail;
 	} rows[] = {
-		{ "x = ;", "Line 1, Col 5" },
-		{ "x = 1", NULL },
-		{ "", NULL },
-		{ "x = (1;", "Line 1, Col 7" },
-		{ "x = 1 y = 2", "Line 1, Col 7" },
-		{ "x = \"abc", "Line 1, Col 9" },
-		{ "\n\nx = 1 +;", "Line 3, Col 8" },
-		{ "x = frob(1);", "Unknown function frob" },
-		{ "x = $CPUPercent.GetSamples(1);", "Unknown method GetSamples" },
-		{ "x = time().weekend;", "Unknown member weekend" },
-		{ "$RunningTasks = 1;", "read-only" },
-		{ "x = 1.2.3;", "Line 1, Col 8" },
-		{ "x = [1, 2;", "Line 1, Col 10" },
-		{ "x = 1 ? 2;", "':'" },
-		{ "x = #;", "Line 1, Col 5" },
+		{"x = ;", "Line 1, Col 5"},
+		{"x = 1", NULL},
+		{"", NULL},
+		{"x = (1;", "Line 1, Col 7"},
+		{"x = 1 y = 2", "Line 1, Col 7"},
+		{"x = \"abc", "Line 1, Col 9"},
+		{"\n\nx = 1 +;", "Line 3, Col 8"},
+		{"x = frob(1);", "Unknown function frob"},
+		{"x = $CPUPercent.GetSamples(1);", "Unknown method GetSamples"},
+		{"x = time().weekend;", "Unknown member weekend"},
+		{"$RunningTasks = 1;", "read-only"},
+		{"x = 1.2.3;", "Line 1, Col 8"},
+		{"x = [1, 2;", "Line 1, Col 10"},
+		{"x = 1 ? 2;", "':'"},
+		{"x = #;", "Line 1, Col 5"},
 	};
 	(void)state;
 	struct autoscale_error error;
@@ -202,13 +204,19 @@ static void test_syntax(void **state)
 static void test_evaluation_errors(void **state)
 {
 	static const char *const formulas[] = {
-		"$something_useless",	"x = 1 + \"a\";",
-		"x = time() + time();", "x = [1,2] + [1];",
-		"x = val([1], 1);",	"x = max([]);",
-		"x = max();",		"x = TimeInterval_Second * TimeInterval_Second;",
-		"x = time(\"soon\");",	"$TargetDedicatedNodes = 1/0;",
+		"$something_useless",
+		"x = 1 + \"a\";",
+		"x = time() + time();",
+		"x = [1,2] + [1];",
+		"x = val([1], 1);",
+		"x = max([]);",
+		"x = max();",
+		"x = TimeInterval_Second * TimeInterval_Second;",
+		"x = time(\"soon\");",
+		"$TargetDedicatedNodes = 1/0;",
 		"$NodeDeallocationOption = 1;",
-		"x = avg(\"a\");",	"x = 1; x.GetSample(1);",
+		"x = avg(\"a\");",
+		"x = 1; x.GetSample(1);",
 	};
 	(void)state;
 	struct scene s;
@@ -236,11 +244,12 @@ static void test_samples(void **state)
 	/* Ten minutes but for the last: 18 of 20, as in the service's documentation. */
 	for (int i = 19; i >= 2; i--)
 		add(&s, i * 30, METRIC_CPU_PERCENT, i);
-	assert_string_equal(value_of(&s, "len($CPUPercent.GetSample(TimeInterval_Minute * 10))"), "18");
+	assert_string_equal(value_of(&s, "len($CPUPercent.GetSample(TimeInterval_Minute * 10))"),
+			    "18");
 	assert_string_equal(value_of(&s, "$CPUPercent.GetSamplePercent(TimeInterval_Minute * 10)"),
 			    "90");
-	assert_string_equal(value_of(&s, "len($CPUPercent.GetSample(TimeInterval_Minute * 10, 80))"),
-			    "18");
+	assert_string_equal(
+		value_of(&s, "len($CPUPercent.GetSample(TimeInterval_Minute * 10, 80))"), "18");
 	assert_int_equal(evaluate(&s, "x = $CPUPercent.GetSample(TimeInterval_Minute * 10, 95);"),
 			 -EINVAL);
 	assert_int_equal(s.error.kind, AUTOSCALE_DATA);
@@ -249,16 +258,19 @@ static void test_samples(void **state)
 	assert_string_equal(autoscale_failure_code(s.error.kind), "InsufficientSampleData");
 	/* Both ends in either order; times as well as intervals. */
 	assert_string_equal(value_of(&s, "$CPUPercent.GetSample(1 * TimeInterval_Minute,"
-					 " 2 * TimeInterval_Minute)"), "[3,2]");
+					 " 2 * TimeInterval_Minute)"),
+			    "[3,2]");
 	assert_string_equal(value_of(&s, "$CPUPercent.GetSample(2 * TimeInterval_Minute,"
-					 " 1 * TimeInterval_Minute, 50)"), "[3,2]");
+					 " 1 * TimeInterval_Minute, 50)"),
+			    "[3,2]");
 	assert_string_equal(value_of(&s, "$CPUPercent.GetSample(time(\"2026-03-02T13:43:10Z\"),"
-					 " TimeInterval_Minute)"), "[3,2]");
+					 " TimeInterval_Minute)"),
+			    "[3,2]");
 	assert_string_equal(value_of(&s, "$CPUPercent.GetSample(2)"), "[3,2]");
 	assert_string_equal(value_of(&s, "$CPUPercent.GetSample(1)[0]"), "2");
 	assert_string_equal(value_of(&s, "$CPUPercent.Count()"), "18");
-	assert_string_equal(value_of(&s, "$CPUPercent.GetSamplePeriod() == 30 * TimeInterval_Second"),
-			    "1");
+	assert_string_equal(
+		value_of(&s, "$CPUPercent.GetSamplePeriod() == 30 * TimeInterval_Second"), "1");
 	assert_string_equal(value_of(&s, "$CPUPercent.HistoryBeginTime()"),
 			    "2026-03-02T13:35:40.000Z");
 	/* As a number: the last sample, or what the pool is now. */
@@ -279,7 +291,8 @@ static void test_missing_samples(void **state)
 	assert_int_equal(evaluate(&s, "x = $PendingTasks.GetSample(1);"), -EINVAL);
 	assert_int_equal(evaluate(&s, "x = $PendingTasks + 1;"), -EINVAL);
 	assert_int_equal(s.error.kind, AUTOSCALE_DATA);
-	assert_string_equal(value_of(&s, "$PendingTasks.GetSamplePercent(TimeInterval_Minute)"), "0");
+	assert_string_equal(value_of(&s, "$PendingTasks.GetSamplePercent(TimeInterval_Minute)"),
+			    "0");
 	assert_string_equal(value_of(&s, "$PendingTasks.Count()"), "0");
 	/* The guard of the service's first example: the branch that is not taken does not fail. */
 	assert_int_equal(
@@ -296,9 +309,9 @@ static void test_missing_samples(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),	  cmocka_unit_test(test_results),
-		cmocka_unit_test(test_syntax),	  cmocka_unit_test(test_evaluation_errors),
-		cmocka_unit_test(test_samples),	  cmocka_unit_test(test_missing_samples),
+		cmocka_unit_test(test_values),	cmocka_unit_test(test_results),
+		cmocka_unit_test(test_syntax),	cmocka_unit_test(test_evaluation_errors),
+		cmocka_unit_test(test_samples), cmocka_unit_test(test_missing_samples),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

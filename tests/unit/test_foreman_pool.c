@@ -18,7 +18,8 @@ static struct adafs_pipeline *pipeline(const char *container, int slots)
 {
 	char text[1024];
 	snprintf(text, sizeof(text),
-		 "{\"name\":\"p\",%s\"steps\":[{\"name\":\"look\",\"slots\":%d,\"command\":\"cp {image} a\","
+		 "{\"name\":\"p\",%s\"steps\":[{\"name\":\"look\",\"slots\":%d,\"command\":\"cp "
+		 "{image} a\","
 		 "\"outputs\":{\"a\":\"a\"},\"result\":true}],"
 		 "\"merge\":{\"command\":\"ls {parts} > all\",\"outputs\":{\"all\":\"all\"}}}",
 		 container, slots);
@@ -69,7 +70,8 @@ static void test_body(void **state)
 	assert_int_equal(pf.first_until_us, NOW + POOL_FORMULA_FIRST_US);
 	cJSON_Delete(body);
 	adafs_pipeline_unref(p);
-	/* Nothing said: one dedicated node, four slots, or what the largest step takes; no containers. */
+	/* Nothing said: one dedicated node, four slots, or what the largest step takes; no
+	 * containers. */
 	p = pipeline("", 1);
 	const struct adafs_pool_settings least = {.vm_sizes = (char *)"A1"};
 	pool_settings_formula(&least, p, NOW, &pf);
@@ -98,7 +100,9 @@ static void test_checks(void **state)
 		{{.vm_sizes = (char *)"A", .image = (char *)"a:b"}, "PUBLISHER:OFFER:SKU"},
 		{{.vm_sizes = (char *)"A", .image = (char *)"a:b:c"}, "set pool_node_agent"},
 		{{.vm_sizes = (char *)"A", .node_agent = (char *)"n"}, "set pool_image"},
-		{{.vm_sizes = (char *)"A", .registry = (char *)"r.io", .registry_user = (char *)"u"},
+		{{.vm_sizes = (char *)"A",
+		  .registry = (char *)"r.io",
+		  .registry_user = (char *)"u"},
 		 "ADAFS_REGISTRY_PASSWORD"},
 	};
 	struct adafs_pipeline *p = pipeline("\"container\":{\"image\":\"r.io/a:1\"},", 4);
@@ -129,11 +133,15 @@ static void test_trouble(void **state)
 		const char *pool, *words;
 	} rows[] = {
 		{"{\"resizeErrors\":[{\"code\":\"AccountCoreQuotaReached\"}]}",
-		 "AccountCoreQuotaReached: the Batch account's quota of dedicated cores is used up: ask"},
-		{"{\"resizeErrors\":[{\"code\":\"New\",\"message\":\"it broke\"}]}", "New: it broke"},
-		{"{\"resizeErrors\":[{\"code\":\"AllocationFailed\"},{\"code\":\"B\",\"message\":\"c\"}]}",
+		 "AccountCoreQuotaReached: the Batch account's quota of dedicated cores is used "
+		 "up: ask"},
+		{"{\"resizeErrors\":[{\"code\":\"New\",\"message\":\"it broke\"}]}",
+		 "New: it broke"},
+		{"{\"resizeErrors\":[{\"code\":\"AllocationFailed\"},{\"code\":\"B\",\"message\":"
+		 "\"c\"}]}",
 		 "; B: c"},
-		{"{\"autoScaleRun\":{\"error\":{\"code\":\"InsufficientSampleData\",\"message\":\"m\","
+		{"{\"autoScaleRun\":{\"error\":{\"code\":\"InsufficientSampleData\",\"message\":"
+		 "\"m\","
 		 "\"values\":[{\"name\":\"Message\",\"value\":\"Line 1, Col 2: no\"}]}}}",
 		 "the pool's formula fails (InsufficientSampleData: Line 1, Col 2: no)"},
 	};
@@ -161,7 +169,8 @@ static void test_other_size(void **state)
 		    {"Unknown", false}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char text[128];
-		snprintf(text, sizeof(text), "{\"resizeErrors\":[{\"code\":\"%s\"}]}", rows[i].code);
+		snprintf(text, sizeof(text), "{\"resizeErrors\":[{\"code\":\"%s\"}]}",
+			 rows[i].code);
 		cJSON *pool = cJSON_Parse(text);
 		assert_int_equal(pool_words_wants_other_size(pool), rows[i].other);
 		cJSON_Delete(pool);
@@ -172,9 +181,10 @@ static void test_counts(void **state)
 {
 	(void)state;
 	struct pool_node_counts n;
-	cJSON *c = cJSON_Parse("{\"poolId\":\"p\",\"dedicated\":{\"idle\":1,\"running\":2,\"creating\":4,"
-			       "\"leavingPool\":8,\"total\":15},\"lowPriority\":{\"startTaskFailed\":16,"
-			       "\"unusable\":32,\"waitingForStartTask\":64,\"preempted\":128}}");
+	cJSON *c = cJSON_Parse(
+		"{\"poolId\":\"p\",\"dedicated\":{\"idle\":1,\"running\":2,\"creating\":4,"
+		"\"leavingPool\":8,\"total\":15},\"lowPriority\":{\"startTaskFailed\":16,"
+		"\"unusable\":32,\"waitingForStartTask\":64,\"preempted\":128}}");
 	pool_words_counts(c, &n);
 	assert_int_equal(n.usable, 3);
 	assert_int_equal(n.starting, 68);
@@ -186,31 +196,37 @@ static void test_state_and_nodes(void **state)
 {
 	(void)state;
 	struct adafs_buf out = ADAFS_BUF_INIT(4096);
-	cJSON *pool = cJSON_Parse("{\"allocationState\":\"resizing\",\"vmSize\":\"a1\",\"taskSlotsPerNode\":6,"
-				  "\"currentDedicatedNodes\":1,\"targetDedicatedNodes\":2,"
-				  "\"resizeErrors\":[{\"code\":\"X\",\"message\":\"y\"}]}");
+	cJSON *pool = cJSON_Parse(
+		"{\"allocationState\":\"resizing\",\"vmSize\":\"a1\",\"taskSlotsPerNode\":6,"
+		"\"currentDedicatedNodes\":1,\"targetDedicatedNodes\":2,"
+		"\"resizeErrors\":[{\"code\":\"X\",\"message\":\"y\"}]}");
 	assert_int_equal(pool_words_state(pool, &out), 0);
-	assert_string_equal(out.data, "resizing\nvm_size a1\nslots 6\ndedicated 1 of 2\nspot 0 of 0\n"
-				      "scaling fixed: write \"resize N\" to ctl\ntrouble X: y\n");
+	assert_string_equal(out.data,
+			    "resizing\nvm_size a1\nslots 6\ndedicated 1 of 2\nspot 0 of 0\n"
+			    "scaling fixed: write \"resize N\" to ctl\ntrouble X: y\n");
 	cJSON_Delete(pool);
 	adafs_buf_reset(&out);
-	pool = cJSON_Parse("{\"allocationState\":\"steady\",\"state\":\"deleting\",\"enableAutoScale\":true,"
-			   "\"autoScaleFormula\":\"$TargetDedicatedNodes=1;\"}");
+	pool = cJSON_Parse(
+		"{\"allocationState\":\"steady\",\"state\":\"deleting\",\"enableAutoScale\":true,"
+		"\"autoScaleFormula\":\"$TargetDedicatedNodes=1;\"}");
 	assert_int_equal(pool_words_state(pool, &out), 0);
-	assert_string_equal(out.data, "steady\nstate deleting\nvm_size unknown\nslots 1\ndedicated 0 of 0\n"
-				      "spot 0 of 0\nscaling by a formula that adafs did not make\n");
+	assert_string_equal(out.data,
+			    "steady\nstate deleting\nvm_size unknown\nslots 1\ndedicated 0 of 0\n"
+			    "spot 0 of 0\nscaling by a formula that adafs did not make\n");
 	cJSON_Delete(pool);
 	adafs_buf_reset(&out);
-	cJSON *node = cJSON_Parse("{\"id\":\"n\",\"state\":\"starttaskfailed\",\"isDedicated\":false,"
-				  "\"startTaskInfo\":{\"state\":\"completed\",\"exitCode\":7,\"failureInfo\":"
-				  "{\"code\":\"FailureExitCode\",\"message\":\"it failed\"}},"
-				  "\"recentTasks\":[{\"jobId\":\"j\",\"taskId\":\"t\",\"taskState\":\"running\"}],"
-				  "\"errors\":[{\"code\":\"DiskFull\",\"message\":\"no room\"}]}");
+	cJSON *node = cJSON_Parse(
+		"{\"id\":\"n\",\"state\":\"starttaskfailed\",\"isDedicated\":false,"
+		"\"startTaskInfo\":{\"state\":\"completed\",\"exitCode\":7,\"failureInfo\":"
+		"{\"code\":\"FailureExitCode\",\"message\":\"it failed\"}},"
+		"\"recentTasks\":[{\"jobId\":\"j\",\"taskId\":\"t\",\"taskState\":\"running\"}],"
+		"\"errors\":[{\"code\":\"DiskFull\",\"message\":\"no room\"}]}");
 	assert_int_equal(pool_words_node(node, &out), 0);
 	assert_non_null(strstr(out.data, "state starttaskfailed\nrunning_tasks 0\nrunning_slots 0\n"
 					 "kind spot\nmeaning the start task failed"));
-	assert_non_null(strstr(out.data, "start_task completed, exit code 7, FailureExitCode: it failed\n"
-					 "task j/t running\nerror DiskFull: no room\n"));
+	assert_non_null(strstr(out.data,
+			       "start_task completed, exit code 7, FailureExitCode: it failed\n"
+			       "task j/t running\nerror DiskFull: no room\n"));
 	cJSON_Delete(node);
 	adafs_buf_clear(&out);
 }

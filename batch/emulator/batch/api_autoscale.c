@@ -13,8 +13,8 @@ static int check_formula(struct api *a, const char *formula)
 		return api_error(a, 400, "AutoScalingFormulaTooLong", NULL);
 	int rc = autoscale_check(formula, &error);
 	if (rc == -EINVAL)
-		return api_error(a, 400, autoscale_failure_code(error.kind), "Message", error.detail,
-				 NULL);
+		return api_error(a, 400, autoscale_failure_code(error.kind), "Message",
+				 error.detail, NULL);
 	return rc < 0 ? api_error_internal(a) : 0;
 }
 
@@ -133,8 +133,8 @@ static int evaluate(struct api *a)
 }
 
 const struct api_route api_autoscale_routes[] = {
-	{ "POST", "/pools/{}/enableautoscale", "EnableAutoScale", enable },
-	{ "POST", "/pools/{}/disableautoscale", "DisableAutoScale", disable },
-	{ "POST", "/pools/{}/evaluateautoscale", "EvaluateAutoScale", evaluate },
-	{ 0 },
+	{"POST", "/pools/{}/enableautoscale", "EnableAutoScale", enable},
+	{"POST", "/pools/{}/disableautoscale", "DisableAutoScale", disable},
+	{"POST", "/pools/{}/evaluateautoscale", "EvaluateAutoScale", evaluate},
+	{0},
 };

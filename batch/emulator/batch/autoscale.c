@@ -1,6 +1,6 @@
 /*
- * emulator/batch/autoscale.c - samples of pools, and formulas at their intervals. On the scheduler's
- * thread but for what the API asks for; under the service's lock.
+ * emulator/batch/autoscale.c - samples of pools, and formulas at their intervals. On the
+ * scheduler's thread but for what the API asks for; under the service's lock.
  */
 #include "batch/emulator/batch/autoscale.h"
 
@@ -28,11 +28,11 @@
 struct autoscale {
 	struct autoscale_sample *sample; /* at_us is the true time */
 	size_t n, size;
-	int64_t sampled_us;	/* last; true time */
-	int64_t set_us;		/* when the formula was set: there both clocks agree */
-	int64_t enabled_us;	/* of the last request to enable; 0: none since the start */
-	int64_t evaluated_us;	/* 0: is due */
-	cJSON *run;		/* the last evaluation; NULL: none */
+	int64_t sampled_us;   /* last; true time */
+	int64_t set_us;	      /* when the formula was set: there both clocks agree */
+	int64_t enabled_us;   /* of the last request to enable; 0: none since the start */
+	int64_t evaluated_us; /* 0: is due */
+	cJSON *run;	      /* the last evaluation; NULL: none */
 };
 
 void autoscale_free(struct autoscale *a)
@@ -119,10 +119,11 @@ static void measure_tasks(const struct batch_service *s, const struct pool *p, f
 		running += j->n_runs;
 		succeeded += j->counts.succeeded;
 		failed += j->counts.failed;
-		/* Tasks that wait for others are not in this list; those of ended jobs run never. */
+		/* Tasks that wait for others are not in this list; those of ended jobs run never.
+		 */
 		if (j->e.state == JOB_ACTIVE)
 			TAILQ_FOREACH(t, &j->ready, ready_link)
-				active++;
+		active++;
 	}
 	value[METRIC_ACTIVE_TASKS] = (float)active;
 	value[METRIC_RUNNING_TASKS] = (float)running;
@@ -136,7 +137,8 @@ static void measure_nodes(const struct pool *p, float *value)
 {
 	unsigned dedicated = 0, low_priority = 0, usable = 0, used = 0, slots = 0;
 	const struct node *n;
-	TAILQ_FOREACH(n, &p->nodes, link) {
+	TAILQ_FOREACH(n, &p->nodes, link)
+	{
 		*(n->dedicated ? &dedicated : &low_priority) += 1;
 		usable += !n->leaving && n->down == NODE_UP;
 		used += n->used_slots;
@@ -196,8 +198,7 @@ static cJSON *evaluate(struct batch_service *s, struct pool *p, const char *form
 {
 	struct autoscale *a = autoscale_of(p);
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf text = ADAFS_BUF_INIT(RESULTS_MAX);
-	ADAFS_FREE struct autoscale_sample *seen =
-		a ? calloc(a->n + 1, sizeof(*seen)) : NULL;
+	ADAFS_FREE struct autoscale_sample *seen = a ? calloc(a->n + 1, sizeof(*seen)) : NULL;
 	if (!seen)
 		return NULL;
 	int64_t now = adafs_clock_wall_us();

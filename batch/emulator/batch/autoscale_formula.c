@@ -1,6 +1,7 @@
 /*
- * emulator/batch/autoscale_formula.c - formulas are parsed by recursive descent and evaluated on the
- * way; what is not to be evaluated (the other branch of ?:, a check of the syntax) is parsed only.
+ * emulator/batch/autoscale_formula.c - formulas are parsed by recursive descent and evaluated on
+ * the way; what is not to be evaluated (the other branch of ?:, a check of the syntax) is parsed
+ * only.
  */
 #include "batch/emulator/batch/autoscale_formula.h"
 
@@ -49,21 +50,21 @@ static const char *const metrics[N_METRICS] = {
 	[METRIC_PREEMPTED_NODE_COUNT] = "$PreemptedNodeCount",
 	[METRIC_USABLE_NODE_COUNT] = "$UsableNodeCount",
 };
-static const char *const options[] = { "requeue", "terminate", "taskcompletion", "retaineddata" };
+static const char *const options[] = {"requeue", "terminate", "taskcompletion", "retaineddata"};
 static const struct {
 	const char *name;
 	int64_t ticks;
 } intervals[] = {
-	{ "TimeInterval_Zero", 0 },
-	{ "TimeInterval_100ns", 1 },
-	{ "TimeInterval_Microsecond", 10 },
-	{ "TimeInterval_Millisecond", 10000 },
-	{ "TimeInterval_Second", TICKS_PER_SECOND },
-	{ "TimeInterval_Minute", 60 * TICKS_PER_SECOND },
-	{ "TimeInterval_Hour", 3600 * TICKS_PER_SECOND },
-	{ "TimeInterval_Day", 86400 * TICKS_PER_SECOND },
-	{ "TimeInterval_Week", 7 * 86400 * TICKS_PER_SECOND },
-	{ "TimeInterval_Year", 365 * 86400 * TICKS_PER_SECOND },
+	{"TimeInterval_Zero", 0},
+	{"TimeInterval_100ns", 1},
+	{"TimeInterval_Microsecond", 10},
+	{"TimeInterval_Millisecond", 10000},
+	{"TimeInterval_Second", TICKS_PER_SECOND},
+	{"TimeInterval_Minute", 60 * TICKS_PER_SECOND},
+	{"TimeInterval_Hour", 3600 * TICKS_PER_SECOND},
+	{"TimeInterval_Day", 86400 * TICKS_PER_SECOND},
+	{"TimeInterval_Week", 7 * 86400 * TICKS_PER_SECOND},
+	{"TimeInterval_Year", 365 * 86400 * TICKS_PER_SECOND},
 };
 
 const char *metric_name(enum autoscale_metric m)
@@ -89,7 +90,7 @@ const char *autoscale_failure_text(enum autoscale_failure kind)
 struct value eval_fail(struct eval *e, enum autoscale_failure kind, const char *where,
 		       const char *fmt, ...)
 {
-	struct value none = { 0 };
+	struct value none = {0};
 	if (e->failed)
 		return none;
 	e->failed = true;
@@ -104,7 +105,8 @@ struct value eval_fail(struct eval *e, enum autoscale_failure kind, const char *
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	e->error->kind = kind;
-	snprintf(e->error->detail, sizeof(e->error->detail), "Line %d, Col %d: %s", line, col, text);
+	snprintf(e->error->detail, sizeof(e->error->detail), "Line %d, Col %d: %s", line, col,
+		 text);
 	return none;
 }
 
@@ -112,7 +114,8 @@ static struct value syntax(struct eval *e, const char *where, const char *wanted
 {
 	if (!*where)
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unexpected end, %s expected", wanted);
-	return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unexpected '%c', %s expected", *where, wanted);
+	return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unexpected '%c', %s expected", *where,
+			 wanted);
 }
 
 void *eval_alloc(struct eval *e, size_t size)
@@ -270,8 +273,10 @@ static void assign(struct eval *e, const char *name, const struct value *v, cons
 	else if (is_option(name) && v->type == VALUE_OPTION)
 		e->option = v->text;
 	else if (is_option(name))
-		eval_fail(e, AUTOSCALE_EVALUATION, where, "%s has four values: requeue, terminate, "
-			  "taskcompletion, retaineddata", name);
+		eval_fail(e, AUTOSCALE_EVALUATION, where,
+			  "%s has four values: requeue, terminate, "
+			  "taskcompletion, retaineddata",
+			  name);
 	else if (v->type == VALUE_NONE)
 		eval_fail(e, AUTOSCALE_EVALUATION, where, "There is no value for %s", name);
 	else
@@ -280,19 +285,19 @@ static void assign(struct eval *e, const char *name, const struct value *v, cons
 
 static struct value read_variable(struct eval *e, const char *name, const char *where)
 {
-	struct value none = { 0 };
+	struct value none = {0};
 	if (!eval_live(e))
 		return none;
 	int metric = find_metric(name);
 	if (metric >= 0)
-		return (struct value){ .type = VALUE_METRIC,
-				       .metric = (enum autoscale_metric)metric };
+		return (struct value){.type = VALUE_METRIC,
+				      .metric = (enum autoscale_metric)metric};
 	if (is_dedicated(name))
 		return value_double(e->dedicated);
 	if (is_low_priority(name))
 		return value_double(e->low_priority);
 	if (is_option(name))
-		return (struct value){ .type = VALUE_OPTION, .text = e->option };
+		return (struct value){.type = VALUE_OPTION, .text = e->option};
 	const struct variable *v = find_variable(e, name);
 	if (v)
 		return v->value;
@@ -301,7 +306,7 @@ static struct value read_variable(struct eval *e, const char *name, const char *
 			return value_interval(intervals[i].ticks);
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(options); i++)
 		if (strcmp(options[i], name) == 0)
-			return (struct value){ .type = VALUE_OPTION, .text = options[i] };
+			return (struct value){.type = VALUE_OPTION, .text = options[i]};
 	return eval_fail(e, AUTOSCALE_EVALUATION, where, "Undefined variable %s", name);
 }
 
@@ -322,126 +327,6 @@ double eval_number(struct eval *e, const struct value *v, const char *where)
 		  "Insufficient data from data set: %s wanted 100%%, received 0%%",
 		  metrics[v->metric]);
 	return 0;
-}
-
-/* --- operators ---------------------------------------------------------------------------- */
-
-enum op { OP_ADD, OP_SUB, OP_MUL, OP_DIV };
-
-static double apply_op(enum op op, double a, double b)
-{
-	switch (op) {
-	case OP_ADD:
-		return a + b;
-	case OP_SUB:
-		return a - b;
-	case OP_MUL:
-		return a * b;
-	default:
-		return a / b;
-	}
-}
-
-static bool is_number(const struct value *v)
-{
-	return v->type == VALUE_DOUBLE || v->type == VALUE_METRIC;
-}
-
-static struct value bad_types(struct eval *e, const char *where)
-{
-	return eval_fail(e, AUTOSCALE_EVALUATION, where,
-			 "The operator does not take operands of these types");
-}
-
-static struct value vec_op(struct eval *e, enum op op, const struct value *a, const struct value *b,
-			   const char *where)
-{
-	size_t n = a->type == VALUE_VEC ? a->n : b->n;
-	if (a->type == VALUE_VEC && b->type == VALUE_VEC && a->n != b->n)
-		return eval_fail(e, AUTOSCALE_EVALUATION, where, "The vectors differ in length");
-	struct value v = { .type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double)) };
-	for (; v.vec && v.n < n; v.n++) {
-		double x = a->type == VALUE_VEC ? a->vec[v.n] : eval_number(e, a, where);
-		double y = b->type == VALUE_VEC ? b->vec[v.n] : eval_number(e, b, where);
-		v.vec[v.n] = apply_op(op, x, y);
-	}
-	return v;
-}
-
-static struct value interval_times(struct eval *e, const struct value *interval, double factor,
-				   const char *where)
-{
-	double ticks = (double)interval->ticks * factor;
-	if (!(fabs(ticks) < 9e18))
-		return eval_fail(e, AUTOSCALE_EVALUATION, where, "The interval is out of range");
-	return value_interval((int64_t)ticks);
-}
-
-/* Sums of times and intervals. */
-static struct value time_op(struct eval *e, enum op op, const struct value *a,
-			    const struct value *b, const char *where)
-{
-	bool add = op == OP_ADD;
-	int64_t ticks;
-	if ((!add && op != OP_SUB) ||
-	    (add ? __builtin_add_overflow(a->ticks, b->ticks, &ticks)
-		 : __builtin_sub_overflow(a->ticks, b->ticks, &ticks)))
-		return bad_types(e, where);
-	bool at = a->type == VALUE_TIME, bt = b->type == VALUE_TIME;
-	if ((at && bt && add) || (!at && bt && !add))
-		return bad_types(e, where);
-	return (struct value){ .type = at != bt ? VALUE_TIME : VALUE_INTERVAL, .ticks = ticks };
-}
-
-static bool is_time(const struct value *v)
-{
-	return v->type == VALUE_TIME || v->type == VALUE_INTERVAL;
-}
-
-static struct value binary(struct eval *e, enum op op, const struct value *a, const struct value *b,
-			   const char *where)
-{
-	if (!eval_live(e))
-		return (struct value){ 0 };
-	if (is_number(a) && is_number(b))
-		return value_double(apply_op(op, eval_number(e, a, where), eval_number(e, b, where)));
-	if ((a->type == VALUE_VEC && (b->type == VALUE_VEC || is_number(b))) ||
-	    (is_number(a) && b->type == VALUE_VEC))
-		return vec_op(e, op, a, b, where);
-	if (a->type == VALUE_INTERVAL && is_number(b) && op == OP_MUL)
-		return interval_times(e, a, eval_number(e, b, where), where);
-	if (a->type == VALUE_INTERVAL && is_number(b) && op == OP_DIV)
-		return interval_times(e, a, 1 / eval_number(e, b, where), where);
-	if (is_number(a) && b->type == VALUE_INTERVAL && op == OP_MUL)
-		return interval_times(e, b, eval_number(e, a, where), where);
-	if (is_time(a) && is_time(b))
-		return time_op(e, op, a, b, where);
-	return bad_types(e, where);
-}
-
-static struct value compare(struct eval *e, const char *op, const struct value *a,
-			    const struct value *b, const char *where)
-{
-	double order;
-	if (!eval_live(e))
-		return (struct value){ 0 };
-	if (is_number(a) && is_number(b)) {
-		double x = eval_number(e, a, where), y = eval_number(e, b, where);
-		order = x < y ? -1 : x > y;
-	} else if (a->type == VALUE_STRING && b->type == VALUE_STRING) {
-		order = strcmp(a->text, b->text);
-	} else if (is_time(a) && a->type == b->type) {
-		order = a->ticks < b->ticks ? -1 : a->ticks > b->ticks;
-	} else {
-		return bad_types(e, where);
-	}
-	bool holds = strcmp(op, "<") == 0    ? order < 0
-		     : strcmp(op, "<=") == 0 ? order <= 0
-		     : strcmp(op, ">") == 0  ? order > 0
-		     : strcmp(op, ">=") == 0 ? order >= 0
-		     : strcmp(op, "==") == 0 ? order == 0
-					     : order != 0;
-	return value_double(holds);
 }
 
 /* --- expressions -------------------------------------------------------------------------- */
@@ -471,8 +356,8 @@ static struct value vector_literal(struct eval *e)
 	const char *where = e->at;
 	size_t n = arguments(e, arg, "]");
 	if (!eval_live(e))
-		return (struct value){ 0 };
-	struct value v = { .type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double)) };
+		return (struct value){0};
+	struct value v = {.type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double))};
 	for (; v.vec && v.n < n; v.n++)
 		v.vec[v.n] = eval_number(e, &arg[v.n], where);
 	return v;
@@ -488,7 +373,7 @@ static struct value string_literal(struct eval *e)
 	if (text)
 		memcpy(text, e->at + 1, n);
 	e->at = end + 1;
-	return (struct value){ .type = VALUE_STRING, .text = text };
+	return (struct value){.type = VALUE_STRING, .text = text};
 }
 
 /* Digits, point, exponent: not the rest of what strtod reads, such as "inf" and hexadecimals. */
@@ -526,7 +411,7 @@ static struct value named(struct eval *e)
 	if (!function_known(name))
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown function %s", name);
 	size_t n = arguments(e, arg, ")");
-	return eval_live(e) ? function_call(e, name, arg, n, where) : (struct value){ 0 };
+	return eval_live(e) ? function_call(e, name, arg, n, where) : (struct value){0};
 }
 
 static struct value primary(struct eval *e)
@@ -549,22 +434,23 @@ static struct value primary(struct eval *e)
 static struct value time_member(struct eval *e, const struct value *v, const char *name,
 				const char *where)
 {
-	static const char *const names[] = { "year", "month",  "day",	 "weekday",
-					     "hour", "minute", "second" };
+	static const char *const names[] = {"year", "month",  "day",   "weekday",
+					    "hour", "minute", "second"};
 	size_t which = 0;
 	while (which < ADAFS_ARRAY_SIZE(names) && strcmp(names[which], name) != 0)
 		which++;
 	if (which == ADAFS_ARRAY_SIZE(names))
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown member %s", name);
 	if (!eval_live(e))
-		return (struct value){ 0 };
+		return (struct value){0};
 	if (v->type != VALUE_TIME)
-		return bad_types(e, where);
+		return eval_fail(e, AUTOSCALE_EVALUATION, where, "%s is a member of timestamps",
+				 name);
 	time_t t = (time_t)(v->ticks / TICKS_PER_SECOND);
 	struct tm tm;
 	gmtime_r(&t, &tm);
-	const int fields[] = { tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_wday,
-			       tm.tm_hour,	  tm.tm_min,	 tm.tm_sec };
+	const int fields[] = {tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_wday,
+			      tm.tm_hour,	 tm.tm_min,	tm.tm_sec};
 	return value_double(fields[which]);
 }
 
@@ -583,7 +469,7 @@ static struct value member(struct eval *e, const struct value *v)
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown method %s", name);
 	size_t n = arguments(e, arg, ")");
 	if (!eval_live(e))
-		return (struct value){ 0 };
+		return (struct value){0};
 	if (v->type != VALUE_METRIC)
 		return eval_fail(e, AUTOSCALE_EVALUATION, where, "%s is a method of metrics", name);
 	return method_call(e, v->metric, name, arg, n, where);
@@ -597,10 +483,10 @@ static struct value postfix(struct eval *e)
 			v = member(e, &v);
 		} else if (accept(e, "[")) {
 			const char *where = e->at - 1;
-			struct value arg[2] = { v, expression(e) };
+			struct value arg[2] = {v, expression(e)};
 			expect(e, "]", "']'");
 			v = eval_live(e) ? function_call(e, "val", arg, 2, where)
-					 : (struct value){ 0 };
+					 : (struct value){0};
 		} else {
 			break;
 		}
@@ -621,14 +507,9 @@ static struct value unary(struct eval *e)
 	e->depth--;
 	if (!eval_live(e))
 		return v;
-	if (minus && v.type == VALUE_INTERVAL)
-		return interval_times(e, &v, -1, where);
-	if (minus && v.type == VALUE_VEC) {
-		struct value zero = value_double(0);
-		return vec_op(e, OP_SUB, &zero, &v, where);
-	}
-	double d = eval_number(e, &v, where);
-	return value_double(minus ? -d : d == 0);
+	if (minus)
+		return operator_minus(e, &v, where);
+	return value_double(eval_number(e, &v, where) == 0);
 }
 
 static struct value product(struct eval *e)
@@ -641,7 +522,7 @@ static struct value product(struct eval *e)
 		if (!times && !accept(e, "/"))
 			break;
 		struct value b = unary(e);
-		a = binary(e, times ? OP_MUL : OP_DIV, &a, &b, where);
+		a = operator_binary(e, times ? OP_MUL : OP_DIV, &a, &b, where);
 	}
 	return a;
 }
@@ -656,7 +537,7 @@ static struct value total(struct eval *e)
 		if (!plus && !accept(e, "-"))
 			break;
 		struct value b = product(e);
-		a = binary(e, plus ? OP_ADD : OP_SUB, &a, &b, where);
+		a = operator_binary(e, plus ? OP_ADD : OP_SUB, &a, &b, where);
 	}
 	return a;
 }
@@ -674,20 +555,20 @@ static struct value comparisons(struct eval *e, const char *const *ops,
 		if (!op)
 			break;
 		struct value b = next(e);
-		a = compare(e, op, &a, &b, where);
+		a = operator_compare(e, op, &a, &b, where);
 	}
 	return a;
 }
 
 static struct value relation(struct eval *e)
 {
-	static const char *const ops[] = { "<=", ">=", "<", ">", NULL };
+	static const char *const ops[] = {"<=", ">=", "<", ">", NULL};
 	return comparisons(e, ops, total);
 }
 
 static struct value equality(struct eval *e)
 {
-	static const char *const ops[] = { "==", "!=", NULL };
+	static const char *const ops[] = {"==", "!=", NULL};
 	return comparisons(e, ops, relation);
 }
 
@@ -811,8 +692,9 @@ static void print_value(struct adafs_buf *b, const struct value *v)
 
 static void print_results(const struct eval *e, struct adafs_buf *b)
 {
-	adafs_buf_addf(b, "$TargetDedicatedNodes=%.0f;$TargetLowPriorityNodes=%.0f;"
-			  "$NodeDeallocationOption=%s",
+	adafs_buf_addf(b,
+		       "$TargetDedicatedNodes=%.0f;$TargetLowPriorityNodes=%.0f;"
+		       "$NodeDeallocationOption=%s",
 		       e->dedicated, e->low_priority, e->option);
 	for (size_t i = 0; i < e->n_variables; i++) {
 		adafs_buf_addf(b, ";%s=", e->variable[i].name);
@@ -831,8 +713,8 @@ static int finish(struct eval *e)
 
 int autoscale_check(const char *formula, struct autoscale_error *ret_error)
 {
-	struct eval e = { .text = formula, .at = formula, .error = ret_error };
-	*ret_error = (struct autoscale_error){ 0 };
+	struct eval e = {.text = formula, .at = formula, .error = ret_error};
+	*ret_error = (struct autoscale_error){0};
 	run(&e);
 	return finish(&e);
 }
@@ -841,10 +723,14 @@ int autoscale_evaluate(const char *formula, const struct autoscale_input *in,
 		       struct autoscale_result *ret, struct adafs_buf *ret_text,
 		       struct autoscale_error *ret_error)
 {
-	struct eval e = { .text = formula, .at = formula, .in = in, .error = ret_error,
-			  .dedicated = (double)in->dedicated,
-			  .low_priority = (double)in->low_priority, .option = options[0] };
-	*ret_error = (struct autoscale_error){ 0 };
+	struct eval e = {.text = formula,
+			 .at = formula,
+			 .in = in,
+			 .error = ret_error,
+			 .dedicated = (double)in->dedicated,
+			 .low_priority = (double)in->low_priority,
+			 .option = options[0]};
+	*ret_error = (struct autoscale_error){0};
 	run(&e);
 	/* What failed half way changes nothing. */
 	if (e.failed) {

@@ -1,6 +1,7 @@
 /*
- * emulator/batch/autoscale_formula.h - the language of autoscale formulas. Pure: a formula, samples,
- * the time and the targets so far give new targets or an error; nothing else is read or changed.
+ * emulator/batch/autoscale_formula.h - the language of autoscale formulas. Pure: a formula,
+ * samples, the time and the targets so far give new targets or an error; nothing else is read or
+ * changed.
  *
  * Values are doubles, vectors of doubles, strings, timestamps and intervals. Only the branch of ?:
  * that is taken is evaluated, which is what lets a formula guard GetSample by GetSamplePercent.
@@ -56,8 +57,8 @@ struct autoscale_input {
 	/* In order of time; those that are known by now. Borrowed. */
 	const struct autoscale_sample *sample;
 	size_t n_samples;
-	/* The pool as it is: what a metric of nodes is worth when it stands as a number. NAN: the last
-	 * sample counts. */
+	/* The pool as it is: what a metric of nodes is worth when it stands as a number. NAN: the
+	 * last sample counts. */
 	float current[N_METRICS];
 	int64_t dedicated, low_priority; /* targets so far */
 };
@@ -82,8 +83,8 @@ struct autoscale_result {
 /* Whether the text is a formula. 0; -EINVAL with *ret_error filled; -ENOMEM. */
 int autoscale_check(const char *formula, struct autoscale_error *ret_error);
 /*
- * Evaluate. ret_text gets "$TargetDedicatedNodes=0;...", all variables, also when the formula failed
- * half way (the targets are those before then). 0; -EINVAL with *ret_error filled; -ENOMEM.
+ * Evaluate. ret_text gets "$TargetDedicatedNodes=0;...", all variables, also when the formula
+ * failed half way (the targets are those before then). 0; -EINVAL with *ret_error filled; -ENOMEM.
  */
 int autoscale_evaluate(const char *formula, const struct autoscale_input *in,
 		       struct autoscale_result *ret, struct adafs_buf *ret_text,

@@ -36,7 +36,7 @@ struct value {
 struct eval {
 	const char *text, *at;
 	const struct autoscale_input *in; /* NULL: only the syntax is checked */
-	unsigned skip; /* above 0: inside a branch that is not taken */
+	unsigned skip;			  /* above 0: inside a branch that is not taken */
 	unsigned depth;
 	bool failed, stopped, no_memory;
 	struct autoscale_error *error;
@@ -62,16 +62,26 @@ void *eval_alloc(struct eval *e, size_t size);
 
 static inline struct value value_double(double d)
 {
-	return (struct value){ .type = VALUE_DOUBLE, .number = d };
+	return (struct value){.type = VALUE_DOUBLE, .number = d};
 }
 
 static inline struct value value_interval(int64_t ticks)
 {
-	return (struct value){ .type = VALUE_INTERVAL, .ticks = ticks };
+	return (struct value){.type = VALUE_INTERVAL, .ticks = ticks};
 }
 
 /* A number out of a double or a metric; a failure for other types. */
 double eval_number(struct eval *e, const struct value *v, const char *where);
+
+enum op { OP_ADD, OP_SUB, OP_MUL, OP_DIV };
+
+/* where: the operator, for failures. Without a live evaluation a value of no type. */
+struct value operator_binary(struct eval *e, enum op op, const struct value *a,
+			     const struct value *b, const char *where);
+/* op: "<", "<=", ">", ">=", "==" or "!=". */
+struct value operator_compare(struct eval *e, const char *op, const struct value *a,
+			      const struct value *b, const char *where);
+struct value operator_minus(struct eval *e, const struct value *v, const char *where);
 
 const char *metric_name(enum autoscale_metric m);
 
