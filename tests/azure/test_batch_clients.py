@@ -22,6 +22,11 @@ def test_every_method_of_the_javascript_client(node_modules, emulator):  # noqa:
     assert "ok - all 73 methods of the client were called" in out
 
 
+def test_the_rest_client_at_a_newer_version(node_modules, emulator):  # noqa: F811
+    out = run(["node", "batch_rest.mjs"], emulator)
+    assert "ok - 59 operations were used" in out
+
+
 def test_az_batch(emulator, tmp_path):
     if subprocess.run(["/usr/bin/python3", "-c", "import azure.cli.command_modules.batch"], capture_output=True).returncode:
         pytest.skip("Debian's azure-cli is not installed")

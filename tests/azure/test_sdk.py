@@ -1,4 +1,5 @@
 """The official JavaScript clients of Blob and Batch, unmodified, against the emulator."""
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,8 @@ def node_modules():
     """The packages, installed from npm at first use."""
     if not shutil.which("npm"):
         pytest.skip("npm is not installed: scripts/setup --tests installs it")
-    if not (HERE / "node_modules" / "@azure" / "batch").exists():
+    wanted = json.loads((HERE / "package.json").read_text())["dependencies"]
+    if not all((HERE / "node_modules" / name).exists() for name in wanted):
         done = subprocess.run(["npm", "install", "--no-package-lock", "--ignore-scripts", "--silent"],
                               cwd=HERE, capture_output=True, text=True, timeout=300)
         if done.returncode:

@@ -209,6 +209,8 @@ static int check_member(const struct batch_spec_field *fields, const cJSON *v, c
 			struct batch_spec_error *why)
 {
 	const struct batch_spec_field *f = field_of(fields, v->string);
+	if (strncmp(v->string, "odata.", 6) == 0)
+		return 0; /* annotations, which a client puts back with what it got */
 	if (!f)
 		return refuse(why, "InvalidRequestBody", v->string, "There is no such property");
 	if (adafs_json_get(out, f->name))
