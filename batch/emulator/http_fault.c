@@ -33,6 +33,9 @@ static void busy_blob(const char *code, const char *sentence, const char *id, co
 		      const struct http_req *req, struct http_resp *resp)
 {
 	const char *version = http_req_header(req, "x-ms-version");
+	const char *client = http_req_header(req, "x-ms-client-request-id");
+	if (client && *client)
+		http_resp_header(resp, "x-ms-client-request-id", client);
 	http_resp_header(resp, "x-ms-error-code", code);
 	http_resp_header(resp, "x-ms-request-id", id);
 	http_resp_header(resp, "x-ms-version", version ? version : "2021-12-02");
