@@ -52,11 +52,11 @@ static void busy_batch(const char *code, const char *sentence, const char *id, c
 	const char *host = http_req_header(req, "Host");
 	http_resp_header(resp, "request-id", id);
 	http_resp_header(resp, "DataServiceVersion", "3.0");
-	ADAFS_FREE char *text =
-		adafs_fmt("{\"odata.metadata\":\"http://%s/$metadata#Microsoft.Azure.Batch."
-			  "Protocol.Entities.Container.errors/@Element\",\"code\":\"%s\",\"message\":"
-			  "{\"lang\":\"en-US\",\"value\":\"%s\\nRequestId:%s\\nTime:%s\"}}",
-			  host ? host : "", code, sentence, id, now);
+	ADAFS_FREE char *text = adafs_fmt(
+		"{\"odata.metadata\":\"http://%s/$metadata#Microsoft.Azure.Batch."
+		"Protocol.Entities.Container.errors/@Element\",\"code\":\"%s\",\"message\":"
+		"{\"lang\":\"en-US\",\"value\":\"%s\\nRequestId:%s\\nTime:%s\"}}",
+		host ? host : "", code, sentence, id, now);
 	http_resp_text(resp, resp->status, "application/json;odata=minimalmetadata",
 		       text ? text : "");
 }
@@ -215,8 +215,8 @@ bool http_fault_admin(struct traps *t, const struct http_req *req, struct http_r
 	bool reset = post && strcmp(req->target, "/adafs/traps/reset") == 0;
 	bool show = get && strcmp(req->target, "/adafs/traps") == 0;
 	/* With one of these it names the container `traps` of an account `adafs`. */
-	bool set = post && strcmp(req->path, "/adafs/traps") == 0 &&
-		   !http_req_param(req, "comp") && !http_req_param(req, "restype");
+	bool set = post && strcmp(req->path, "/adafs/traps") == 0 && !http_req_param(req, "comp") &&
+		   !http_req_param(req, "restype");
 	if (!t || !(reset || show || set))
 		return false;
 	if (http_req_header(req, "Origin")) {

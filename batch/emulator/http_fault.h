@@ -1,6 +1,6 @@
 /*
- * emulator/http_fault.h - faults on purpose between a service and its clients, and the requests that
- * show and set all traps. What strikes a request is drawn once, when its headers are complete.
+ * emulator/http_fault.h - faults on purpose between a service and its clients, and the requests
+ * that show and set all traps. What strikes a request is drawn once, when its headers are complete.
  */
 #ifndef ADAFS_EMULATOR_HTTP_FAULT_H
 #define ADAFS_EMULATOR_HTTP_FAULT_H
@@ -28,8 +28,8 @@ struct http_fault http_fault_draw(struct traps *t);
 void http_fault_busy(const struct traps *t, const char *service, unsigned turn,
 		     const struct http_req *req, struct http_resp *resp);
 /*
- * The response when its body is to be slow or cut; takes over what the body is made of. NULL: out of
- * memory. Only for answers that have a body.
+ * The response when its body is to be slow or cut; takes over what the body is made of. NULL: out
+ * of memory. Only for answers that have a body.
  */
 struct MHD_Response *http_fault_response(const struct http_fault *f, struct http_resp *resp);
 /*

@@ -93,7 +93,8 @@ static int take_locked(struct token_issuer *i, const cJSON *json, struct adafs_e
 	const char *name = adafs_json_str(json, "issuer", NULL);
 	i->name = name ? strdup(name) : NULL;
 	snprintf(i->tenant, sizeof(i->tenant), "%s", adafs_json_str(json, "tenant", ""));
-	cJSON_ArrayForEach(jwk, keys) {
+	cJSON_ArrayForEach(jwk, keys)
+	{
 		if (i->n_keys == MAX_KEYS || strcmp(adafs_json_str(jwk, "kty", ""), "RSA") != 0)
 			continue;
 		struct issuer_key *k = &i->keys[i->n_keys];
@@ -231,9 +232,8 @@ static bool is_for(const cJSON *aud, const char *const *audiences, size_t n)
 {
 	const cJSON *item;
 	if (cJSON_IsArray(aud)) {
-		cJSON_ArrayForEach(item, aud)
-			if (cJSON_IsString(item) && is_for(item, audiences, n))
-				return true;
+		cJSON_ArrayForEach(item, aud) if (cJSON_IsString(item) &&
+						  is_for(item, audiences, n)) return true;
 		return false;
 	}
 	for (size_t k = 0; k < n && cJSON_IsString(aud); k++)
@@ -247,7 +247,8 @@ static void take_roles(const cJSON *claims, struct token_claims *ret)
 {
 	const cJSON *roles = adafs_json_get(claims, "roles"), *r;
 	ret->may_read = ret->may_write = !roles;
-	cJSON_ArrayForEach(r, roles) {
+	cJSON_ArrayForEach(r, roles)
+	{
 		const char *role = cJSON_IsString(r) ? r->valuestring : "";
 		bool writer = strcmp(role, "Storage Blob Data Contributor") == 0 ||
 			      strcmp(role, "Storage Blob Data Owner") == 0 ||
@@ -293,8 +294,7 @@ int token_check(struct token_issuer *i, const char *token, const char *const *au
 {
 	const char *first = strchr(token, '.'), *second = first ? strchr(first + 1, '.') : NULL;
 	ADAFS_JSON *head = second ? part_json(token, (size_t)(first - token)) : NULL;
-	ADAFS_JSON *claims =
-		second ? part_json(first + 1, (size_t)(second - first - 1)) : NULL;
+	ADAFS_JSON *claims = second ? part_json(first + 1, (size_t)(second - first - 1)) : NULL;
 	if (!cJSON_IsObject(head) || !cJSON_IsObject(claims))
 		return refused(reterr, "The token is no JSON Web Token.");
 	if (strcmp(adafs_json_str(head, "alg", ""), "RS256") != 0)

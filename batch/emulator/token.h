@@ -17,7 +17,7 @@ struct token_issuer;
 
 /* Who a token speaks for. */
 struct token_claims {
-	char oid[64], tid[64]; /* object and tenant; "" where the token does not say */
+	char oid[64], tid[64];	  /* object and tenant; "" where the token does not say */
 	bool may_read, may_write; /* by its roles; both when it has no such claim */
 };
 
@@ -42,7 +42,8 @@ struct delegation_fields {
 	bool may_write; /* the role of who asked for it */
 };
 /*
- * The key of such fields: it follows from the account's key, so that none is kept. 0 or -EIO.
+ * The key of such fields: it follows from the account's key, so that none is kept. 0, -ENOMEM,
+ * -EIO.
  */
 int delegation_key(const uint8_t *account_key, size_t key_len, const struct delegation_fields *f,
 		   uint8_t out[ADAFS_SHA256_LEN]);

@@ -1,4 +1,5 @@
-/* The table of traps: what is taken, what is refused, and that draws keep to their rate and seed. */
+/* The table of traps: what is taken, what is refused, and that draws keep to their rate and seed.
+ */
 #include "batch/emulator/traps.h"
 
 #include <errno.h>

@@ -27,17 +27,17 @@ static bool pool_has(const struct pool *p, const char *id)
 	const cJSON *item;
 	if (strcasecmp(id, BATCH_TEST_IDENTITY) == 0)
 		return true;
-	cJSON_ArrayForEach(item, adafs_json_path(p->e.spec, "identity/userAssignedIdentities"))
-		if (strcasecmp(adafs_json_str(item, "resourceId", ""), id) == 0)
-			return true;
+	cJSON_ArrayForEach(item, adafs_json_path(p->e.spec, "identity/userAssignedIdentities")) if (
+		strcasecmp(adafs_json_str(item, "resourceId", ""), id) == 0) return true;
 	return false;
 }
 
 /* The container of a URL of our own Blob service, decoded; free(). NULL: it is elsewhere. */
 static char *own_container(const struct batch_service *s, const char *url)
 {
-	ADAFS_FREE char *root =
-		s->blob_authority ? adafs_fmt("http://%s/%s/", s->blob_authority, s->account) : NULL;
+	ADAFS_FREE char *root = s->blob_authority
+					? adafs_fmt("http://%s/%s/", s->blob_authority, s->account)
+					: NULL;
 	if (!root || strncmp(url, root, strlen(root)) != 0)
 		return NULL;
 	const char *name = url + strlen(root);

@@ -112,10 +112,14 @@ static int key_body(const struct delegation_fields *f, const char *delegated_tid
 {
 	ADAFS_FREE char *value = adafs_base64_encode(key, ADAFS_SHA256_LEN);
 	const char *const members[][2] = {
-		{"SignedOid", f->oid},		{"SignedTid", f->tid},
-		{"SignedStart", f->start},	{"SignedExpiry", f->expiry},
-		{"SignedService", f->service},	{"SignedVersion", f->version},
-		{"SignedDelegatedUserTid", delegated_tid}, {"Value", value},
+		{"SignedOid", f->oid},
+		{"SignedTid", f->tid},
+		{"SignedStart", f->start},
+		{"SignedExpiry", f->expiry},
+		{"SignedService", f->service},
+		{"SignedVersion", f->version},
+		{"SignedDelegatedUserTid", delegated_tid},
+		{"Value", value},
 	};
 	int rc = value ? adafs_buf_adds(b, "<UserDelegationKey>") : -ENOMEM;
 	for (size_t i = 0; rc == 0 && i < ADAFS_ARRAY_SIZE(members); i++)

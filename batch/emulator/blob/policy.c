@@ -1,6 +1,7 @@
 /*
- * Stored access policies as the service obeys them: a change takes a while (TRAP_POLICY_DELAY). What
- * held before each change is kept in memory only, so after a restart the stored ones hold at once.
+ * Stored access policies as the service obeys them: a change takes a while (TRAP_POLICY_DELAY).
+ * What held before each change is kept in memory only, so after a restart the stored ones hold at
+ * once.
  */
 #include "batch/emulator/blob/blob.h"
 
@@ -19,7 +20,7 @@ struct policy_change {
 };
 
 struct policy_history {
-	struct adafs_mutex lock; /* LEAF */
+	struct adafs_mutex lock;		   /* LEAF */
 	struct policy_change changes[MAX_CHANGES]; /* oldest first */
 	size_t n;
 };
