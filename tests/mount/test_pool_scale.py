@@ -97,6 +97,7 @@ def test_the_pool_is_made_as_the_settings_say(scaled, emulator):
     assert state[0] in ("steady", "resizing") and "slots 6" in state
     assert "scaling with the tasks, from 0 to 2 dedicated and 3 spot nodes" in state
     assert "s3cret" not in m.log.read_text()
+    assert "s3cret" not in json.dumps(pool)  # as the service, the emulator shows no password
 
 
 def test_an_existing_pool_is_used_as_it_is(make_mount, emulator):
