@@ -459,11 +459,13 @@ run_attempts() {
 
 # If the result step of this job never ran, nobody has said so yet.
 note_own_part() {
+	noted=0
 	own="$ADAFS_PARTS/$ADAFS_JOB/part.json"
 	field "$own" run
 	if is_number "$value" && [ "$value" -ge "${ADAFS_RUN:-1}" ]; then
 		return 0
 	fi
+	noted=1
 	rm -f .adafs/files.json
 	write_part failed 'not run'
 	mkdir -p "$ADAFS_PARTS/$ADAFS_JOB"
@@ -484,8 +486,10 @@ read_part() {
 	ended_by=$value
 }
 
-# One line for each part: key, order, job, result, cause. A further run of a job counts again, so
-# that its merge has a higher count than the one before.
+# One line for each part: key, order, job, result. The highest count is the map, so it must be that of
+# the merge that knows most: a part counts when all of it has arrived, a further run of a job again, and
+# until then as the run before. What only this merge knows, that its own part never will arrive, decides
+# between equals.
 list_parts() {
 	count=0
 	: >.adafs/records
@@ -509,9 +513,21 @@ list_parts() {
 		completed | empty | failed) ;;
 		*) continue ;;
 		esac
+		if [ "$ended" = completed ] && ! part_whole "$folder"; then
+			# Another job's files may still be on their way; its own merge will have them.
+			ended=unassessed
+			if [ "$job" = "$ADAFS_JOB" ]; then
+				ended=failed
+				noted=1
+			fi
+			count=$((count - 1))
+		elif [ "$job" = "$ADAFS_JOB" ]; then
+			count=$((count - noted))
+		fi
 		count=$((count + run))
 		printf '%s %s %s %s\n' "${key:--}" "${order:--}" "$job" "$ended" >>.adafs/records
 	done
+	count=$((2 * count + noted))
 }
 
 # part_whole FOLDER: whether every file that its part.json names has arrived.
@@ -549,11 +565,6 @@ choose_parts() {
 		last=$key
 		expected=$((expected + 1))
 		folder="$ADAFS_PARTS/$job/"
-		if [ "$ended" = completed ] && ! part_whole "$folder"; then
-			# Another job's files may still be on their way; its own merge will have them.
-			ended=unassessed
-			[ "$job" != "$ADAFS_JOB" ] || ended=failed
-		fi
 		case $ended in
 		completed)
 			done=$((done + 1))

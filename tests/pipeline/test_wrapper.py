@@ -404,10 +404,10 @@ def test_merge(task):
     add_part(task, 5, "skipped", "failed")
     add_part(task, 6, "failed", "exit code")
     assert merge(task) == 0, task.err
-    assert [p.name for p in (task.wd / ".adafs/merged").iterdir()] == ["6-00000001"]
-    assert (task.wd / ".adafs/merged/6-00000001/map.txt").read_text() == "1\n2\n"
-    s = summary(task, "6-00000001")
-    assert s["event"] == 'flood "1"' and s["pipeline"] == "quick" and s["count"] == 6
+    assert [p.name for p in (task.wd / ".adafs/merged").iterdir()] == ["12-00000001"]
+    assert (task.wd / ".adafs/merged/12-00000001/map.txt").read_text() == "1\n2\n"
+    s = summary(task, "12-00000001")
+    assert s["event"] == 'flood "1"' and s["pipeline"] == "quick" and s["count"] == 12
     assert [s[k] for k in ("expected", "done", "empty", "failed", "skipped", "unassessed")] == [6, 2, 2, 2, 0, 0]
     assert s["files"] == [{"path": "map.txt", "size": 4}]
     assert [i["result"] for i in s["images"]] == ["completed", "completed", "empty", "empty", "failed", "failed"]
@@ -423,34 +423,34 @@ def test_merge_takes_the_newest_of_an_image(task):
     add_part(task, 4, key="bb", order="2026-01-01T00:00:00.0000000Z")
     add_part(task, 5, "failed", key="bb", order="2026-01-02T00:00:00.0000000Z")
     assert merge(task) == 0, task.err
-    assert (task.wd / ".adafs/merged/5-00000001/map.txt").read_text() == "2\n"
-    s = summary(task, "5-00000001")
-    assert (s["count"], s["expected"], s["done"], s["failed"]) == (5, 2, 1, 1)
+    assert (task.wd / ".adafs/merged/10-00000001/map.txt").read_text() == "2\n"
+    s = summary(task, "10-00000001")
+    assert (s["count"], s["expected"], s["done"], s["failed"]) == (10, 2, 1, 1)
 
 
 def test_merge_of_nothing(task):
     add_part(task, 1, "empty")
     assert merge(task) == 0, task.err
-    assert (task.wd / ".adafs/merged/1-00000001/map.txt").read_text() == "{\n\"features\": []}"
-    assert summary(task, "1-00000001")["done"] == 0
+    assert (task.wd / ".adafs/merged/2-00000001/map.txt").read_text() == "{\n\"features\": []}"
+    assert summary(task, "2-00000001")["done"] == 0
 
 
 def test_merge_counts_runs(task):
     add_part(task, 1, run=2)
     add_part(task, 2)
     assert merge(task, run=2, merge_id="00000001r2") == 0
-    assert summary(task, "3-00000001r2")["expected"] == 2
+    assert summary(task, "6-00000001r2")["expected"] == 2
 
 
 def test_merge_notes_a_part_that_never_ran(task):
     add_part(task, 2)
     assert merge(task) == 0, task.err
     assert task.part["result"] == "failed" and task.part["cause"] == "not run"
-    s = summary(task, "2-00000001")
+    s = summary(task, "3-00000001")
     assert (s["expected"], s["done"], s["failed"]) == (2, 1, 1)
     add_part(task, 1)  # what an earlier run left does not count for this one
     assert merge(task, run=2) == 0
-    assert summary(task, "3-00000001")["failed"] == 1
+    assert summary(task, "5-00000001")["failed"] == 1
 
 
 def test_merge_leaves_out_a_part_that_is_still_arriving(task):
@@ -460,9 +460,27 @@ def test_merge_leaves_out_a_part_that_is_still_arriving(task):
     add_part(task, 3)
     (task.wd / PARTS / "flood-a-00000003" / "map.txt").unlink()
     assert merge(task) == 0, task.err
-    s = summary(task, "3-00000001")
+    s = summary(task, "2-00000001")
     assert (s["done"], s["unassessed"]) == (1, 2)
-    assert (task.wd / ".adafs/merged/3-00000001/map.txt").read_text() == "1\n"
+    assert (task.wd / ".adafs/merged/2-00000001/map.txt").read_text() == "1\n"
+
+
+def test_the_merge_that_knows_more_has_the_higher_count(task):
+    """Two merges see all parts, but one of them a part of which a file is not there yet."""
+    job = add_part(task, 1)
+    add_part(task, 2)
+    assert merge(task, merge_id="0000000b") == 0
+    whole = [p.name for p in (task.wd / ".adafs/merged").iterdir()]
+    late = add_part(task, 2)
+    (task.wd / PARTS / late / "map.txt").unlink()
+    assert merge(task, merge_id="0000000c") == 0
+    part = [p.name for p in (task.wd / ".adafs/merged").iterdir()]
+    assert (whole, part) == (["4-0000000b"], ["2-0000000c"])
+    # Its own part will never be whole: it knows that, and nobody else does.
+    add_part(task, 2)
+    (task.wd / PARTS / job / "map.txt").unlink()
+    assert merge(task, merge_id="0000000d") == 0
+    assert [p.name for p in (task.wd / ".adafs/merged").iterdir()] == ["3-0000000d"]
 
 
 def test_merge_that_fails_publishes_nothing(task):
@@ -476,7 +494,7 @@ def test_merge_that_fails_publishes_nothing(task):
 def test_merge_without_a_command_writes_the_summary(task):
     add_part(task, 1)
     assert merge(task, "") == 0
-    assert summary(task, "1-00000001")["done"] == 1
+    assert summary(task, "2-00000001")["done"] == 1
 
 
 def test_merge_ignores_rubbish(task):
@@ -485,4 +503,4 @@ def test_merge_ignores_rubbish(task):
     task.put(f"{PARTS}/flood-c-00000009/map.txt", "9")
     task.put(f"{PARTS}/flood;d/part.json", (task.wd / PARTS / "flood-a-00000001/part.json").read_text())
     assert merge(task) == 0, task.err
-    assert summary(task, "1-00000001")["expected"] == 1
+    assert summary(task, "2-00000001")["expected"] == 1
