@@ -105,6 +105,22 @@ def test_deallocated_and_started_again(b, node, tmp_path):  # noqa: F811
     assert b.wait_task("j", "t")["executionInfo"]["exitCode"] == 0
 
 
+def test_a_resize_that_is_stopped(b, node, tmp_path):  # noqa: F811
+    go = blocked(b, tmp_path)
+    assert b.call("POST", "/pools/p/stopresize").code == "OperationInvalidForCurrentState"
+    b.ok("POST", "/pools/p/resize", {"targetDedicatedNodes": 0, "nodeDeallocationOption": "taskcompletion"}, 202)
+    p = b.get("/pools/p")
+    assert p["allocationState"] == "resizing" and "resizeErrors" not in p and state(b, node) == "leavingpool"
+    assert b.call("POST", "/pools/p/resize", {"targetDedicatedNodes": 1}).code == "PoolBeingResized"
+    b.ok("POST", "/pools/p/stopresize", None, 202)
+    p = b.wait("steady", lambda: (lambda p: p["allocationState"] == "steady" and p)(b.get("/pools/p")))
+    assert [e["code"] for e in p["resizeErrors"]] == ["ResizeStopped"] and p["currentDedicatedNodes"] == 1
+    go.touch()
+    assert b.wait_task("j", "t")["executionInfo"]["exitCode"] == 0
+    b.ok("POST", "/pools/p/resize", {"targetDedicatedNodes": 1}, 202)
+    assert "resizeErrors" not in b.get("/pools/p")
+
+
 def test_users_login_and_logs(b, node):  # noqa: F811
     user = {"name": "user", "isAdmin": True, "expiryTime": "2030-01-01T00:00:00Z", "password": "not-shown-1A"}
     r = b.ok("POST", node + "/users", user, 201)

@@ -244,6 +244,7 @@ static int pool_stop_resize(struct api *a)
 	struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
 		n->leaving = false;
+	p->resize_stopped = true;
 	service_touch_locked(a->s, &p->e);
 	sched_pool_settle_locked(a->s, p);
 	service_wake_locked(a->s);
@@ -279,6 +280,7 @@ static int pool_remove_nodes(struct api *a)
 		sched_node_leave_locked(a->s, n,
 					adafs_json_str(body, "nodeDeallocationOption", "requeue"));
 	}
+	p->resize_stopped = false;
 	service_touch_locked(a->s, &p->e);
 	service_dirty_locked(a->s, &p->e, true);
 	sched_pool_settle_locked(a->s, p);

@@ -84,6 +84,7 @@ struct pool {
 	unsigned slots; /* of a node */
 	bool pack;
 	bool resizing;
+	bool resize_stopped; /* the last resize, by an operator */
 	int64_t allocation_us;
 	uint64_t next_node; /* number of the next node, never reused */
 	struct autoscale *scale; /* samples, last evaluation; NULL: none yet */

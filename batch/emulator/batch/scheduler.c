@@ -323,6 +323,7 @@ static void resize_kind(struct batch_service *s, struct pool *p, bool dedicated,
 void sched_pool_resize_locked(struct batch_service *s, struct pool *p, const char *option)
 {
 	p->resizing = true;
+	p->resize_stopped = false;
 	p->allocation_us = service_now_locked(s);
 	resize_kind(s, p, true, adafs_json_int(p->e.spec, "targetDedicatedNodes", 0), option);
 	resize_kind(s, p, false, adafs_json_int(p->e.spec, "targetLowPriorityNodes", 0), option);

@@ -6,24 +6,33 @@
 #include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/view.h"
 
+static void put_resize_error(cJSON *errors, const char *code, const char *message)
+{
+	cJSON *item = cJSON_CreateObject();
+	cJSON_AddStringToObject(item, "code", code);
+	cJSON_AddStringToObject(item, "message", message);
+	cJSON_AddItemToArray(errors, item);
+}
+
+/* Why the last resize did not come to its targets. */
 static void add_resize_errors(struct view *v, const struct pool *p, int64_t dedicated, int64_t low)
 {
-	const char *code[] = {"AccountCoreQuotaReached", "AccountLowPriorityCoreQuotaReached"};
+	const char *codes[] = {"AccountCoreQuotaReached", "AccountLowPriorityCoreQuotaReached"};
 	int64_t missing[] = {adafs_json_int(p->e.spec, "targetDedicatedNodes", 0) - dedicated,
 			     adafs_json_int(p->e.spec, "targetLowPriorityNodes", 0) - low};
-	if (p->resizing || (missing[0] <= 0 && missing[1] <= 0))
-		return;
 	cJSON *errors = cJSON_CreateArray();
-	for (int i = 0; i < 2; i++) {
-		if (missing[i] <= 0)
-			continue;
-		cJSON *item = cJSON_CreateObject();
-		cJSON_AddStringToObject(item, "code", code[i]);
-		cJSON_AddStringToObject(item, "message",
-					"The specified account has reached core quota");
-		cJSON_AddItemToArray(errors, item);
-	}
-	view_add(v, "resizeErrors", errors);
+	if (p->resize_stopped)
+		put_resize_error(errors, "ResizeStopped",
+				 "Desired number of nodes could not be allocated as the resize "
+				 "operation was stopped");
+	for (int i = 0; i < 2 && !p->resize_stopped; i++)
+		if (missing[i] > 0)
+			put_resize_error(errors, codes[i],
+					 "The specified account has reached core quota");
+	if (p->resizing || !errors->child)
+		cJSON_Delete(errors);
+	else
+		view_add(v, "resizeErrors", errors);
 }
 
 cJSON *view_pool(struct api *a, void *entity, const char *select)
