@@ -2,20 +2,67 @@
 #include "batch/base/digest.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
 
 #include "batch/base/codec.h"
+
+/*
+ * A thread keeps its context: to find the algorithm anew costs more than a signature. It forgets the
+ * key with the next one, or as the thread ends.
+ */
+static pthread_key_t hmac_key;
+static pthread_once_t hmac_once = PTHREAD_ONCE_INIT;
+static bool hmac_ready;
+
+static void hmac_free(void *ctx)
+{
+	EVP_MAC_CTX_free(ctx);
+}
+
+static void hmac_init(void)
+{
+	hmac_ready = pthread_key_create(&hmac_key, hmac_free) == 0;
+}
+
+static EVP_MAC_CTX *hmac_context(void)
+{
+	pthread_once(&hmac_once, hmac_init);
+	EVP_MAC_CTX *ctx = hmac_ready ? pthread_getspecific(hmac_key) : NULL;
+	if (ctx || !hmac_ready)
+		return ctx;
+	EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
+	EVP_MAC_free(mac);
+	OSSL_PARAM sha256[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
+		OSSL_PARAM_construct_end()};
+	if (!ctx || !EVP_MAC_CTX_set_params(ctx, sha256) || pthread_setspecific(hmac_key, ctx) != 0) {
+		EVP_MAC_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
 
 int adafs_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
 		      uint8_t out[ADAFS_SHA256_LEN])
 {
-	unsigned int out_len = 0;
-	return HMAC(EVP_sha256(), key, (int)key_len, data, len, out, &out_len) ? 0 : -EIO;
+	static const unsigned char none[1];
+	EVP_MAC_CTX *ctx = hmac_context();
+	size_t out_len = 0;
+	/* Without a key it would go on with that of before. */
+	if (!ctx || !EVP_MAC_init(ctx, key_len ? key : none, key_len, NULL) ||
+	    !EVP_MAC_update(ctx, data, len) ||
+	    !EVP_MAC_final(ctx, out, &out_len, ADAFS_SHA256_LEN))
+		return -EIO;
+	return 0;
 }
 
 void adafs_md5(const void *data, size_t len, uint8_t out[ADAFS_MD5_LEN])

@@ -3,9 +3,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <sys/random.h>
 
+#include "batch/base/cleanup.h"
 #include "batch/base/codec.h"
 
 void adafs_random_bytes(void *out, size_t len)
@@ -33,10 +35,15 @@ void adafs_random_uuid(char out[ADAFS_UUID_LEN])
 	adafs_random_bytes(b, sizeof(b));
 	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
 	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-	snprintf(out, ADAFS_UUID_LEN,
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-		 b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-		 b[15]);
+	char hex[2 * sizeof(b) + 1];
+	adafs_hex_encode(b, sizeof(b), hex);
+	static const struct {
+		uint8_t at, from, len;
+	} groups[] = {{0, 0, 8}, {9, 8, 4}, {14, 12, 4}, {19, 16, 4}, {24, 20, 12}};
+	memset(out, '-', ADAFS_UUID_LEN - 1);
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(groups); i++)
+		memcpy(out + groups[i].at, hex + groups[i].from, groups[i].len);
+	out[ADAFS_UUID_LEN - 1] = 0;
 }
 
 void adafs_random_hex(size_t bytes, char *out)

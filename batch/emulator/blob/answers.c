@@ -32,10 +32,11 @@ const char *tier_word(const char *tier)
 
 void answer_stamp(struct http_resp *resp, blob_stamp stamp)
 {
-	char etag[24], date[32];
+	char etag[24], quoted[26], date[32];
 	blob_etag(stamp, etag);
 	blob_date(stamp, date);
-	http_resp_headerf(resp, "ETag", "\"%s\"", etag);
+	snprintf(quoted, sizeof(quoted), "\"%s\"", etag);
+	http_resp_header(resp, "ETag", quoted);
 	http_resp_header(resp, "Last-Modified", date);
 }
 
