@@ -11,29 +11,14 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include "batch/azure/sas_rights.h"
 #include "batch/base/buf.h"
-#include "batch/base/clock.h"
 #include "batch/base/file.h"
-#include "batch/base/log.h"
 #include "batch/base/nearest.h"
+#include "fs/credentials.h"
 #include "fs/names.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
-
-/* Texts of accounts before they are put together; wiped at the end. */
-enum cred {
-	CRED_CONNECTION, /* storage from here ... */
-	CRED_ACCOUNT,
-	CRED_KEY,
-	CRED_SAS,
-	CRED_ENDPOINT,
-	CRED_BATCH_ACCOUNT, /* Batch from here */
-	CRED_BATCH_KEY,
-	CRED_BATCH_ENDPOINT,
-	N_CREDS,
-};
 
 enum kind {
 	KIND_TEXT,
@@ -189,12 +174,11 @@ enum source { SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND };
 
 struct parser {
 	struct options *o;
-	char *cred[N_CREDS]; /* what counts so far */
+	struct credentials said; /* what counts so far */
 	char *found[N_CREDS]; /* of the source being read */
 	enum source source;
 	const char *where; /* "in -o", or "file:line" */
 	bool file_has_key;
-	enum adafs_entra_kind auth_kind; /* of auth=; with auto the environment's counts */
 };
 
 static void wipe(char **text)
@@ -228,8 +212,8 @@ static void take_creds(struct parser *p)
 		for (int i = (int)service[s].first; i < (int)service[s].end; i++)
 			any = any || p->found[i];
 		for (int i = (int)service[s].first; any && i < (int)service[s].end; i++) {
-			wipe(&p->cred[i]);
-			p->cred[i] = ADAFS_STEAL(p->found[i]);
+			wipe(&p->said.cred[i]);
+			p->said.cred[i] = ADAFS_STEAL(p->found[i]);
 		}
 	}
 }
@@ -332,7 +316,7 @@ static int parse_auth(struct parser *p, const char *value, struct adafs_err *ret
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(known); i++) {
 		if (strcmp(known[i].name, value) == 0) {
 			p->o->auth = known[i].auth;
-			p->auth_kind = known[i].kind;
+			p->said.auth_kind = known[i].kind;
 			return 0;
 		}
 	}
@@ -671,87 +655,6 @@ static int make_absolute(char **path)
 	return 0;
 }
 
-/* Whether the account has what auth= asks for; what it does not ask for is taken away. */
-static int check_auth(struct parser *p, struct adafs_err *reterr)
-{
-	struct adafs_storage_account *a = &p->o->storage;
-
-	if (p->o->auth == AUTH_KEY && !a->key)
-		return adafs_err_set(reterr, -EINVAL, "auth=key, but storage account '%s' has no key: set "
-						      "AZURE_STORAGE_KEY", a->name);
-	if (p->o->auth == AUTH_SAS && !a->sas)
-		return adafs_err_set(reterr, -EINVAL, "auth=sas, but storage account '%s' has no SAS: set "
-						      "AZURE_STORAGE_SAS_TOKEN", a->name);
-	if (p->o->auth != AUTH_ENTRA)
-		return 0;
-	if (a->key)
-		explicit_bzero(a->key, a->key_len);
-	free(ADAFS_STEAL(a->key));
-	wipe(&a->sas);
-	return 0;
-}
-
-static int make_storage(struct parser *p, struct adafs_err *reterr)
-{
-	char *const *cred = p->cred;
-
-	if (!cred[CRED_CONNECTION] && !cred[CRED_ACCOUNT]) {
-		if (cred[CRED_KEY] || cred[CRED_SAS] || cred[CRED_ENDPOINT])
-			return adafs_err_set(reterr, -EINVAL,
-					     "a storage key, SAS or endpoint is set, but no account: set "
-					     "AZURE_STORAGE_ACCOUNT");
-		return 0;
-	}
-	p->o->has_storage = true;
-	enum options_auth auth = p->o->auth;
-	const char *key = auth == AUTH_AUTO || auth == AUTH_KEY ? cred[CRED_KEY] : NULL;
-	const char *sas = auth == AUTH_SAS || (auth == AUTH_AUTO && !key) ? cred[CRED_SAS] : NULL;
-	int rc = cred[CRED_CONNECTION] ?
-			 adafs_storage_account_parse(&p->o->storage, cred[CRED_CONNECTION], reterr) :
-			 adafs_storage_account_set(&p->o->storage, cred[CRED_ACCOUNT],
-						   cred[CRED_ENDPOINT], key, sas, reterr);
-	return rc < 0 ? rc : check_auth(p, reterr);
-}
-
-/* What the SAS permits is known by its text: a mount that could not work is refused here. */
-static int check_sas(struct options *o, struct adafs_err *reterr)
-{
-	struct adafs_sas_rights rights;
-	enum adafs_sas_use use;
-
-	if (!o->storage.sas)
-		return 0;
-	if (adafs_sas_rights_parse(o->storage.sas, &rights, reterr) < 0)
-		return -EINVAL;
-	if (adafs_sas_rights_check(&rights, adafs_clock_wall_us(), o->read_only, &use, reterr) < 0)
-		return -EINVAL;
-	if (use == ADAFS_SAS_READ_WRITE)
-		return 0;
-	if (!o->read_only)
-		adafs_log(WARN, "fs", "the SAS permits reading only (sp=%s): mounted read-only",
-			  rights.permissions);
-	o->read_only = o->reads_only = true;
-	return 0;
-}
-
-static int make_batch(struct parser *p, struct adafs_err *reterr)
-{
-	static const char *const names[] = { "AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ACCESS_KEY",
-					     "AZURE_BATCH_ENDPOINT" };
-	char *const *cred = p->cred + CRED_BATCH_ACCOUNT;
-
-	if (!cred[0] && !cred[1] && !cred[2])
-		return 0;
-	/* Without a key it is for Entra ID. */
-	for (int i = 0; i < 3; i++)
-		if (!cred[i] && (i != 1 || p->o->auth == AUTH_KEY))
-			return adafs_err_set(reterr, -EINVAL,
-					     "the Batch account is only half set: %s is missing", names[i]);
-	p->o->has_batch = true;
-	return adafs_batch_account_set(&p->o->batch, cred[0], cred[2],
-				       p->o->auth == AUTH_ENTRA ? NULL : cred[1], reterr);
-}
-
 static int set_defaults(struct options *o)
 {
 	o->cache_size = 32 * GIB;
@@ -771,30 +674,11 @@ static bool is_file(const char *pipeline)
 	return strchr(pipeline, '/') || (len > 5 && strcmp(pipeline + len - 5, ".json") == 0);
 }
 
-/* Settings of Entra ID, which has no options but auth= and identity=. */
-static int make_entra(struct parser *p, struct adafs_err *reterr)
-{
-	char *identity = ADAFS_STEAL(p->o->entra.identity);
-	int rc = adafs_entra_from_environment(&p->o->entra, reterr);
-
-	p->o->entra.identity = identity;
-	if (rc == 0 && p->o->auth == AUTH_ENTRA)
-		p->o->entra.kind = p->auth_kind;
-	return rc;
-}
-
 static int finish(struct parser *p, struct adafs_err *reterr)
 {
 	struct options *o = p->o;
-	int rc = make_entra(p, reterr);
+	int rc = credentials_apply(&p->said, reterr);
 
-	if (rc == 0)
-		rc = make_storage(p, reterr);
-	if (rc == 0)
-		rc = check_sas(o, reterr);
-
-	if (rc == 0)
-		rc = make_batch(p, reterr);
 	if (rc < 0)
 		return rc;
 	/* Nodes in Azure would call themselves. */
@@ -819,7 +703,7 @@ static int finish(struct parser *p, struct adafs_err *reterr)
 
 int options_parse(struct options *o, int argc, char **argv, struct adafs_err *reterr)
 {
-	struct parser p = { .o = o };
+	struct parser p = { .o = o, .said.o = o };
 
 	*o = (struct options){ 0 };
 	int rc = set_defaults(o) < 0 ? adafs_err_set(reterr, -ENOMEM, "out of memory") : 0;
@@ -832,7 +716,7 @@ int options_parse(struct options *o, int argc, char **argv, struct adafs_err *re
 	if (rc == 0)
 		rc = finish(&p, reterr);
 	for (int i = 0; i < N_CREDS; i++) {
-		wipe(&p.cred[i]);
+		wipe(&p.said.cred[i]);
 		wipe(&p.found[i]);
 	}
 	if (rc < 0)

@@ -294,10 +294,10 @@ int adafs_storage_account_parse(struct adafs_storage_account *a, const char *con
 	}
 	/* A key whose name was lost must not pass for an account of Entra ID. */
 	if (!s.key && !s.sas)
-		return adafs_err_set(
-			reterr, -EINVAL,
-			"the connection string has neither AccountKey nor SharedAccessSignature; for "
-			"Entra ID set AZURE_STORAGE_ACCOUNT instead");
+		return adafs_err_set(reterr, -EINVAL,
+				     "the connection string has neither AccountKey nor "
+				     "SharedAccessSignature; for "
+				     "Entra ID set AZURE_STORAGE_ACCOUNT instead");
 	return adafs_storage_account_set(a, s.name, s.endpoint, s.key, s.key ? NULL : s.sas,
 					 reterr);
 }
@@ -388,5 +388,6 @@ bool adafs_url_is_loopback(const char *url)
 	if (strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0)
 		return true;
 	const char *colon = memchr(host, ':', len);
-	return (colon ? (size_t)(colon - host) : len) == 9 && strncasecmp(host, "localhost", 9) == 0;
+	return (colon ? (size_t)(colon - host) : len) == 9 &&
+	       strncasecmp(host, "localhost", 9) == 0;
 }

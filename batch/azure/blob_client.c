@@ -28,8 +28,8 @@ struct adafs_blob_client *adafs_blob_client_new(struct adafs_http *http,
 		return NULL;
 	}
 	if (account->token && !adafs_url_is_private(account->endpoint)) {
-		adafs_err_set(reterr, -EINVAL,
-			      "a token of Entra ID goes by https only, not to %s", account->endpoint);
+		adafs_err_set(reterr, -EINVAL, "a token of Entra ID goes by https only, not to %s",
+			      account->endpoint);
 		return NULL;
 	}
 	struct adafs_blob_client *c = calloc(1, sizeof(*c));

@@ -1,6 +1,6 @@
 /*
- * azure/delegation.c - the user delegation key of an account: what signs SAS where there is no account
- * key. Fetched and renewed by callers that may wait; everybody else takes what is there.
+ * azure/delegation.c - the user delegation key of an account: what signs SAS where there is no
+ * account key. Fetched and renewed by callers that may wait; everybody else takes what is there.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -172,14 +172,16 @@ int adafs_blob_delegation_renew(struct adafs_blob_client *c, struct adafs_err *r
 	ADAFS_CLEANUP(key_wipe) struct adafs_sas_delegation key = {0};
 	int rc = get_key(c, now_us, &key, reterr);
 	if (rc == 0 && adafs_clock_parse_iso8601(key.expiry, &until_us) < 0)
-		rc = adafs_err_set(reterr, -EPROTO, "Get User Delegation Key: its expiry is no time");
+		rc = adafs_err_set(reterr, -EPROTO,
+				   "Get User Delegation Key: its expiry is no time");
 	/* The old one serves until it is too short for anybody. */
 	if (rc < 0 && expires_us(d) > now_us + LIFE_US / 2)
 		return 0;
 	if (rc == -EACCES)
-		adafs_err_prefix(reterr, "no SAS can be made for tasks (the identity needs the role "
-					 "Storage Blob Delegator or Storage Blob Data Contributor of the "
-					 "account)");
+		adafs_err_prefix(reterr,
+				 "no SAS can be made for tasks (the identity needs the role "
+				 "Storage Blob Delegator or Storage Blob Data Contributor of the "
+				 "account)");
 	if (rc < 0)
 		return rc;
 	adafs_mutex_lock(&d->lock);
@@ -203,7 +205,8 @@ int adafs_blob_sas(const struct adafs_blob_client *c, const char *container, con
 	adafs_mutex_unlock(&c->delegation->lock);
 	int64_t now_us = (int64_t)adafs_http_now(c->http) * SECOND_US, wanted_us = 0;
 	if (until_us <= now_us)
-		return adafs_err_set(reterr, -EACCES, "there is no user delegation key to sign with");
+		return adafs_err_set(reterr, -EACCES,
+				     "there is no user delegation key to sign with");
 	struct adafs_sas own = *sas;
 	own.delegation = &key;
 	own.policy = NULL; /* only an account key can refer to one */

@@ -1,4 +1,5 @@
-/* azure/entra.c - the settings of Entra ID's credentials, and which cloud an endpoint is in. Pure. */
+/* azure/entra.c - the settings of Entra ID's credentials, and which cloud an endpoint is in. Pure.
+ */
 #include "batch/azure/entra.h"
 
 #include <errno.h>

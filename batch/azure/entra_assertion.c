@@ -1,6 +1,6 @@
 /*
- * azure/entra_assertion.c - the signed text by which the owner of a certificate's key asks for a token.
- * Pure but for the random salt of the signature.
+ * azure/entra_assertion.c - the signed text by which the owner of a certificate's key asks for a
+ * token. Pure but for the random salt of the signature.
  */
 #include "batch/azure/entra.h"
 

@@ -1,6 +1,6 @@
 /*
- * azure/entra_cli.c - the token of who is signed in to the az command line. It is run without a shell and
- * within a deadline, and its process group is ended with it. Waits in the calling thread.
+ * azure/entra_cli.c - the token of who is signed in to the az command line. It is run without a
+ * shell and within a deadline, and its process group is ended with it. Waits in the calling thread.
  */
 #include "batch/azure/entra_int.h"
 
@@ -64,7 +64,8 @@ static int spawn(struct child *c, char *const argv[], int out, int err)
 	if (rc == 0)
 		rc = posix_spawn_file_actions_adddup2(&actions, err, 2);
 	if (rc == 0)
-		rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+		rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP |
+							     POSIX_SPAWN_SETSIGMASK |
 							     POSIX_SPAWN_SETSIGDEF);
 	if (rc == 0)
 		rc = posix_spawnattr_setsigmask(&attr, &none);
@@ -158,7 +159,8 @@ static int az_failed(int status, const struct adafs_buf *err, struct adafs_err *
 	return signed_out ? -ENODATA : -EACCES;
 }
 
-/* "2026-01-01 12:00:00.000000", by this machine's time zone: what older versions of az write only. */
+/* "2026-01-01 12:00:00.000000", by this machine's time zone: what older versions of az write only.
+ */
 static int64_t local_time(const char *text)
 {
 	struct tm tm = {.tm_isdst = -1};
@@ -181,16 +183,24 @@ static int parse(const struct adafs_buf *out, struct entra_answer *ret, struct a
 	if (!copy)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	/* az may hand out what it has kept for some minutes yet: never longer than it says. */
-	*ret = (struct entra_answer){.token = copy,
-				     .lifetime_s = expires < 0 ? 300 : expires - (int64_t)time(NULL)};
+	*ret = (struct entra_answer){
+		.token = copy, .lifetime_s = expires < 0 ? 300 : expires - (int64_t)time(NULL)};
 	return 0;
 }
 
 int entra_fetch_cli(const struct entra_call *call, struct entra_answer *ret,
 		    struct adafs_err *reterr)
 {
-	char *argv[] = {"az", "account", "get-access-token", "--output", "json", "--resource",
-			(char *)call->resource.resource, NULL, NULL, NULL};
+	char *argv[] = {"az",
+			"account",
+			"get-access-token",
+			"--output",
+			"json",
+			"--resource",
+			(char *)call->resource.resource,
+			NULL,
+			NULL,
+			NULL};
 	if (call->settings->tenant) {
 		argv[7] = "--tenant";
 		argv[8] = call->settings->tenant;

@@ -1,6 +1,6 @@
 /*
- * azure/entra_client.c - the client credentials grant: a secret, a certificate, or the token of another
- * issuer that Entra ID trusts. Waits in the calling thread.
+ * azure/entra_client.c - the client credentials grant: a secret, a certificate, or the token of
+ * another issuer that Entra ID trusts. Waits in the calling thread.
  */
 #include "batch/azure/entra_int.h"
 
@@ -32,7 +32,8 @@ static void form_clear(struct adafs_buf *b)
 /* What tenants and client ids are made of: the tenant becomes a part of the URL. */
 static bool name_ok(const char *text)
 {
-	return text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")] ==
+	return text[strspn(text,
+			   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")] ==
 	       0;
 }
 
@@ -84,8 +85,9 @@ static int grant(const struct entra_call *call, const char *url, const char *sec
 		rc = entra_param(&form, secret_name, secret);
 	struct adafs_http_request *rq =
 		rc == 0 ? adafs_http_request_new("POST", strdup(url)) : NULL;
-	if (!rq || adafs_http_headers_set(&rq->headers, "Content-Type",
-					  "application/x-www-form-urlencoded") < 0 ||
+	if (!rq ||
+	    adafs_http_headers_set(&rq->headers, "Content-Type",
+				   "application/x-www-form-urlencoded") < 0 ||
 	    adafs_http_headers_set(&rq->headers, "Accept", "application/json") < 0) {
 		adafs_http_request_free(rq);
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
@@ -113,9 +115,9 @@ static int fetch_by_certificate(const struct entra_call *call, const char *url,
 	char id[ADAFS_UUID_LEN];
 	adafs_random_uuid(id);
 	struct adafs_err why = {0};
-	ADAFS_CLEANUP(secret_freep) char *assertion =
-		adafs_entra_assertion(pem, len, s->certificate_password, s->client, url, id,
-				      adafs_http_now(call->http), &why);
+	ADAFS_CLEANUP(secret_freep)
+	char *assertion = adafs_entra_assertion(pem, len, s->certificate_password, s->client, url,
+						id, adafs_http_now(call->http), &why);
 	explicit_bzero(pem, len);
 	if (!assertion)
 		return adafs_err_set(reterr, why.rc, "AZURE_CLIENT_CERTIFICATE_PATH=%s: %s",

@@ -1,4 +1,5 @@
-/* azure/entra_http.c - what the credentials that ask over HTTP share. Waits in the calling thread. */
+/* azure/entra_http.c - what the credentials that ask over HTTP share. Waits in the calling thread.
+ */
 #include "batch/azure/entra_int.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /*
- * azure/entra_managed.c - managed identities: the metadata service of a virtual machine or AKS node, App
- * Service and Functions, and Azure Arc. All three answer at an address that only this machine can
- * reach, so no proxy is ever asked. Waits in the calling thread.
+ * azure/entra_managed.c - managed identities: the metadata service of a virtual machine or AKS
+ * node, App Service and Functions, and Azure Arc. All three answer at an address that only this
+ * machine can reach, so no proxy is ever asked. Waits in the calling thread.
  */
 #include "batch/azure/entra_int.h"
 
@@ -87,8 +87,8 @@ static struct adafs_http_request *make_request(const char *url, const char *head
 }
 
 /*
- * Whether a metadata service is there at all: any answer will do, and without the header Metadata it gives
- * no token away.
+ * Whether a metadata service is there at all: any answer will do, and without the header Metadata
+ * it gives no token away.
  */
 static bool imds_answers(const struct entra_call *call, const char *url)
 {
@@ -111,7 +111,8 @@ static int ask_imds(const struct entra_call *call, const char *url, struct entra
 	uint32_t delay_ms = RETRY_BASE_MS;
 	for (;;) {
 		ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = {0};
-		int rc = entra_exchange(call, make_request(url, "Metadata", "true"), &reply, reterr);
+		int rc =
+			entra_exchange(call, make_request(url, "Metadata", "true"), &reply, reterr);
 		if (rc == 0)
 			return entra_parse(&reply, ret, reterr);
 		if ((reply.status != 404 && reply.status != 410) ||
@@ -132,7 +133,8 @@ static int fetch_imds(const struct entra_call *call, const char *url, struct ent
 	struct adafs_err err = {0};
 	int rc = ask_imds(call, url, ret, &err);
 	/* A machine without an identity says so: in a chain the next may have one. */
-	if (rc < 0 && err.http_status == 400 && call->in_chain && strstr(err.msg, "dentity not found"))
+	if (rc < 0 && err.http_status == 400 && call->in_chain &&
+	    strstr(err.msg, "dentity not found"))
 		rc = err.rc = -ENODATA;
 	adafs_err_copy(reterr, &err);
 	return rc;
@@ -151,8 +153,8 @@ static int fetch_app_service(const struct entra_call *call, const char *url,
 /* --- Azure Arc ---------------------------------------------------------------------------- */
 
 /*
- * The key that the agent has put where only its group can read it. A path elsewhere is refused: whoever
- * listens at the port could have any file of ours sent to it.
+ * The key that the agent has put where only its group can read it. A path elsewhere is refused:
+ * whoever listens at the port could have any file of ours sent to it.
  */
 static int read_arc_key(const struct adafs_entra *s, const char *challenge, char **ret,
 			struct adafs_err *reterr)
@@ -190,11 +192,13 @@ static int fetch_arc(const struct entra_call *call, const char *url, struct entr
 	if (first.status != 401) {
 		adafs_err_copy(reterr, &err);
 		return err.rc < 0 ? err.rc
-				  : adafs_err_set(reterr, -EPROTO, "Azure Arc's agent did not challenge");
+				  : adafs_err_set(reterr, -EPROTO,
+						  "Azure Arc's agent did not challenge");
 	}
 	ADAFS_FREE char *key = NULL;
 	int rc = read_arc_key(call->settings,
-			      adafs_http_headers_get(&first.headers, "WWW-Authenticate"), &key, reterr);
+			      adafs_http_headers_get(&first.headers, "WWW-Authenticate"), &key,
+			      reterr);
 	if (rc < 0)
 		return rc;
 	ADAFS_FREE char *value = adafs_fmt("Basic %s", key);

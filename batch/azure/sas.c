@@ -37,8 +37,8 @@ static int add_grantor(struct adafs_buf *b, const char *version, const struct ad
 	const struct adafs_sas_delegation *d = sas->delegation;
 	if (!d)
 		return adafs_buf_addf(b, "%s\n", text(sas->policy));
-	int rc = adafs_buf_addf(b, "%s\n%s\n%s\n%s\n%s\n%s\n", d->oid, d->tid, d->start,
-				d->expiry, d->service, d->version);
+	int rc = adafs_buf_addf(b, "%s\n%s\n%s\n%s\n%s\n%s\n", d->oid, d->tid, d->start, d->expiry,
+				d->service, d->version);
 	/* Fields that are not used: saoid suoid scid, skdutid sduoid. */
 	if (rc == 0 && strcmp(version, "2020-02-10") >= 0)
 		rc = adafs_buf_adds(b, "\n\n\n");
@@ -59,13 +59,15 @@ char *adafs_sas_string_to_sign(const char *account, const char *container, const
 	if (rc == 0)
 		rc = add_grantor(&b, version, sas);
 	if (rc == 0)
-		rc = adafs_buf_addf(&b, "%s\n%s\n%s\n", text(sas->ip), text(sas->protocol), version);
+		rc = adafs_buf_addf(&b, "%s\n%s\n%s\n", text(sas->ip), text(sas->protocol),
+				    version);
 	if (rc == 0 && strcmp(version, "2018-11-09") >= 0)
 		rc = adafs_buf_addf(&b, "%s\n%s\n", text(sas->resource), text(sas->snapshot));
 	if (rc == 0 && strcmp(version, "2020-12-06") >= 0)
 		rc = adafs_buf_addf(&b, "%s\n", text(sas->encryption_scope));
 	if (rc == 0 && sas->delegation && strcmp(version, "2026-04-06") >= 0)
-		rc = adafs_buf_adds(&b, "\n\n"); /* headers and parameters that are demanded: none */
+		rc = adafs_buf_adds(&b,
+				    "\n\n"); /* headers and parameters that are demanded: none */
 	if (rc == 0)
 		rc = adafs_buf_addf(&b, "%s\n%s\n%s\n%s\n%s", text(sas->cache_control),
 				    text(sas->content_disposition), text(sas->content_encoding),

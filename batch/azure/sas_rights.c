@@ -1,4 +1,5 @@
-/* azure/sas_rights.c - a SAS taken apart, and judged before anything is asked of the service. Pure. */
+/* azure/sas_rights.c - a SAS taken apart, and judged before anything is asked of the service. Pure.
+ */
 #include "batch/azure/sas_rights.h"
 
 #include <errno.h>
@@ -67,14 +68,16 @@ int adafs_sas_rights_parse(const char *sas, struct adafs_sas_rights *ret, struct
 		ADAFS_FREE char *text =
 			adafs_url_decode(value, (size_t)(name + len - value), false);
 		if (!text || take_field(&r, name, name_len, text, &key_expiry_us) < 0)
-			return adafs_err_set(reterr, -EINVAL, "the SAS is broken: its %.*s= cannot be read",
+			return adafs_err_set(reterr, -EINVAL,
+					     "the SAS is broken: its %.*s= cannot be read",
 					     (int)name_len, name);
 	}
 	if (!version || !signature)
-		return adafs_err_set(reterr, -EINVAL,
-				     "the SAS is cut off: it has no %s=; quote it in the shell, since "
-				     "it holds '&'",
-				     version ? "sig" : "sv");
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"the SAS is cut off: it has no %s=; quote it in the shell, since "
+			"it holds '&'",
+			version ? "sig" : "sv");
 	if (!r.account && !*r.resource)
 		return adafs_err_set(reterr, -EINVAL,
 				     "the SAS is cut off: it has neither sr= nor ss= and srt=");
@@ -94,17 +97,20 @@ static int check_kind(const struct adafs_sas_rights *r, struct adafs_err *reterr
 {
 	if (r->account && !strchr(r->services, 'b'))
 		return adafs_err_set(reterr, -EACCES,
-				     "the account SAS is not for Blob (ss=%s): make one with b", r->services);
+				     "the account SAS is not for Blob (ss=%s): make one with b",
+				     r->services);
 	if (r->account && (!strchr(r->types, 'c') || !strchr(r->types, 'o')))
-		return adafs_err_set(reterr, -EACCES,
-				     "the account SAS is for the resource types %s only: make one with co "
-				     "(container, object), or sco",
-				     r->types);
+		return adafs_err_set(
+			reterr, -EACCES,
+			"the account SAS is for the resource types %s only: make one with co "
+			"(container, object), or sco",
+			r->types);
 	if (!r->account && strcmp(r->resource, "c") != 0)
 		return adafs_err_set(reterr, -EACCES,
 				     "the SAS is for one %s only (sr=%s): a mount needs one of the "
 				     "container (sr=c) or the account",
-				     strcmp(r->resource, "d") == 0 ? "directory" : "blob", r->resource);
+				     strcmp(r->resource, "d") == 0 ? "directory" : "blob",
+				     r->resource);
 	return 0;
 }
 
@@ -136,20 +142,22 @@ int adafs_sas_rights_check(const struct adafs_sas_rights *r, int64_t now_us, boo
 	if (rc < 0)
 		return rc;
 	if (!has(r, "r") || !has(r, "l"))
-		return adafs_err_set(reterr, -EACCES,
-				     "the SAS (sp=%s) lacks %s: nothing can be shown without; make one with "
-				     "racwdl, or rl to read only",
-				     r->permissions, has(r, "r") ? "l (list)" : "r (read)");
+		return adafs_err_set(
+			reterr, -EACCES,
+			"the SAS (sp=%s) lacks %s: nothing can be shown without; make one with "
+			"racwdl, or rl to read only",
+			r->permissions, has(r, "r") ? "l (list)" : "r (read)");
 	if (read_only || !has(r, "acwd")) {
 		*ret_use = ADAFS_SAS_READ_ONLY;
 		return 0;
 	}
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(wanted); i++)
 		if (!has(r, wanted[i].letters))
-			return adafs_err_set(reterr, -EACCES,
-					     "the SAS (sp=%s) lacks %s: make one with racwdl, or mount "
-					     "with -o ro",
-					     r->permissions, wanted[i].name);
+			return adafs_err_set(
+				reterr, -EACCES,
+				"the SAS (sp=%s) lacks %s: make one with racwdl, or mount "
+				"with -o ro",
+				r->permissions, wanted[i].name);
 	*ret_use = ADAFS_SAS_READ_WRITE;
 	return 0;
 }
@@ -164,8 +172,8 @@ char *adafs_sas_rights_describe(const struct adafs_sas_rights *r)
 	char until[ADAFS_ISO8601_LEN];
 	adafs_clock_iso8601_seconds(r->expiry_us, until);
 	return adafs_fmt("%s SAS with %s, good until %s",
-			 r->account	? "an account"
-			 : r->delegated ? "a user delegation"
+			 r->account	       ? "an account"
+			 : r->delegated	       ? "a user delegation"
 			 : *r->resource == 'c' ? "a container"
 					       : "a blob",
 			 *r->permissions ? r->permissions : "the rights of its policy",

@@ -1,7 +1,7 @@
 /*
- * azure/token.c - one token and the thread that fetches it. The thread starts with the first request that
- * wants one (a daemon forks before) and sleeps between renewals. `lock` guards all that changes; nobody
- * holds it while a credential is asked.
+ * azure/token.c - one token and the thread that fetches it. The thread starts with the first
+ * request that wants one (a daemon forks before) and sleeps between renewals. `lock` guards all
+ * that changes; nobody holds it while a credential is asked.
  */
 #include "batch/azure/token.h"
 
@@ -46,19 +46,19 @@ struct adafs_token {
 	struct adafs_entra_resource resource;
 	int stop_fd; /* readable: the thread is to end */
 
-	struct adafs_mutex lock; /* rank ADAFS_RANK_LEAF */
+	struct adafs_mutex lock;     /* rank ADAFS_RANK_LEAF */
 	struct adafs_cond asked_for; /* or stopping */
 	struct adafs_cond settled;   /* a fetch has ended */
 	pthread_t thread;
 	bool running, stopping, asked, fetching;
-	char *value;		       /* "Bearer ..."; NULL: none */
+	char *value;				/* "Bearer ..."; NULL: none */
 	uint64_t made_ms, renew_ms, expires_ms; /* boot time */
-	uint64_t refused_ms;	       /* when a young one was refused; 0: never */
-	uint64_t retry_ms;	       /* not before */
-	unsigned n_failures;	       /* in a row */
-	struct adafs_err failure;      /* of the last fetch */
-	int source;		       /* in chain; -1: none yet */
-	char skipped[768];	       /* why those before it were passed over */
+	uint64_t refused_ms;			/* when a young one was refused; 0: never */
+	uint64_t retry_ms;			/* not before */
+	unsigned n_failures;			/* in a row */
+	struct adafs_err failure;		/* of the last fetch */
+	int source;				/* in chain; -1: none yet */
+	char skipped[768];			/* why those before it were passed over */
 };
 
 /* Goes on while the machine sleeps, as the token's life does. */
@@ -165,13 +165,15 @@ static int fetch(struct adafs_token *t, struct entra_answer *ret, int *ret_sourc
 			continue;
 		int rc = chain[i].fetch(&call, ret, &err);
 		if (rc == 0 && ret->lifetime_s <= 0)
-			rc = adafs_err_set(&err, -EACCES, "the token has expired already: is this "
-							  "machine's clock right?");
+			rc = adafs_err_set(&err, -EACCES,
+					   "the token has expired already: is this "
+					   "machine's clock right?");
 		if (rc == 0) {
 			*ret_source = (int)i;
 			return 0;
 		}
-		/* One that is there and is refused is not passed over: the next would be someone else. */
+		/* One that is there and is refused is not passed over: the next would be someone
+		 * else. */
 		if (rc != -ENODATA) {
 			adafs_err_copy(reterr, &err);
 			adafs_err_prefix(reterr, "Entra ID, %s", chain[i].name);
@@ -179,7 +181,8 @@ static int fetch(struct adafs_token *t, struct entra_answer *ret, int *ret_sourc
 		}
 		add_skipped(skipped, size, chain[i].name, err.msg);
 	}
-	return adafs_err_set(reterr, -EACCES, "no credential of Entra ID is here (%.420s)", skipped);
+	return adafs_err_set(reterr, -EACCES, "no credential of Entra ID is here (%.420s)",
+			     skipped);
 }
 
 static void keep_locked(struct adafs_token *t, const struct entra_answer *a)
@@ -202,8 +205,7 @@ static void keep_locked(struct adafs_token *t, const struct entra_answer *a)
 	t->failure = (struct adafs_err){0};
 }
 
-static void fail_locked(struct adafs_token *t, const struct adafs_err *err)
-	ADAFS_REQUIRES(&t->lock)
+static void fail_locked(struct adafs_token *t, const struct adafs_err *err) ADAFS_REQUIRES(&t->lock)
 {
 	unsigned shift = t->n_failures < 6 ? t->n_failures : 6;
 	uint32_t pause_ms = RETRY_BASE_MS << shift;
@@ -222,8 +224,8 @@ static void log_outcome(const struct adafs_token *t, const struct adafs_err *err
 	if (err->rc < 0)
 		adafs_log(WARN, "azure", "no new token for %s: %s", t->resource.resource, err->msg);
 	else
-		adafs_log(INFO, "azure", "token for %s by %s, good for %lld s", t->resource.resource,
-			  chain[source].name, (long long)lifetime_s);
+		adafs_log(INFO, "azure", "token for %s by %s, good for %lld s",
+			  t->resource.resource, chain[source].name, (long long)lifetime_s);
 }
 
 static void fetch_once(struct adafs_token *t)
@@ -308,8 +310,7 @@ static int failure_locked(const struct adafs_token *t, struct adafs_err *reterr)
 	return adafs_err_set(reterr, -EACCES, "no token for %s", t->resource.resource);
 }
 
-int adafs_token_sign(struct adafs_token *t, struct adafs_http_request *rq,
-		     struct adafs_err *reterr)
+int adafs_token_sign(struct adafs_token *t, struct adafs_http_request *rq, struct adafs_err *reterr)
 {
 	int rc = 0;
 	adafs_mutex_lock(&t->lock);
@@ -320,7 +321,8 @@ int adafs_token_sign(struct adafs_token *t, struct adafs_http_request *rq,
 	if (good)
 		rc = adafs_http_headers_set(&rq->headers, "Authorization", t->value);
 	else if (t->asked || t->fetching || t->failure.retryable)
-		rc = -EAGAIN; /* what passes by itself is waited for, as long as any request waits */
+		rc = -EAGAIN; /* what passes by itself is waited for, as long as any request waits
+			       */
 	else
 		rc = failure_locked(t, reterr);
 	adafs_mutex_unlock(&t->lock);

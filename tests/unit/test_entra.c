@@ -1,4 +1,5 @@
-/* Entra ID's settings and assertions, user delegation SAS (blob-rest.md section 17.4), rights of a SAS. */
+/* Entra ID's settings and assertions, user delegation SAS (blob-rest.md section 17.4), rights of a
+ * SAS. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -71,13 +72,15 @@ static void test_delegation(void **state)
 		assert_non_null(sig);
 		assert_string_equal(sig + 5, encoded);
 		assert_non_null(strstr(query, "&skoid=11111111-1111-1111-1111-111111111111&"));
-		assert_non_null(strstr(query, "&ske=2026-01-08T00%3A00%3A00Z&sks=b&skv=2020-12-06&"));
+		assert_non_null(
+			strstr(query, "&ske=2026-01-08T00%3A00%3A00Z&sks=b&skv=2020-12-06&"));
 		free(encoded);
 		free(query);
 	}
 }
 
-/* For a container and a snapshot the resource and the signed time are in the string, the latter once. */
+/* For a container and a snapshot the resource and the signed time are in the string, the latter
+ * once. */
 static void test_delegation_resources(void **state)
 {
 	(void)state;
@@ -320,7 +323,8 @@ static void test_rights(void **state)
 		{"sv=2&ss=b&srt=sco&sp=rwdlac&se=2026-02-01&sig=x", false, 0, "",
 		 ADAFS_SAS_READ_WRITE},
 		{"sv=2&ss=qt&srt=sco&sp=rwdlac&se=2026-02-01&sig=x", false, -EACCES, "ss=qt", 0},
-		{"sv=2&ss=b&srt=o&sp=rwdlac&se=2026-02-01&sig=x", false, -EACCES, "resource types o only", 0},
+		{"sv=2&ss=b&srt=o&sp=rwdlac&se=2026-02-01&sig=x", false, -EACCES,
+		 "resource types o only", 0},
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
 		struct adafs_sas_rights r;
@@ -328,7 +332,8 @@ static void test_rights(void **state)
 		enum adafs_sas_use use = ADAFS_SAS_READ_WRITE;
 		assert_int_equal(adafs_sas_rights_parse(rows[i].sas, &r, &err), 0);
 		int rc = adafs_sas_rights_check(&r, NOW_US, rows[i].read_only, &use, &err);
-		if (rc != rows[i].rc || !strstr(err.msg, rows[i].word) || (!rc && use != rows[i].use))
+		if (rc != rows[i].rc || !strstr(err.msg, rows[i].word) ||
+		    (!rc && use != rows[i].use))
 			fail_msg("row %zu: %d %s", i, rc, err.msg);
 	}
 }
@@ -357,16 +362,16 @@ static void test_rights_in_words(void **state)
 {
 	(void)state;
 	struct adafs_sas_rights r;
-	assert_int_equal(adafs_sas_rights_parse("sv=2&ss=b&srt=sco&sp=rl&se=2026-02-01&sig=x", &r, NULL),
-			 0);
+	assert_int_equal(
+		adafs_sas_rights_parse("sv=2&ss=b&srt=sco&sp=rl&se=2026-02-01&sig=x", &r, NULL), 0);
 	char *text = adafs_sas_rights_describe(&r);
 	assert_string_equal(text, "an account SAS with rl, good until 2026-02-01T00:00:00Z");
 	free(text);
 	assert_false(adafs_sas_rights_may_create(&r));
 	assert_int_equal(adafs_sas_rights_parse("sv=2&sr=c&si=mine&sig=x", &r, NULL), 0);
 	text = adafs_sas_rights_describe(&r);
-	assert_string_equal(text,
-			    "a container SAS with the rights of its policy, good until its policy says");
+	assert_string_equal(
+		text, "a container SAS with the rights of its policy, good until its policy says");
 	free(text);
 }
 
@@ -381,14 +386,10 @@ static int free_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_delegation),
-		cmocka_unit_test(test_delegation_resources),
-		cmocka_unit_test(test_assertion),
-		cmocka_unit_test(test_clouds),
-		cmocka_unit_test(test_environment),
-		cmocka_unit_test(test_rights),
-		cmocka_unit_test(test_rights_broken),
-		cmocka_unit_test(test_rights_in_words),
+		cmocka_unit_test(test_delegation),    cmocka_unit_test(test_delegation_resources),
+		cmocka_unit_test(test_assertion),     cmocka_unit_test(test_clouds),
+		cmocka_unit_test(test_environment),   cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_rights_broken), cmocka_unit_test(test_rights_in_words),
 	};
 	return cmocka_run_group_tests(tests, NULL, free_key);
 }

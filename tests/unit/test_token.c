@@ -1,4 +1,5 @@
-/* A source of tokens against a scripted issuer: Azure Arc's challenge, waiting, failing, refusals. */
+/* A source of tokens against a scripted issuer: Azure Arc's challenge, waiting, failing, refusals.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,8 +28,8 @@ struct fixture {
 
 static void add(struct fixture *f, const char *head, const char *body)
 {
-	f->replies[f->n] = adafs_fmt("HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n%s", head,
-				     strlen(body), body);
+	f->replies[f->n] =
+		adafs_fmt("HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n%s", head, strlen(body), body);
 	f->steps[f->n] = (struct step){REPLY, f->replies[f->n]};
 	f->n++;
 }
@@ -109,9 +110,10 @@ static void test_one_token_for_many(void **state)
 	assert_int_equal(ask(&f, &err), 0);
 	assert_int_equal(ask(&f, &err), 0);
 	assert_int_equal(f.server.n_seen, 3);
-	assert_string_equal(f.server.seen[0].body,
-			    "client_id=c&scope=https%3A%2F%2Fstorage.azure.com%2F.default&grant_type="
-			    "client_credentials&client_secret=s");
+	assert_string_equal(
+		f.server.seen[0].body,
+		"client_id=c&scope=https%3A%2F%2Fstorage.azure.com%2F.default&grant_type="
+		"client_credentials&client_secret=s");
 	assert_string_equal(seen_header(&f.server.seen[1], "Authorization", value), "Bearer one");
 	end(&f);
 }
@@ -145,13 +147,15 @@ static void test_failure(void **state)
 	struct fixture f = {0};
 	struct adafs_err err = {0};
 	add(&f, "401 Unauthorized",
-	    "{\"error\":\"invalid_client\",\"error_description\":\"AADSTS7000222: The client secret has "
+	    "{\"error\":\"invalid_client\",\"error_description\":\"AADSTS7000222: The client "
+	    "secret has "
 	    "expired.\\r\\nTrace ID: 1\"}");
 	begin(&f, ADAFS_ENTRA_ENVIRONMENT, 8000);
 	begin_token(&f);
 	assert_int_equal(ask(&f, &err), -EACCES);
-	assert_string_equal(err.msg, "Entra ID, environment: 401 invalid_client: AADSTS7000222: The "
-				     "client secret has expired.");
+	assert_string_equal(err.msg,
+			    "Entra ID, environment: 401 invalid_client: AADSTS7000222: The "
+			    "client secret has expired.");
 	assert_int_equal(ask(&f, &err), -EACCES);
 	assert_int_equal(adafs_token_wait(f.token, 1000, &err), -EACCES);
 	assert_int_equal(f.server.n_seen, 1);
@@ -228,7 +232,8 @@ static void test_arc(void **state)
 		assert_string_equal(seen_header(&f.server.seen[i], "Metadata", value), "true");
 	}
 	assert_null(seen_header(&f.server.seen[0], "Authorization", value));
-	assert_string_equal(seen_header(&f.server.seen[1], "Authorization", value), "Basic the-key");
+	assert_string_equal(seen_header(&f.server.seen[1], "Authorization", value),
+			    "Basic the-key");
 	assert_string_equal(seen_header(&f.server.seen[2], "Authorization", value), "Bearer arc");
 	end(&f);
 }
@@ -237,8 +242,8 @@ static void test_arc(void **state)
 static void test_arc_key_elsewhere(void **state)
 {
 	(void)state;
-	static const char *const names[] = {"/etc/passwd", "%s/../x.key", "%s/sub/x.key", "%s/x.txt",
-					    "%s/.key", "%s"};
+	static const char *const names[] = {"/etc/passwd", "%s/../x.key", "%s/sub/x.key",
+					    "%s/x.txt",	   "%s/.key",	  "%s"};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
 		struct fixture f = {0};
 		struct adafs_err err = {0};
@@ -248,9 +253,10 @@ static void test_arc_key_elsewhere(void **state)
 		name = strncmp(names[i], "%s", 2) == 0 ? adafs_fmt("%s%s", f.dir, names[i] + 2)
 						       : strdup(names[i]);
 		free(f.replies[0]);
-		f.replies[0] = adafs_fmt("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=%s"
-					 "\r\nContent-Length: 0\r\n\r\n",
-					 name);
+		f.replies[0] =
+			adafs_fmt("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=%s"
+				  "\r\nContent-Length: 0\r\n\r\n",
+				  name);
 		f.steps[0].reply = f.replies[0];
 		assert_int_equal(ask(&f, &err), -EACCES);
 		assert_non_null(strstr(err.msg, "outside"));
@@ -262,9 +268,12 @@ static void test_arc_key_elsewhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_token_for_many), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_failure),		   cmocka_unit_test(test_rubbish),
-		cmocka_unit_test(test_hang),		   cmocka_unit_test(test_arc),
+		cmocka_unit_test(test_one_token_for_many),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_failure),
+		cmocka_unit_test(test_rubbish),
+		cmocka_unit_test(test_hang),
+		cmocka_unit_test(test_arc),
 		cmocka_unit_test(test_arc_key_elsewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
