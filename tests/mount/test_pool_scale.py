@@ -71,6 +71,18 @@ def test_killed_after_the_last_task_the_pool_goes_to_zero(scaled, emulator, tmp_
         assert nodes(emulator) == 0
 
 
+def test_killed_while_tasks_run_they_end_and_then_the_pool_goes(scaled, emulator, tmp_path):
+    m = scaled().start()
+    copy_image(m, tmp_path)
+    jobs = wait_for("Batch has the job", lambda: [
+        j for j in batch_call(emulator.settings, "GET", "/jobs")["value"]
+        if j["onAllTasksComplete"] == "terminatejob"], 30)
+    m.kill()
+    wait_for("the job ends", lambda: batch_call(emulator.settings, "GET", "/jobs/" + jobs[0]["id"])["state"]
+             == "completed", 60)
+    wait_for("the pool has no node", lambda: nodes(emulator) == 0, 60)
+
+
 def test_an_empty_pool_gets_a_node_for_a_new_job(scaled, emulator, tmp_path):
     m = scaled().start()
     wait_for("the pool is empty", lambda: nodes(emulator) == 0 and "autoScaleRun" in get_pool(emulator)

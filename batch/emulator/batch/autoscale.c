@@ -25,13 +25,17 @@
 /* The speed of the clock may be set while the scheduler sleeps. */
 #define LOOK_US (INT64_C(1) * 1000000)
 
+/* Times are those of the pool's clock, but for looked_ms. */
 struct autoscale {
-	struct autoscale_sample *sample; /* at_us is the true time */
+	struct autoscale_sample *sample;
 	size_t n, size;
-	int64_t sampled_us;   /* last; true time */
-	int64_t set_us;	      /* when the formula was set: there both clocks agree */
+	int64_t now_us;	      /* as of looked_ms */
+	uint64_t looked_ms;   /* of the monotonic clock; 0: the pool's has not started */
+	int64_t ahead_us;     /* of the true time, when it starts */
+	int64_t sampled_us;   /* last; 0: never */
 	int64_t enabled_us;   /* of the last request to enable; 0: none since the start */
 	int64_t evaluated_us; /* 0: is due */
+	bool set;	      /* it has had a formula */
 	cJSON *run;	      /* the last evaluation; NULL: none */
 };
 
@@ -53,10 +57,10 @@ static struct autoscale *autoscale_of(struct pool *p)
 
 cJSON *autoscale_state_json(const struct autoscale *a)
 {
-	if (!a || !a->set_us)
+	if (!a || !a->set)
 		return NULL;
 	cJSON *o = cJSON_CreateObject();
-	cJSON_AddNumberToObject(o, "set", (double)a->set_us);
+	cJSON_AddNumberToObject(o, "ahead", (double)(a->now_us - adafs_clock_wall_us()));
 	cJSON_AddNumberToObject(o, "evaluated", (double)a->evaluated_us);
 	if (a->run)
 		cJSON_AddItemToObject(o, "run", cJSON_Duplicate(a->run, true));
@@ -71,7 +75,8 @@ int autoscale_state_load(struct pool *p, const cJSON *json)
 	if (!a)
 		return -ENOMEM;
 	const cJSON *run = adafs_json_get(json, "run");
-	a->set_us = adafs_json_int(json, "set", 0);
+	a->set = true;
+	a->ahead_us = adafs_json_int(json, "ahead", 0);
 	a->evaluated_us = adafs_json_int(json, "evaluated", 0);
 	a->run = run ? cJSON_Duplicate(run, true) : NULL;
 	return run && !a->run ? -ENOMEM : 0;
@@ -92,17 +97,16 @@ static double speed_of(const struct batch_service *s)
 	return trap_value(s->traps, TRAP_CLOCK_SPEED);
 }
 
-/* A stretch of the pool's clock in true time. */
-static int64_t true_us(const struct batch_service *s, int64_t us)
+/* Bring the pool's clock up to now. */
+static int64_t clock_us(const struct batch_service *s, struct autoscale *a)
 {
-	return (int64_t)((double)us / speed_of(s));
-}
-
-/* What the pool's clock shows at a true time. */
-static int64_t pool_us(const struct batch_service *s, const struct autoscale *a, int64_t us)
-{
-	int64_t zero = a->set_us ? a->set_us : us;
-	return zero + (int64_t)((double)(us - zero) * speed_of(s));
+	uint64_t now_ms = adafs_clock_mono_ms();
+	if (!a->looked_ms)
+		a->now_us = adafs_clock_wall_us() + a->ahead_us;
+	else
+		a->now_us += (int64_t)((double)(now_ms - a->looked_ms) * 1000 * speed_of(s));
+	a->looked_ms = now_ms;
+	return a->now_us;
 }
 
 /* --- samples ------------------------------------------------------------------------------ */
@@ -198,21 +202,16 @@ static cJSON *evaluate(struct batch_service *s, struct pool *p, const char *form
 {
 	struct autoscale *a = autoscale_of(p);
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf text = ADAFS_BUF_INIT(RESULTS_MAX);
-	ADAFS_FREE struct autoscale_sample *seen = a ? calloc(a->n + 1, sizeof(*seen)) : NULL;
-	if (!seen)
+	if (!a)
 		return NULL;
-	int64_t now = adafs_clock_wall_us();
 	struct autoscale_input in = {
-		.now_us = pool_us(s, a, now),
-		.sample = seen,
+		.now_us = clock_us(s, a),
+		.sample = a->sample,
 		.dedicated = adafs_json_int(p->e.spec, "targetDedicatedNodes", 0),
 		.low_priority = adafs_json_int(p->e.spec, "targetLowPriorityNodes", 0),
 	};
-	for (size_t i = 0; i < a->n; i++) {
-		seen[in.n_samples] = a->sample[i];
-		seen[in.n_samples].at_us = pool_us(s, a, a->sample[i].at_us);
-		in.n_samples += seen[in.n_samples].at_us <= in.now_us - SAMPLE_DELAY_US;
-	}
+	while (in.n_samples < a->n && a->sample[in.n_samples].at_us <= in.now_us - SAMPLE_DELAY_US)
+		in.n_samples++;
 	for (int i = 0; i < N_METRICS; i++)
 		in.current[i] = NAN;
 	measure_nodes(p, in.current);
@@ -223,7 +222,7 @@ static cJSON *evaluate(struct batch_service *s, struct pool *p, const char *form
 		return NULL;
 	cJSON *run = cJSON_CreateObject();
 	char timestamp[ADAFS_ISO8601_LEN];
-	adafs_clock_iso8601(now, timestamp);
+	adafs_clock_iso8601(adafs_clock_wall_us(), timestamp);
 	cJSON_AddStringToObject(run, "timestamp", timestamp);
 	cJSON_AddStringToObject(run, "results", adafs_buf_str(&text));
 	if (rc < 0) {
@@ -251,7 +250,7 @@ static void set_number(cJSON *spec, const char *name, int64_t n)
 static void run_formula(struct batch_service *s, struct pool *p, struct autoscale *a)
 {
 	struct autoscale_result r;
-	a->evaluated_us = adafs_clock_wall_us();
+	a->evaluated_us = clock_us(s, a);
 	cJSON *run = evaluate(s, p, adafs_json_str(p->e.spec, "autoScaleFormula", ""), &r);
 	if (!run)
 		return;
@@ -280,34 +279,39 @@ static int64_t interval_us(const struct pool *p)
 	return ms * 1000;
 }
 
-static int64_t tick_pool(struct batch_service *s, struct pool *p, int64_t now)
+/* Returns how long the pool's clock runs until there is something to do. */
+static int64_t tick_pool(struct batch_service *s, struct pool *p)
 {
 	struct autoscale *a = autoscale_of(p);
 	if (!a)
 		return INT64_MAX;
-	int64_t period = true_us(s, AUTOSCALE_PERIOD_US), interval = true_us(s, interval_us(p));
-	/* A clock that was set back must not stop the pool's. */
-	if (now >= a->sampled_us + period || now < a->sampled_us)
+	int64_t now = clock_us(s, a), interval = interval_us(p);
+	if (now >= a->sampled_us + AUTOSCALE_PERIOD_US)
 		take_sample(s, p, a, now);
-	int64_t next = a->sampled_us + period;
-	if (!enabled(p))
-		return next;
-	if (now >= a->evaluated_us + interval || now < a->evaluated_us)
-		run_formula(s, p, a);
-	return next < a->evaluated_us + interval ? next : a->evaluated_us + interval;
+	int64_t next = a->sampled_us + AUTOSCALE_PERIOD_US;
+	if (enabled(p)) {
+		if (now >= a->evaluated_us + interval)
+			run_formula(s, p, a);
+		if (a->evaluated_us + interval < next)
+			next = a->evaluated_us + interval;
+	}
+	return next - now;
 }
 
 int64_t autoscale_tick_locked(struct batch_service *s)
 {
-	int64_t now = adafs_clock_wall_us(), next = now + true_us(s, AUTOSCALE_PERIOD_US);
+	int64_t wait = AUTOSCALE_PERIOD_US;
 	for (size_t i = 0; i < s->pools.n; i++) {
 		struct pool *p = entity_pool(s->pools.item[i]);
 		if (p->e.state != POOL_ACTIVE)
 			continue;
-		int64_t due = tick_pool(s, p, now);
-		next = due < next ? due : next;
+		int64_t due = tick_pool(s, p);
+		wait = due < wait ? due : wait;
 	}
-	return s->traps && next > now + LOOK_US ? now + LOOK_US : next;
+	wait = (int64_t)((double)wait / speed_of(s));
+	if (s->traps && wait > LOOK_US)
+		wait = LOOK_US;
+	return adafs_clock_wall_us() + wait;
 }
 
 int autoscale_start_locked(struct batch_service *s, struct pool *p)
@@ -315,7 +319,14 @@ int autoscale_start_locked(struct batch_service *s, struct pool *p)
 	struct autoscale *a = autoscale_of(p);
 	if (!a)
 		return -ENOMEM;
-	a->set_us = adafs_clock_wall_us();
+	/* Times in the formula are true ones: the clock goes back to that, and history with it. */
+	int64_t shift = adafs_clock_wall_us() - clock_us(s, a);
+	a->now_us += shift;
+	a->sampled_us += a->sampled_us ? shift : 0;
+	a->enabled_us += a->enabled_us ? shift : 0;
+	for (size_t i = 0; i < a->n; i++)
+		a->sample[i].at_us += shift;
+	a->set = true;
 	a->evaluated_us = 0;
 	service_dirty_locked(s, &p->e, true);
 	service_wake_locked(s);
@@ -324,10 +335,9 @@ int autoscale_start_locked(struct batch_service *s, struct pool *p)
 
 bool autoscale_admit_locked(struct batch_service *s, struct pool *p)
 {
-	int64_t now = adafs_clock_wall_us();
 	struct autoscale *a = autoscale_of(p);
-	if (!a || (now >= a->enabled_us && now < a->enabled_us + true_us(s, ENABLE_PERIOD_US)))
+	if (!a || (a->enabled_us && clock_us(s, a) < a->enabled_us + ENABLE_PERIOD_US))
 		return false;
-	a->enabled_us = now;
+	a->enabled_us = clock_us(s, a);
 	return true;
 }
