@@ -48,6 +48,9 @@ def test_a_job_with_a_pool_of_its_own(b, end):  # noqa: F811
     assert pool.startswith("mine_") and "poolId" not in j["poolInfo"]
     assert j["poolInfo"]["autoPoolSpecification"]["keepAlive"] is False
     assert [x["id"] for x in b.list("/jobs", S_filter="startswith(executionInfo/poolId,'mine_')")] == ["j"]
+    # Clients put back what they got: the pool stays.
+    b.ok("PUT", "/jobs/j", {k: v for k, v in j.items() if k != "executionInfo"}, 200)
+    assert b.get("/jobs/j")["executionInfo"]["poolId"] == pool
     b.add("j", sh("t", "true"))
     assert b.wait_task("j", "t")["nodeInfo"]["poolId"] == pool
     if end == "terminate":

@@ -171,6 +171,19 @@ static int check_change(struct api *a, const struct job *j, const cJSON *change)
 	return 0;
 }
 
+/* A job keeps the pool that was made for it, and gets none later. 0 or answered. */
+static int keep_own_pool(struct api *a, const struct job *j, cJSON *change)
+{
+	if (!job_auto_pool(change))
+		return 0;
+	if (!job_auto_pool(j->e.spec))
+		return api_error(a, 400, "InvalidPropertyValue", "PropertyName",
+				 "autoPoolSpecification", "Reason",
+				 "The emulator makes a pool for a job only when the job is added", NULL);
+	cJSON_DeleteItemFromObjectCaseSensitive(change, "poolInfo");
+	return 0;
+}
+
 /* Members of change replace those of the spec; change is left empty. */
 static int merge(cJSON *spec, cJSON *change)
 {
@@ -200,6 +213,8 @@ static int job_change(struct api *a, const struct batch_spec_field *fields, bool
 	if (replace && !adafs_json_get(change, "onAllTasksComplete"))
 		cJSON_AddStringToObject(change, "onAllTasksComplete", "noaction");
 	int rc = check_change(a, j, change);
+	if (rc == 0)
+		rc = keep_own_pool(a, j, change);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; replace && i < ADAFS_ARRAY_SIZE(reset); i++)
