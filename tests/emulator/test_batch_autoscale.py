@@ -1,6 +1,7 @@
 """Autoscale of the emulated Batch service, over HTTP: formulas, their runs, and what they do."""
 import json
 import urllib.error
+import urllib.request
 
 import pytest
 
@@ -129,9 +130,9 @@ def test_what_is_refused(emulator):
 
 
 def test_enable_and_disable(tmp_path):
-    # At a tenth of the pace, so that the second request falls into the 30 s.
+    # Slower, so that the second request falls into the 30 s on a busy machine too.
     e = Emulator(tmp_path / "state", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0",
-                 "--trap", "clock_speed=20").start()
+                 "--trap", "clock_speed=6").start()
     try:
         enable = lambda body: lambda: batch_call(e.settings, "POST", "/pools/local/enableautoscale", body)
         enable({"autoScaleFormula": "$TargetDedicatedNodes = 2;", "autoScaleEvaluationInterval": "PT5M"})()
@@ -146,7 +147,7 @@ def test_enable_and_disable(tmp_path):
             except urllib.error.HTTPError as error:
                 assert error.code == 503
                 return False
-        wait_for("another formula is taken", again, 10)
+        wait_for("another formula is taken", again, 30)
         wait_for("three nodes", lambda: get_pool(e, "local")["currentDedicatedNodes"] == 3, 10)
         assert get_pool(e, "local")["autoScaleEvaluationInterval"] == "PT5M"
         batch_call(e.settings, "POST", "/pools/local/disableautoscale")
@@ -167,3 +168,18 @@ def test_a_restart_keeps_the_formula(emulator):
     assert pool["enableAutoScale"] and pool["autoScaleRun"]["results"].startswith("$TargetDedicatedNodes=1;")
     before = pool["autoScaleRun"]["timestamp"]
     wait_for("another run", lambda: get_pool(emulator, "p")["autoScaleRun"]["timestamp"] > before, 10)
+
+
+def test_the_clock_may_be_set_while_it_runs(tmp_path):
+    e = Emulator(tmp_path / "state", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0").start()
+    try:
+        add_pool(e, "p", "$TargetDedicatedNodes = 0; began = time();")
+        first = wait_for("the first run", lambda: get_pool(e, "p").get("autoScaleRun"), 10)
+        url = "/".join(e.settings["AZURE_BATCH_ENDPOINT"].split("/")[:3]) + "/adafs/traps?clock_speed=3000"
+        urllib.request.urlopen(urllib.request.Request(url, data=b"", method="POST"), timeout=10).close()
+        second = wait_for("the second run", lambda: (r := get_pool(e, "p")["autoScaleRun"])["timestamp"]
+                          > first["timestamp"] and r, 10)
+        times = [run["results"].split("began=")[1] for run in (first, second)]
+        assert times[0][:10] <= times[1][:10] and times[0] < times[1]
+    finally:
+        e.stop()
