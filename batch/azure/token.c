@@ -149,36 +149,46 @@ static void add_skipped(char *out, size_t size, const char *name, const char *wh
 	snprintf(out + n, size - n, "%s%s: %s", n ? "; " : "", name, why);
 }
 
-/* Ask the chosen credential, or one after the other until one is there. */
-static int fetch(struct adafs_token *t, struct entra_answer *ret, int *ret_source, char *skipped,
-		 size_t size, struct adafs_err *reterr)
+static int fetch_by(const struct entra_call *call, size_t i, struct entra_answer *ret,
+		    struct adafs_err *reterr)
+{
+	int rc = chain[i].fetch(call, ret, reterr);
+	if (rc == 0 && ret->lifetime_s <= 0)
+		rc = adafs_err_set(reterr, -EACCES,
+				   "the token has expired already: is this machine's clock right?");
+	if (rc < 0 && rc != -ENODATA)
+		adafs_err_prefix(reterr, "Entra ID, %s", chain[i].name);
+	return rc;
+}
+
+/*
+ * Ask the chosen credential, or one after the other until one is there. The one that was is asked
+ * from then on: a metadata service that is slow once must not make this mount somebody else.
+ */
+static int fetch(struct adafs_token *t, int known, struct entra_answer *ret, int *ret_source,
+		 char *skipped, size_t size, struct adafs_err *reterr)
 {
 	struct entra_call call = {.http = t->http,
 				  .settings = &t->settings,
 				  .resource = t->resource,
-				  .in_chain = t->settings.kind == ADAFS_ENTRA_AUTO,
+				  .in_chain = t->settings.kind == ADAFS_ENTRA_AUTO && known < 0,
 				  .stop_fd = t->stop_fd};
 	*skipped = 0;
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(chain); i++) {
 		struct adafs_err err = {0};
 		if (t->settings.kind != ADAFS_ENTRA_AUTO && t->settings.kind != chain[i].kind)
 			continue;
-		int rc = chain[i].fetch(&call, ret, &err);
-		if (rc == 0 && ret->lifetime_s <= 0)
-			rc = adafs_err_set(&err, -EACCES,
-					   "the token has expired already: is this "
-					   "machine's clock right?");
+		if (known >= 0 && known != (int)i)
+			continue;
+		int rc = fetch_by(&call, i, ret, &err);
 		if (rc == 0) {
 			*ret_source = (int)i;
 			return 0;
 		}
-		/* One that is there and is refused is not passed over: the next would be someone
-		 * else. */
-		if (rc != -ENODATA) {
-			adafs_err_copy(reterr, &err);
-			adafs_err_prefix(reterr, "Entra ID, %s", chain[i].name);
-			return rc;
-		}
+		/* One that is there and is refused is not passed over: the next would be another.
+		 */
+		if (rc != -ENODATA)
+			return adafs_err_copy(reterr, &err);
 		add_skipped(skipped, size, chain[i].name, err.msg);
 	}
 	return adafs_err_set(reterr, -EACCES, "no credential of Entra ID is here (%.420s)",
@@ -234,10 +244,14 @@ static void fetch_once(struct adafs_token *t)
 	struct adafs_err err = {0};
 	char skipped[sizeof(t->skipped)];
 	int source = -1;
-	int rc = fetch(t, &answer, &source, skipped, sizeof(skipped), &err);
+	adafs_mutex_lock(&t->lock);
+	int known = t->source;
+	adafs_mutex_unlock(&t->lock);
+	int rc = fetch(t, known, &answer, &source, skipped, sizeof(skipped), &err);
 	adafs_mutex_lock(&t->lock);
 	t->fetching = false;
-	memcpy(t->skipped, skipped, sizeof(skipped));
+	if (known < 0)
+		memcpy(t->skipped, skipped, sizeof(skipped));
 	if (rc == 0) {
 		keep_locked(t, &answer);
 		t->source = source;

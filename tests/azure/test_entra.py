@@ -243,6 +243,14 @@ def test_renewal_under_load(issuer, make_entra_mount):
     no_secret_in(mount, issuer)
 
 
+def test_who_gave_the_first_token_gives_all(issuer, make_entra_mount):
+    """The chain is walked once: renewals neither look for the metadata service nor pass it over."""
+    issuer.lifetime = 4
+    mount = make_entra_mount({**issuer.env_imds(), **issuer.env_cli()}).start()
+    assert not under_load(mount, lambda: issuer.granted.count(("imds", entra.STORAGE)) >= 3)
+    assert issuer.probes == 2 and issuer.flows() == {"imds"}
+
+
 def test_the_old_token_serves_while_renewal_fails(issuer, make_entra_mount):
     issuer.lifetime = 10
     mount = make_entra_mount(issuer.env_secret()).start()
