@@ -20,10 +20,15 @@
 
 /* --- what is known of it ------------------------------------------------------------------ */
 
+static int n_nodes(const cJSON *pool)
+{
+	return (int)(adafs_json_int(pool, "currentDedicatedNodes", 0) +
+		     adafs_json_int(pool, "currentLowPriorityNodes", 0));
+}
+
 static void take_pool(struct adafs_foreman *f, const cJSON *pool)
 {
-	int nodes = (int)(adafs_json_int(pool, "currentDedicatedNodes", 0) +
-			  adafs_json_int(pool, "currentLowPriorityNodes", 0));
+	int nodes = n_nodes(pool);
 	int slots = (int)adafs_json_int(pool, "taskSlotsPerNode", 1);
 	ADAFS_FREE char *trouble = pool_words_trouble(pool);
 	adafs_mutex_lock(&f->lock);
@@ -217,10 +222,7 @@ static unsigned next_size(const struct adafs_foreman *f, const cJSON *pool)
 	struct pool_formula pf;
 	bool settled = strcasecmp(adafs_json_str(pool, "allocationState", ""), "steady") == 0 &&
 		       strcasecmp(adafs_json_str(pool, "state", ""), "active") == 0;
-	bool empty = adafs_json_int(pool, "currentDedicatedNodes", 0) +
-			     adafs_json_int(pool, "currentLowPriorityNodes", 0) ==
-		     0;
-	if (!has_settings(f) || !settled || !empty || !our_formula(pool, &pf) ||
+	if (!has_settings(f) || !settled || n_nodes(pool) || !our_formula(pool, &pf) ||
 	    !pool_words_wants_other_size(pool))
 		return 0;
 	int now = pool_settings_find_size(f->pool_settings, adafs_json_str(pool, "vmSize", ""));
@@ -274,7 +276,7 @@ int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 	if (rc)
 		return rc;
 	take_pool(f, pool);
-	if (f->pool_nodes > 0)
+	if (n_nodes(pool))
 		count_nodes(f);
 	unsigned next = f->pool_next_size ? 0 : next_size(f, pool);
 	return next ? leave_size(f, pool, next, reterr) : 0;
