@@ -81,6 +81,12 @@ def test_snapshot_and_permission(c, box, emulator):
     for sp, status in (("t", 200), ("rwd", 403)):
         sas = azure_sign.service_sas(emulator.account, emulator.key, box, "t", sp=sp, se=when(600))
         assert c.send("GET", path + "?comp=tags", sas=sas).status == status
+    for sp, code in (("rwl", "AuthorizationPermissionMismatch"), ("rwlt", None)):
+        sas = azure_sign.service_sas(emulator.account, emulator.key, box, sp=sp, se=when(600))
+        for method, query, headers in (("PUT", "", {"x-ms-blob-type": "BlockBlob", "x-ms-tags": "a=1"}),
+                                       ("GET", "", {"x-ms-if-tags": "a = '1'"})):
+            assert c.send(method, path + query, headers=headers, sas=sas).code == code
+        assert c.send("GET", "/%s?restype=container&comp=list&include=tags" % box, sas=sas).code == code
 
 
 @pytest.mark.parametrize("expression,fits", [

@@ -210,6 +210,8 @@ int xml_lease(struct adafs_buf *b, const struct blob_lease *l);
 
 /* x-ms-tags of the request in the store's form, NULL where absent; owned. */
 int tags_parse_header(struct blob_call *c, char **ret_tags);
+/* A SAS that sets, reads or compares tags in passing must permit that too. */
+int tags_check_permission(struct blob_call *c);
 unsigned tags_count(const char *tags);
 /* <Tags>...</Tags> of stored tags. */
 int xml_tags(struct adafs_buf *b, const char *tags);

@@ -205,6 +205,8 @@ static int call_begin(struct blob_call *c)
 	c->req->operation = c->route->operation;
 	rc = call_authorize(c);
 	if (rc == 0)
+		rc = tags_check_permission(c);
+	if (rc == 0)
 		rc = check_body_headers(c);
 	if (rc != 0)
 		return rc;

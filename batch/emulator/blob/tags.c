@@ -112,6 +112,26 @@ int tags_parse_header(struct blob_call *c, char **ret_tags)
 	return rc == 0 ? tags_store_text(&t, ret_tags) : rc;
 }
 
+int tags_check_permission(struct blob_call *c)
+{
+	static const struct blob_route tags = {.operation = "Tags",
+					       .level = LEVEL_BLOB,
+					       .permissions = "t"};
+	const char *include = c->level == LEVEL_CONTAINER ? call_param(c, "include") : NULL;
+	bool touches = call_header(c, "x-ms-tags") || call_header(c, "x-ms-if-tags") ||
+		       (include && strstr(include, "tags"));
+	if (!touches || (c->auth != AUTH_ACCOUNT_SAS && c->auth != AUTH_SERVICE_SAS))
+		return 0;
+	struct sas_request r = {.req = c->req,
+				.container = c->container,
+				.name = c->name,
+				.peer = c->req->peer,
+				.route = &tags};
+	enum auth_kind kind;
+	bool overwrite;
+	return sas_check(c, &r, &kind, &overwrite);
+}
+
 unsigned tags_count(const char *tags)
 {
 	unsigned n = tags && *tags;
