@@ -2,6 +2,7 @@
 job with bearer tokens and user delegation SAS only."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from harness import ROOT, Emulator, png, program, wait_for
+from harness import ROOT, Emulator, png, program, shared_data, wait_for
 
 sys.path.insert(0, str(ROOT / "tests" / "azure"))
 import issuer as entra  # noqa: E402
@@ -31,7 +32,7 @@ def issuer(tmp_path):
 def refuser(tmp_path, issuer):
     """An emulator that takes the issuer's tokens and refuses Shared Key."""
     e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0", "--slots", "4",
-                 "--issuer", str(issuer.keys_file), "--no-shared-key")
+                 "--issuer", str(issuer.keys_file), "--no-shared-key", "--access-log", str(tmp_path / "access.log"))
     e.start()
     yield e
     e.stop()
@@ -338,6 +339,20 @@ def test_the_main_job_without_any_key(flow, issuer, refuser, make_entra_mount, t
     # Tasks hold user delegation SAS and nothing else.
     no_secret_in(mount, issuer)
     assert "SharedKey" not in mount.log.read_text()
+
+
+def test_quicklook_without_any_key(issuer, refuser, make_mount, tmp_path):
+    """The shipped pipeline on a real image; results are read by user delegation SAS."""
+    data = shared_data()
+    mount = make_mount("pool=local", "poll=0.2", "log_level=debug", env=accounts(refuser, **issuer.env_secret())).start()
+    shutil.copyfile(data / "RGB.byte.tif", mount.path / "inbox" / "RGB.byte.tif")
+    assert set(mount.wait_jobs(1, 90).values()) <= {"completed", "empty"}
+    results = mount.path / "results" / "default"
+    wait_for("the map", lambda: (results / "buildings.geojson").exists(), 30)
+    assert json.loads((results / "buildings.geojson").read_text())["type"] == "FeatureCollection"
+    no_secret_in(mount, issuer)
+    reads = [line for line in (tmp_path / "access.log").read_text().splitlines() if "/merged/" in line and "buildings.geojson" in line]
+    assert reads and all("skoid=" in line for line in reads), reads
 
 
 def test_a_step_does_not_start_when_the_user_delegation_sas_ends_too_soon(issuer, make_entra_mount, tmp_path):
