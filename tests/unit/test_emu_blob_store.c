@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -299,6 +300,66 @@ static void test_discarded_upload_in_flight(void **state)
 	assert_int_equal(data_files(), 2);
 }
 
+#define N_WRITERS 8
+#define N_PUTS 20
+
+static int refuse(void *arg, const struct blob_info *existing)
+{
+	(void)arg;
+	(void)existing;
+	return BE_CONDITION_NOT_MET;
+}
+
+/* Every third write is refused; it must take nothing of its neighbours' away. */
+static void *write_many(void *arg)
+{
+	const char *letter = arg;
+	static const struct blob_headers none;
+	uintptr_t wrong = 0;
+	for (int i = 0; i < N_PUTS; i++) {
+		ADAFS_FREE char *name = adafs_fmt("%s-%02d", letter, i);
+		struct blob_writer w = {0};
+		struct blob_write bw = {.container = "box",
+					.name = name,
+					.headers = &none,
+					.metadata = "",
+					.guard = i % 3 ? NULL : refuse};
+		blob_stamp stamp;
+		wrong |= store_writer_open(store, &w) != 0;
+		wrong |= store_writer_add(&w, letter, 1) != 0;
+		wrong |= store_blob_put(store, &bw, &w, &stamp) !=
+			 (i % 3 ? 0 : BE_CONDITION_NOT_MET);
+		store_writer_close(&w);
+	}
+	return (void *)wrong;
+}
+
+static void test_writers_share_a_commit(void **state)
+{
+	(void)state;
+	static const char *const letters[N_WRITERS] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+	pthread_t threads[N_WRITERS];
+	for (int i = 0; i < N_WRITERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, write_many, (void *)letters[i]), 0);
+	for (int i = 0; i < N_WRITERS; i++) {
+		void *wrong;
+		assert_int_equal(pthread_join(threads[i], &wrong), 0);
+		assert_null(wrong);
+	}
+	reopen();
+	for (int i = 0; i < N_WRITERS * N_PUTS; i++) {
+		ADAFS_FREE char *name = adafs_fmt("%s-%02d", letters[i / N_PUTS], i % N_PUTS);
+		if (i % N_PUTS % 3) {
+			pieces_of(name, BLOB_SNAPSHOT_NONE, letters[i / N_PUTS]);
+			continue;
+		}
+		struct blob_info b;
+		assert_int_equal(store_blob_get(store, "box", name, BLOB_SNAPSHOT_NONE, &b),
+				 BE_BLOB_NOT_FOUND);
+	}
+	assert_int_equal(data_files(), N_WRITERS * (N_PUTS - (N_PUTS + 2) / 3));
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -307,7 +368,7 @@ int main(void)
 		CASE(test_numbered_blocks_are_one_piece),   CASE(test_blocks_out_of_order),
 		CASE(test_commit_is_all_or_nothing),	    CASE(test_snapshots_and_copies_share),
 		CASE(test_open_removes_what_nothing_names), CASE(test_stamps_rise_over_a_restart),
-		CASE(test_discarded_upload_in_flight),
+		CASE(test_discarded_upload_in_flight),	    CASE(test_writers_share_a_commit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
