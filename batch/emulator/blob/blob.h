@@ -84,7 +84,7 @@ struct blob_call {
 	uint8_t md5_value[ADAFS_MD5_LEN];
 	uint64_t crc64;
 	struct block_list *list;
-	struct structured *structured; /* the body comes in checksummed segments; NULL: it does not */
+	struct structured *structured; /* a body in checksummed segments; NULL: a plain one */
 	uint64_t content_length;       /* of the bytes in the body */
 
 	/* State of one request of a batch. */

@@ -78,7 +78,9 @@ int conditions_check_tags(const struct blob_conditions *k, const char *tags)
 	if (!k->tags)
 		return 0;
 	int rc = tag_query_matches(k->tags, tags, NULL);
-	return rc == -EINVAL ? BE_INVALID_HEADER_VALUE : rc < 0 ? rc : rc ? 0 : BE_CONDITION_NOT_MET;
+	if (rc == -EINVAL)
+		return BE_INVALID_HEADER_VALUE;
+	return rc < 0 ? rc : rc ? 0 : BE_CONDITION_NOT_MET;
 }
 
 int conditions_dates_only(const struct blob_conditions *k)

@@ -228,7 +228,8 @@ static int add_tier(struct adafs_buf *b, const struct blob_info *i)
 		rc = adafs_buf_addf(b,
 				    "<ArchiveStatus>rehydrate-pending-to-%s</ArchiveStatus>"
 				    "<RehydratePriority>%s</RehydratePriority>",
-				    tier_word(i->rehydrate), i->rehydrate_high ? "High" : "Standard");
+				    tier_word(i->rehydrate),
+				    i->rehydrate_high ? "High" : "Standard");
 	return rc;
 }
 

@@ -26,8 +26,8 @@ const struct blob_route blob_routes[] = {
 	 NULL, op_service_stats},
 	{ACCOUNT("GetUserDelegationKey", "POST", "service", "userdelegationkey"), "", 's', true,
 	 BODY_XML, NULL, NULL, op_user_delegation_key},
-	/* What a batch may do is asked of each of its requests. SDKs name a container's type even for
-	 * that of a path-style account. */
+	/* What a batch may do is asked of each of its requests. SDKs name a container's type even
+	 * for that of a path-style account. */
 	{ACCOUNT("BlobBatch", "POST", NULL, "batch"), NULL, 0, true, BODY_BATCH, NULL, NULL,
 	 op_batch},
 	{ACCOUNT("BlobBatch", "POST", "container", "batch"), NULL, 0, true, BODY_BATCH, NULL, NULL,

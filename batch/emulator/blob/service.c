@@ -57,7 +57,7 @@ static bool is_version(const char *v)
 	return true;
 }
 
-/* The version that the client speaks is echoed: any well-formed date that is not too old is welcome. */
+/* The version that the client speaks is echoed: any date that is not too old is welcome. */
 static int call_take_version(struct blob_call *c)
 {
 	const char *v = call_header(c, "x-ms-version");

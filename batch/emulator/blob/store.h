@@ -37,7 +37,13 @@ struct blob_lease {
 	int64_t end;	 /* when it expires, or when its breaking ends; INT64_MAX: never */
 	bool breaking;
 };
-enum blob_lease_state { LEASE_AVAILABLE, LEASE_LEASED, LEASE_EXPIRED, LEASE_BREAKING, LEASE_BROKEN };
+enum blob_lease_state {
+	LEASE_AVAILABLE,
+	LEASE_LEASED,
+	LEASE_EXPIRED,
+	LEASE_BREAKING,
+	LEASE_BROKEN,
+};
 /* now: microseconds since 1970. */
 enum blob_lease_state lease_state(const struct blob_lease *l, int64_t now);
 /* Whether writers must name it: leased or breaking. */
@@ -69,7 +75,7 @@ struct blob_info {
 	unsigned n_appended; /* append blobs: blocks so far */
 	bool sealed;	     /* append blobs: takes no more */
 	char *tags;	     /* owned; "key=value&..." with both percent-encoded; NULL: none */
-	char *rehydrate;     /* owned; the tier that an archived blob is on its way to; NULL: none */
+	char *rehydrate;     /* owned; the tier an archived blob is on its way to; NULL: none */
 	bool rehydrate_high; /* with high priority */
 	struct blob_lease lease;
 };
@@ -199,7 +205,7 @@ int store_blob_update(struct blob_store *s, const char *container, const char *n
 		      const char *metadata, const struct blob_headers *headers, blob_guard *guard,
 		      void *arg, blob_stamp *ret_stamp);
 
-/* --- marks: what changes no ETag (mark_store.c) ------------------------------------------------ */
+/* --- marks: what changes no ETag (mark_store.c) ---------------------------------------------- */
 
 /* Replace the tags; NULL: none. */
 int store_blob_set_tags(struct blob_store *s, const char *container, const char *name,
@@ -222,7 +228,7 @@ int store_lease(struct blob_store *s, const char *container, const char *name,
 int store_setting_set(struct blob_store *s, const char *name, const char *text);
 int store_setting_get(struct blob_store *s, const char *name, char **ret);
 
-/* --- append blobs (append_store.c) ------------------------------------------------------------- */
+/* --- append blobs (append_store.c) ----------------------------------------------------------- */
 
 struct block_writer;
 struct blob_append {
@@ -246,7 +252,7 @@ struct blob_copy {
 	bool keep_metadata;		   /* the source's metadata instead of write->metadata */
 	bool keep_headers;		   /* the source's headers instead of write->headers */
 	bool keep_tags;			   /* the source's tags instead of write->tags */
-	bool seal;			   /* a copied append blob is sealed, whatever the source is */
+	bool seal;			   /* a copied append blob is sealed in any case */
 };
 /* The target becomes a second name of the source's bytes. *ret_info: the new blob; clear it. */
 int store_blob_copy(struct blob_store *s, const struct blob_write *bw, const struct blob_copy *copy,

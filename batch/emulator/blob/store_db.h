@@ -202,7 +202,8 @@ int content_clone_locked(struct blob_store *s, const struct blob_info *source,
 			 int64_t *ret_content);
 /* The row of a new version; its texts are borrowed from bw: never clear it. */
 struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, blob_stamp stamp);
-/* Replace the blob's row (old may be NULL), keep a lease that holds, and release the old content and all staged blocks. */
+/* Replace the blob's row (old may be NULL), keep a lease that holds, and release the old content
+ * and all staged blocks. */
 int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
 			const struct blob_info *b);
 
