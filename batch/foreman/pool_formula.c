@@ -24,7 +24,8 @@ char *pool_formula_make(const struct pool_formula *pf)
 	/*
 	 * Samples may be late or missing: each GetSample stands behind a question whether there is
 	 * one, and is asked for any share above none. Without a sample in ten minutes nothing is
-	 * known to run, and a node that does run something stays until that is done.
+	 * known to run, and a node that does run something stays until that is done. A fraction of
+	 * a node, cut off or rounded by the service, leaves enough either way.
 	 */
 	return adafs_fmt(
 		HEAD
@@ -36,7 +37,8 @@ char *pool_formula_make(const struct pool_formula *pf)
 		"tasks = $PendingTasks.GetSamplePercent(near) > 0 ?"
 		" max($PendingTasks.GetSample(near, 1)) : lately;\n"
 		"// As many nodes as the last tasks need; one stays for ten minutes after them.\n"
-		"nodes = max(ceil(tasks / %d), lately > 0 ? 1 : 0);\n"
+		"nodes = tasks > 0 ? (tasks + %d) / %d : 0;\n"
+		"nodes = max(nodes, lately > 0 ? 1 : 0);\n"
 		"// A pool that was just made or given work has no samples yet.\n"
 		"nodes = time() < time(\"%s\") ? max(nodes, 1) : nodes;\n"
 		"// What was asked for by hand.\n"
@@ -44,8 +46,8 @@ char *pool_formula_make(const struct pool_formula *pf)
 		"$TargetDedicatedNodes = min(%d, nodes);\n"
 		"$TargetLowPriorityNodes = min(%d, max(0, nodes - %d));\n"
 		"$NodeDeallocationOption = taskcompletion;\n",
-		pf->dedicated, pf->spot, per_node, first, pf->floor, until, per_node, first, until,
-		pf->floor, pf->dedicated, pf->spot, pf->dedicated);
+		pf->dedicated, pf->spot, per_node, first, pf->floor, until, per_node - 1, per_node,
+		first, until, pf->floor, pf->dedicated, pf->spot, pf->dedicated);
 }
 
 bool pool_formula_parse(const char *text, struct pool_formula *ret)
