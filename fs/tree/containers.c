@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch/azure/sas_rights.h"
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "batch/base/mutex.h"
@@ -62,6 +63,16 @@ static bool fresh_locked(const struct fs *fs, const struct containers *t)
 	return t->loaded_ms && adafs_clock_mono_ms() - t->loaded_ms < timeout_ms;
 }
 
+/* Whether to ask at all: a SAS tells by its text, of a role in one container only the service knows. */
+static bool may_list(const struct fs *fs)
+{
+	const char *sas = fs->options->storage.sas;
+	struct adafs_sas_rights rights;
+
+	return !sas || (adafs_sas_rights_parse(sas, &rights, NULL) == 0 && rights.account &&
+			strchr(rights.types, 's'));
+}
+
 static int load(struct fs *fs, struct containers *t)
 {
 	struct found f = { 0 };
@@ -69,7 +80,7 @@ static int load(struct fs *fs, struct containers *t)
 	adafs_mutex_lock(&t->lock);
 	uint64_t changes = t->changes, now = adafs_clock_mono_ms();
 	adafs_mutex_unlock(&t->lock);
-	int rc = adafs_blob_container_list(fs->blob, on_container, &f, &err);
+	int rc = may_list(fs) ? adafs_blob_container_list(fs->blob, on_container, &f, &err) : -EACCES;
 	if (rc == -EACCES)
 		rc = on_container(&f, fs->container, NULL);
 	if (rc) {

@@ -121,6 +121,7 @@ def test_files_without_jobs(site, make_sas_mount):
     (folder / "b").unlink()
     assert not (folder / "b").exists()
     assert [c.name for c in (mount.path / "containers").iterdir()] == ["ada"]
+    assert "ListContainers" not in site.emulator.counters()
 
 
 def test_reading_only(site, make_sas_mount):
