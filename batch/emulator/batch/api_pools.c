@@ -244,6 +244,7 @@ static int pool_stop_resize(struct api *a)
 	struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
 		n->leaving = false;
+	p->grow_us = 0;
 	p->resize_stopped = true;
 	service_touch_locked(a->s, &p->e);
 	sched_pool_settle_locked(a->s, p);

@@ -205,6 +205,7 @@ static void pool_state_json(const struct pool *p, cJSON *o)
 	put_int(o, "allocation", p->allocation_us);
 	put_int(o, "next_node", (int64_t)p->next_node);
 	put_int(o, "resize_stopped", p->resize_stopped);
+	put_int(o, "grow", p->grow_us);
 	cJSON *scale = autoscale_state_json(p->scale);
 	if (scale)
 		cJSON_AddItemToObject(o, "scale", scale);
@@ -289,6 +290,8 @@ static int pool_state_load(struct pool *p, const cJSON *o)
 	p->allocation_us = adafs_json_int(o, "allocation", 0);
 	p->next_node = (uint64_t)adafs_json_int(o, "next_node", 0);
 	p->resize_stopped = adafs_json_int(o, "resize_stopped", 0);
+	p->grow_us = adafs_json_int(o, "grow", 0);
+	p->resizing = p->grow_us != 0;
 	const cJSON *item;
 	cJSON_ArrayForEach(item, adafs_json_get(o, "nodes")) {
 		struct node *n = calloc(1, sizeof(*n));

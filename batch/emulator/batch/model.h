@@ -53,13 +53,14 @@ struct entity_list {
 	struct strmap by_key;
 };
 
-/* What an operator does with a node; it takes no task unless it is up. */
+/* Why a node is away: an operator, or preemption (the numbers are stored); it takes no task unless it is up. */
 enum node_down {
 	NODE_UP,
 	NODE_REBOOTING,
 	NODE_REIMAGING,
 	NODE_DEALLOCATING,
 	NODE_DEALLOCATED,
+	NODE_PREEMPTED,
 };
 
 struct pool;
@@ -86,6 +87,7 @@ struct pool {
 	bool resizing;
 	bool resize_stopped; /* the last resize, by an operator */
 	int64_t allocation_us;
+	int64_t grow_us; /* when missing nodes come to be; 0: none is awaited */
 	uint64_t next_node; /* number of the next node, never reused */
 	struct autoscale *scale; /* samples, last evaluation; NULL: none yet */
 };

@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "batch/base/clock.h"
 #include "batch/emulator/batch/runner.h"
+#include "batch/emulator/batch/scheduler.h"
+#include "batch/emulator/traps.h"
 
 void node_stop_runs_locked(struct batch_service *s, struct node *n, const char *option)
 {
@@ -43,9 +46,21 @@ static void throw_files_away(struct batch_service *s, const struct node *n)
 		service_trash_locked(s, dir);
 }
 
+static int64_t allocation_delay_us(const struct batch_service *s)
+{
+	return (int64_t)(trap_value(s->traps, TRAP_ALLOCATION_DELAY) * 1e6);
+}
+
+static int64_t node_back_us_locked(const struct batch_service *s, const struct node *n)
+{
+	return n->state_us + allocation_delay_us(s);
+}
+
 void node_settle_locked(struct batch_service *s, struct node *n)
 {
 	if (n->n_running || n->down == NODE_UP || n->down == NODE_DEALLOCATED)
+		return;
+	if (n->down == NODE_PREEMPTED && service_now_locked(s) < node_back_us_locked(s, n))
 		return;
 	if (n->down != NODE_REBOOTING)
 		throw_files_away(s, n);
@@ -67,6 +82,41 @@ void node_take_down_locked(struct batch_service *s, struct node *n, enum node_do
 	node_settle_locked(s, n);
 }
 
+void node_preempt_locked(struct batch_service *s, struct node *n)
+{
+	if (n->down == NODE_UP && !n->leaving)
+		node_take_down_locked(s, n, NODE_PREEMPTED, "requeue");
+}
+
+int64_t node_allocation_due_locked(struct batch_service *s)
+{
+	int64_t delay_us = allocation_delay_us(s);
+	return delay_us > 0 ? service_now_locked(s) + delay_us : 0;
+}
+
+int64_t nodes_tick_locked(struct batch_service *s)
+{
+	int64_t now = adafs_clock_wall_us(), next = INT64_MAX;
+	for (size_t i = 0; i < s->pools.n; i++) {
+		struct pool *p = entity_pool(s->pools.item[i]);
+		if (p->e.state != POOL_ACTIVE)
+			continue;
+		if (p->grow_us && p->grow_us <= now)
+			sched_pool_grow_locked(s, p);
+		if (p->grow_us && p->grow_us < next)
+			next = p->grow_us;
+		struct node *n;
+		TAILQ_FOREACH(n, &p->nodes, link) {
+			if (n->down == NODE_UP || n->down == NODE_DEALLOCATED || n->n_running)
+				continue;
+			node_settle_locked(s, n);
+			if (n->down == NODE_PREEMPTED && node_back_us_locked(s, n) < next)
+				next = node_back_us_locked(s, n);
+		}
+	}
+	return next;
+}
+
 void node_start_locked(struct batch_service *s, struct node *n)
 {
 	n->down = NODE_UP;
@@ -82,6 +132,7 @@ const char *node_state_name(const struct node *n)
 		[NODE_REIMAGING] = "reimaging",
 		[NODE_DEALLOCATING] = "deallocating",
 		[NODE_DEALLOCATED] = "deallocated",
+		[NODE_PREEMPTED] = "preempted",
 	};
 	if (n->leaving)
 		return "leavingpool";

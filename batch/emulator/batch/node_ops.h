@@ -23,6 +23,12 @@ void node_take_down_locked(struct batch_service *s, struct node *n, enum node_do
 void node_start_locked(struct batch_service *s, struct node *n);
 /* If nothing runs on a node that is being taken down: go on to what comes then. */
 void node_settle_locked(struct batch_service *s, struct node *n);
+/* The service takes a node back: its tasks are requeued, its files are lost, and it comes again. */
+void node_preempt_locked(struct batch_service *s, struct node *n);
+/* When a node that is asked for now exists (TRAP_ALLOCATION_DELAY); 0: at once. */
+int64_t node_allocation_due_locked(struct batch_service *s);
+/* Make the nodes and bring back those whose time has come; returns when the next one's has. */
+int64_t nodes_tick_locked(struct batch_service *s);
 /* Its state, in the service's words. */
 const char *node_state_name(const struct node *n);
 

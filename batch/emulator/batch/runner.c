@@ -21,6 +21,7 @@
 #include "batch/base/file.h"
 #include "batch/base/log.h"
 #include "batch/emulator/batch/identity.h"
+#include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/process.h"
 #include "batch/emulator/batch/transfer.h"
 
@@ -186,6 +187,9 @@ static void record_pid(struct run *run, pid_t pid)
 	adafs_mutex_lock(&run->s->lock);
 	run->task->pid = pid;
 	run->task->pid_start = start;
+	if (run->lose_node)
+		node_preempt_locked(run->s, run->node);
+	run->lose_node = false;
 	service_dirty_locked(run->s, &run->task->e, false);
 	service_commit_locked(run->s);
 	adafs_mutex_unlock(&run->s->lock);

@@ -27,6 +27,7 @@ struct run {
 	enum run_stop stop; /* under the service's lock */
 	atomic_bool stopped;
 	int stop_fd;        /* eventfd: written when stop is set */
+	bool lose_node;     /* TRAP_PREEMPT_EVERY: the node goes once the command runs */
 	bool timed_out;     /* by the task's own limit */
 
 	/* Copies for use without the lock. */

@@ -18,6 +18,7 @@
 #include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/runner.h"
 #include "batch/emulator/batch/transfer.h"
+#include "batch/emulator/traps.h"
 
 /* How far the queue is searched for a smaller task when the first one does not fit. */
 #define LOOK_AHEAD 100
@@ -286,7 +287,7 @@ void sched_pool_settle_locked(struct batch_service *s, struct pool *p)
 		}
 		n = next;
 	}
-	if (p->resizing && !leaving) {
+	if (p->resizing && !leaving && !p->grow_us) {
 		p->resizing = false;
 		p->allocation_us = service_now_locked(s);
 		service_dirty_locked(s, &p->e, false);
@@ -298,18 +299,43 @@ void sched_pool_settle_locked(struct batch_service *s, struct pool *p)
 	}
 }
 
-static void resize_kind(struct batch_service *s, struct pool *p, bool dedicated, int64_t target,
-			const char *option)
+/* How many more nodes the account may have (TRAP_CORE_QUOTA). */
+static int64_t quota_left(const struct batch_service *s)
 {
-	int64_t n = 0;
-	struct node *node;
+	int64_t left = (int64_t)trap_value(s->traps, TRAP_CORE_QUOTA);
+	if (left <= 0)
+		return INT64_MAX;
+	for (size_t i = 0; i < s->pools.n; i++) {
+		const struct node *n;
+		TAILQ_FOREACH(n, &entity_pool(s->pools.item[i])->nodes, link)
+			left--;
+	}
+	return left;
+}
+
+/* Make missing nodes, or (delay) wait for them. Returns how many there are of the kind. */
+static int64_t grow_kind(struct batch_service *s, struct pool *p, bool dedicated, int64_t target,
+			 bool delay)
+{
+	int64_t n = 0, left = quota_left(s);
+	const struct node *node;
 	TAILQ_FOREACH(node, &p->nodes, link)
 		n += node->dedicated == dedicated && !node->leaving;
 	if (target > SCHED_MAX_NODES)
 		target = SCHED_MAX_NODES;
-	for (; n < target; n++)
+	if (delay && n < target && left > 0 && !p->grow_us)
+		p->grow_us = node_allocation_due_locked(s);
+	for (; !p->grow_us && n < target && left > 0; n++, left--)
 		if (!pool_add_node(p, dedicated, service_now_locked(s)))
-			return;
+			break;
+	return n;
+}
+
+static void resize_kind(struct batch_service *s, struct pool *p, bool dedicated, int64_t target,
+			const char *option)
+{
+	struct node *node;
+	int64_t n = grow_kind(s, p, dedicated, target, true);
 	/* Idle nodes go before busy ones, young before old. */
 	for (int busy = 0; busy <= 1; busy++)
 		TAILQ_FOREACH_REVERSE(node, &p->nodes, node_list, link)
@@ -330,6 +356,16 @@ void sched_pool_resize_locked(struct batch_service *s, struct pool *p, const cha
 	service_dirty_locked(s, &p->e, true);
 	sched_pool_settle_locked(s, p);
 	service_wake_locked(s);
+}
+
+/* The delay is over: it does not count again. */
+void sched_pool_grow_locked(struct batch_service *s, struct pool *p)
+{
+	p->grow_us = 0;
+	grow_kind(s, p, true, adafs_json_int(p->e.spec, "targetDedicatedNodes", 0), false);
+	grow_kind(s, p, false, adafs_json_int(p->e.spec, "targetLowPriorityNodes", 0), false);
+	service_dirty_locked(s, &p->e, false);
+	sched_pool_settle_locked(s, p);
 }
 
 void sched_pool_delete_locked(struct batch_service *s, struct pool *p)
@@ -457,6 +493,7 @@ static bool place(struct batch_service *s, struct task *t, struct node *n, struc
 	set_task_state(s, t, TASK_RUNNING, RESULT_NONE);
 	t->start_us = t->e.state_us;
 	t->run = run;
+	run->lose_node = trap_nth(s->traps, TRAP_PREEMPT_EVERY);
 	t->job->n_runs++;
 	n->used_slots += t->slots;
 	n->n_running++;
@@ -624,6 +661,8 @@ void *sched_thread(void *service)
 		s->work = false;
 		int64_t next = check_deadlines(s), scale = autoscale_tick_locked(s);
 		next = scale < next ? scale : next;
+		int64_t nodes = nodes_tick_locked(s);
+		next = nodes < next ? nodes : next;
 		sweep_files(s);
 		for (size_t i = 0; i < s->pools.n; i++) {
 			struct pool *p = entity_pool(s->pools.item[i]);

@@ -43,6 +43,8 @@ void sched_job_delete_locked(struct batch_service *s, struct job *j);
  * "requeue", "terminate", or another, which waits for them.
  */
 void sched_pool_resize_locked(struct batch_service *s, struct pool *p, const char *option);
+/* Make the nodes that a resize waits for. */
+void sched_pool_grow_locked(struct batch_service *s, struct pool *p);
 /* A node takes no more tasks and goes. */
 void sched_node_leave_locked(struct batch_service *s, struct node *n, const char *option);
 /* Remove nodes that have left; end a deletion or a resize that is through. */
