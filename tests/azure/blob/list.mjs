@@ -104,9 +104,11 @@ await check("containers by prefix, metadata and page", async () => {
 await check("a container that is not there", async () => {
   await refused(all(service.getContainerClient("none-" + tag).listBlobsFlat()), 404, "ContainerNotFound");
 });
-await check("10,000 blobs", async () => {
+// Azurite takes a hundredth of a second for each.
+const MANY = Number(process.env.ADAFS_TEST_MANY ?? 10_000);
+await check("very many blobs", async () => {
   const many = await newContainer("many");
-  const names = Array.from({ length: 10_000 }, (_, i) => `d${i % 10}/n${String(i).padStart(5, "0")}`);
+  const names = Array.from({ length: MANY }, (_, i) => `d${i % 10}/n${String(i).padStart(5, "0")}`);
   let next = 0;
   await Promise.all(Array.from({ length: 32 }, async () => {
     while (next < names.length) await many.getBlockBlobClient(names[next++]).upload("", 0);
@@ -117,6 +119,6 @@ await check("10,000 blobs", async () => {
   assert(pages.every((p) => p.segment.blobItems.length <= 5000));
   const level = await all(many.listBlobsByHierarchy("/"));
   assert.deepEqual(level.map((x) => x.name), Array.from({ length: 10 }, (_, i) => `d${i}/`));
-  assert.equal((await all(many.listBlobsFlat({ prefix: "d3/" }))).length, 1000);
+  assert.equal((await all(many.listBlobsFlat({ prefix: "d3/" }))).length, MANY / 10);
   await many.delete();
 });

@@ -1,5 +1,5 @@
 // What the subjects of the Blob suite share. A subject is a file of checks against the server whose connection
-// string is in the environment; each prints a line, "ok - WHAT" or "not ok - WHAT: WHY", and the next one runs.
+// string is in the environment; each prints a line, "ok - WHAT" or "not ok - WHAT :: WHY", and the next one runs.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { BlobServiceClient, StorageSharedKeyCredential } from "@azure/storage-blob";
@@ -19,7 +19,7 @@ export async function check(what, probe) {
     console.log(`ok - ${what}`);
   } catch (e) {
     const code = e.statusCode ? `${e.statusCode} ${e.code ?? ""} ` : "";
-    console.log(`not ok - ${what}: ${code}${e.message}`.replace(/\s*\n\s*/g, " | ").slice(0, 900));
+    console.log(`not ok - ${what} :: ${code}${e.message}`.replace(/\s*\n\s*/g, " | ").slice(0, 900));
   }
 }
 
