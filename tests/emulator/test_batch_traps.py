@@ -5,7 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from batch_parts import b  # noqa: E402, F401
-from batch_sign import sh  # noqa: E402
+from batch_sign import Batch, sh  # noqa: E402
+from harness import Emulator  # noqa: E402
 from test_batch_spec import pool  # noqa: E402
 from trap_client import ask  # noqa: E402
 
@@ -68,3 +69,26 @@ def test_the_quota_of_nodes(b):  # noqa: F811
     p = steady(b, "/pools/p")
     assert p["currentDedicatedNodes"] == 2
     assert p["resizeErrors"][0]["code"] == "AccountCoreQuotaReached"
+
+
+def test_nodes_on_their_way_survive_a_kill(tmp_path):
+    e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0")
+    e.start()
+    try:
+        c = Batch(e.settings)
+        c.emulator = e
+        c.ok("POST", "/pools", pool("gone", targetDedicatedNodes=1), 201)
+        steady(c, "/pools/gone")
+        c.job("j", pool="gone")
+        trap(c, preempt_every=1, allocation_delay=2)
+        c.add("j", sh("t", "true"))
+        c.wait("preempted", lambda: c.list("/pools/gone/nodes")[0]["state"] == "preempted")
+        c.ok("POST", "/pools", pool("late", targetDedicatedNodes=2), 201)
+        assert c.get("/pools/late")["allocationState"] == "resizing"
+        e.kill()
+        e.start()
+        c = Batch(e.settings)
+        assert c.wait_task("j", "t")["executionInfo"]["requeueCount"] >= 1
+        assert steady(c, "/pools/late")["currentDedicatedNodes"] == 2
+    finally:
+        e.stop()
