@@ -26,12 +26,12 @@ static cJSON *json(const char *text)
 /* --- filters ------------------------------------------------------------------------------ */
 
 static const struct odata_property properties[] = {
-	{ "id", ODATA_STRING, ODATA_S },
-	{ "state", ODATA_STRING, ODATA_E },
-	{ "creationTime", ODATA_TIME, ODATA_T },
-	{ "executionInfo/exitCode", ODATA_INT, ODATA_T },
-	{ "executionInfo/result", ODATA_STRING, ODATA_E },
-	{ "enableAutoScale", ODATA_BOOL, ODATA_E },
+	ODATA_ROW_S("id"),
+	ODATA_ROW_E("state"),
+	ODATA_ROW_T("creationTime"),
+	{ "executionInfo/exitCode", ODATA_INT, ODATA_T, NULL },
+	ODATA_ROW_E("executionInfo/result"),
+	{ "enableAutoScale", ODATA_BOOL, ODATA_E, NULL },
 	{ 0 },
 };
 
