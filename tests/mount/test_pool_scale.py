@@ -3,6 +3,7 @@ import errno
 import json
 import subprocess
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -246,28 +247,19 @@ def test_a_size_that_cannot_be_had_makes_way_for_the_next(make_mount, emulator, 
         gate.server_close()
 
 
-def test_a_queued_job_says_why_no_node_comes(make_mount, emulator, tmp_path):
-    machine = {"nodeAgentSKUId": "a", "imageReference": {"publisher": "p", "offer": "o", "sku": "s"}}
-    batch_call(emulator.settings, "POST", "/pools", {"id": "asleep", "vmSize": "STANDARD_A1", "targetDedicatedNodes": 0,
-                                                     "virtualMachineConfiguration": machine})
-    gate = Gate(emulator.settings["AZURE_BATCH_ENDPOINT"])
-
-    def no_quota(method, path, data):
-        if method != "GET" or not path.startswith("/pools/asleep?"):
-            return data
-        return json.dumps({**json.loads(data), "resizeErrors": [{"code": "AccountCoreQuotaReached"}]}).encode()
-    gate.rewrite = no_quota
-    settings = {k: v for k, v in emulator.settings.items() if k.startswith("AZURE_")}
-    settings["AZURE_BATCH_ENDPOINT"] = f"http://127.0.0.1:{gate.server_port}"
-    try:
-        m = make_mount(f"pipeline={TINY}", "pool=asleep", "poll=0.05", env=settings).start()
-        copy_image(m, tmp_path)
-        job = wait_for("a job", lambda: list((m.path / "jobs").iterdir()), 20)[0]
-        sentence = wait_for("the sentence", lambda: "quota" in (s := (job / "waiting_for").read_text()) and s, 20)
-        assert "pool 'asleep'" in sentence and "AccountCoreQuotaReached" in sentence and "ask for more" in sentence
-    finally:
-        gate.shutdown()
-        gate.server_close()
+def test_a_queued_job_says_why_no_node_comes(scaled, emulator, tmp_path):
+    # The node of the pool that every emulator has takes the whole quota.
+    host = "/".join(emulator.settings["AZURE_BATCH_ENDPOINT"].split("/")[:3])
+    traps = urllib.request.Request(host + "/adafs/traps?core_quota=1", data=b"", method="POST")
+    urllib.request.urlopen(traps, timeout=10).close()
+    m = scaled("poll=0.05").start()
+    copy_image(m, tmp_path)
+    job = wait_for("a job", lambda: list((m.path / "jobs").iterdir()), 20)[0]
+    sentence = wait_for("the sentence", lambda: "quota" in (s := (job / "waiting_for").read_text()) and s, 20)
+    assert "pool 'scaled'" in sentence and "AccountCoreQuotaReached" in sentence and "ask for more" in sentence
+    assert any(s.startswith("trouble AccountCoreQuotaReached") for s in lines(m.path / "pool/state"))
+    traps = urllib.request.Request(host + "/adafs/traps/reset", data=b"", method="POST")
+    urllib.request.urlopen(traps, timeout=10).close()
 
 
 def test_check_knows_that_a_mount_makes_the_pool(scaled, emulator):
