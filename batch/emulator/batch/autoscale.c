@@ -139,19 +139,20 @@ static void measure_tasks(const struct batch_service *s, const struct pool *p, f
 /* What nodes use of memory, disk and network is not measured: the metrics have no samples. */
 static void measure_nodes(const struct pool *p, float *value)
 {
-	unsigned dedicated = 0, low_priority = 0, usable = 0, used = 0, slots = 0;
+	unsigned dedicated = 0, low_priority = 0, usable = 0, preempted = 0, used = 0, slots = 0;
 	const struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
 	{
 		*(n->dedicated ? &dedicated : &low_priority) += 1;
 		usable += !n->leaving && n->down == NODE_UP;
+		preempted += n->down == NODE_PREEMPTED;
 		used += n->used_slots;
 		slots += p->slots;
 	}
 	value[METRIC_TASK_SLOTS_PER_NODE] = (float)p->slots;
 	value[METRIC_CURRENT_DEDICATED_NODES] = (float)dedicated;
 	value[METRIC_CURRENT_LOW_PRIORITY_NODES] = (float)low_priority;
-	value[METRIC_PREEMPTED_NODE_COUNT] = 0;
+	value[METRIC_PREEMPTED_NODE_COUNT] = (float)preempted;
 	value[METRIC_USABLE_NODE_COUNT] = (float)usable;
 	value[METRIC_SAMPLE_NODE_COUNT] = (float)(dedicated + low_priority);
 	/* Nodes share this machine: what is told of each is how full it is. */
