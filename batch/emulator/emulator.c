@@ -116,6 +116,7 @@ static int start_batch(struct emulator *e, struct adafs_err *reterr)
 					      .traps = e->traps,
 					      .issuer = e->issuer,
 					      .no_shared_key = o->no_shared_key,
+					      .containers = o->containers,
 					      .blob_authority = blob_service_authority(e->blob),
 					      .access_log_fd = e->access_log_fd};
 	rc = batch_service_new(&config, &e->batch, reterr);

@@ -26,6 +26,7 @@ struct emulator_options {
 	char *traps;	  /* owned; what traps_set takes; NULL: none */
 	char *issuer;	  /* owned; file of the token issuer's keys; NULL: no bearer tokens */
 	bool no_shared_key;
+	bool containers;
 	bool help;
 };
 

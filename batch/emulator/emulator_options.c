@@ -20,7 +20,7 @@ const char *emulator_usage(void)
 	       "                      [--account NAME] [--key BASE64] [--nodes N] [--slots N]\n"
 	       "                      [--access-log FILE] [--log-level SPEC] [--while-used FILE]\n"
 	       "                      [--grace SECONDS] [--trap NAME=VALUE]... [--issuer FILE]\n"
-	       "                      [--no-shared-key]\n"
+	       "                      [--no-shared-key] [--containers]\n"
 	       "\n"
 	       "Serves Azure Blob and Azure Batch on this machine and prints the settings for "
 	       "clients.\n"
@@ -39,13 +39,14 @@ const char *emulator_usage(void)
 	       "  --grace SECONDS    for so long; default 60\n"
 	       "  --trap NAME=VALUE  a fault for tests and rehearsals; adafs-emulator(1) lists them\n"
 	       "  --issuer FILE      take bearer tokens that a key of this JSON Web Key Set signed\n"
+	       "  --containers       run container tasks in podman or docker, not on this machine\n"
 	       "  --no-shared-key    refuse the account key and what it signed\n"
 	       "  --help             this text\n";
 }
 
 static const char *const names[] = {"dir",   "blob",  "batch",	    "account",	 "key",
 				    "nodes", "slots", "access-log", "log-level", "while-used", "grace", "trap", "issuer",
-				    "no-shared-key", "help"};
+				    "no-shared-key", "containers", "help"};
 
 static int unknown_option(const char *text, struct adafs_err *reterr)
 {
@@ -188,6 +189,14 @@ static int default_dir(struct emulator_options *o, struct adafs_err *reterr)
 	return o->dir ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
 }
 
+/* Of an option without a value; NULL: it takes one. */
+static bool *flag_of(struct emulator_options *o, const char *name)
+{
+	if (strcmp(name, "no-shared-key") == 0)
+		return &o->no_shared_key;
+	return strcmp(name, "containers") == 0 ? &o->containers : NULL;
+}
+
 static int parse_one(int argc, char **argv, int *i, struct emulator_options *o,
 		     struct adafs_err *reterr)
 {
@@ -203,12 +212,13 @@ static int parse_one(int argc, char **argv, int *i, struct emulator_options *o,
 	snprintf(name, sizeof(name), "%.*s", (int)(len < 63 ? len : 63), text);
 	if (!is_name(name))
 		return unknown_option(name, reterr);
-	if (!value && strcmp(name, "no-shared-key") == 0) {
-		o->no_shared_key = true;
+	bool *flag = flag_of(o, name);
+	if (flag && value)
+		return adafs_err_set(reterr, -EINVAL, "--%s takes no value", name);
+	if (flag) {
+		*flag = true;
 		return 0;
 	}
-	if (value && strcmp(name, "no-shared-key") == 0)
-		return adafs_err_set(reterr, -EINVAL, "--no-shared-key takes no value");
 	if (value)
 		value++;
 	else if (++*i < argc)

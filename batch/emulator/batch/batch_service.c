@@ -16,6 +16,7 @@
 #include "batch/base/log.h"
 #include "batch/base/random.h"
 #include "batch/emulator/batch/batch_store.h"
+#include "batch/emulator/batch/container.h"
 #include "batch/emulator/batch/counts_history.h"
 #include "batch/emulator/batch/janitor.h"
 #include "batch/emulator/batch/recover.h"
@@ -202,7 +203,8 @@ static int make_dirs(struct batch_service *s, const char *dir, struct adafs_err 
 	return 0;
 }
 
-static int copy_config(struct batch_service *s, const struct batch_service_config *c)
+static int copy_config(struct batch_service *s, const struct batch_service_config *c,
+		       struct adafs_err *reterr)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	s->local_nodes = c->nodes ? c->nodes : 1;
@@ -213,10 +215,15 @@ static int copy_config(struct batch_service *s, const struct batch_service_confi
 	s->local_slots = c->slots                  ? c->slots
 			 : cpus > MIN_LOCAL_SLOTS ? (unsigned)cpus
 						  : MIN_LOCAL_SLOTS;
+	if (c->containers) {
+		int rc = container_engine_find(&s->container_engine, reterr);
+		if (rc < 0)
+			return rc;
+	}
 	s->account = strdup(c->account);
 	s->key = malloc(c->key_len ? c->key_len : 1);
 	if (!s->account || !s->key)
-		return -ENOMEM;
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	memcpy(s->key, c->key, c->key_len);
 	s->key_len = c->key_len;
 	return 0;
@@ -262,9 +269,7 @@ int batch_service_new(const struct batch_service_config *config, struct batch_se
 	adafs_cond_init(&s->trash_added);
 	TAILQ_INIT(&s->dirty);
 	s->next_seq = 1;
-	int rc = copy_config(s, config);
-	if (rc < 0)
-		adafs_err_set(reterr, rc, "out of memory");
+	int rc = copy_config(s, config, reterr);
 	if (rc == 0)
 		rc = make_dirs(s, config->dir, reterr);
 	/* The port first: whoever serves this state already holds it. */
@@ -380,6 +385,7 @@ void batch_service_free(struct batch_service *s)
 	free(s->endpoint);
 	free(s->blob_authority);
 	free(s->account);
+	free(s->container_engine);
 	if (s->key)
 		explicit_bzero(s->key, s->key_len);
 	free(s->key);

@@ -160,6 +160,7 @@ static void task_clear(struct task *t)
 	cJSON_Delete(t->failure);
 	free(t->pool_id);
 	free(t->node_id);
+	free(t->container_id);
 	free(t->waits_for);
 }
 
@@ -241,6 +242,7 @@ static void task_state_json(const struct task *t, cJSON *o)
 	put_int(o, "files_gone", t->files_gone);
 	put_text(o, "pool", t->pool_id);
 	put_text(o, "node", t->node_id);
+	put_text(o, "container", t->container_id);
 	put_int(o, "ending", t->ending);
 	put_int(o, "pid", t->pid);
 	put_int(o, "pid_start", (int64_t)t->pid_start);
@@ -333,7 +335,8 @@ static int task_state_load(struct task *t, const cJSON *o)
 	t->pid_start = (uint64_t)adafs_json_int(o, "pid_start", 0);
 	const cJSON *failure = adafs_json_get(o, "failure");
 	t->failure = failure ? cJSON_Duplicate(failure, true) : NULL;
-	if (copy_text(o, "pool", &t->pool_id) < 0 || copy_text(o, "node", &t->node_id) < 0)
+	if (copy_text(o, "pool", &t->pool_id) < 0 || copy_text(o, "node", &t->node_id) < 0 ||
+	    copy_text(o, "container", &t->container_id) < 0)
 		return -ENOMEM;
 	return 0;
 }

@@ -130,6 +130,7 @@ struct task {
 	cJSON *failure; /* failureInfo; NULL: none */
 	int retry_count, requeue_count;
 	int64_t last_retry_us, last_requeue_us;
+	char *container_id; /* owned; NULL: it ran in none */
 	bool satisfies;      /* completed, and dependents may run */
 	bool files_gone;     /* retention is over */
 	char *pool_id, *node_id; /* where it runs or ran last; NULL: nowhere yet */

@@ -8,12 +8,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "batch/base/buf.h"
 #include "batch/base/file.h"
@@ -165,6 +169,22 @@ int batch_process_spawn(const struct batch_command *c, pid_t *ret_pid)
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	return -rc;
+}
+
+int batch_process_reap(pid_t pid, unsigned timeout_ms)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0), n;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	do
+		n = fd < 0 ? 0 : poll(&p, 1, (int)timeout_ms);
+	while (n < 0 && errno == EINTR);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		kill(-pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return n > 0 ? 0 : -ETIMEDOUT;
 }
 
 /* --- finding and killing ------------------------------------------------------------------ */

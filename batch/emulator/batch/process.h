@@ -33,6 +33,11 @@ struct batch_command {
  * -EACCES, -ENOEXEC, ...: it cannot be started. The caller reaps it.
  */
 int batch_process_spawn(const struct batch_command *c, pid_t *ret_pid) ADAFS_MUST_CHECK;
+/*
+ * Wait for a process that nobody else waits for, at most so long; then it is killed with its session. 0, or
+ * -ETIMEDOUT. Its exit code is not told.
+ */
+int batch_process_reap(pid_t pid, unsigned timeout_ms);
 /* Start time in clock ticks since boot; 0: there is no such process. */
 uint64_t batch_process_start_time(pid_t pid);
 /* Kill the process group that pid leads, if pid is still the process that started then. */

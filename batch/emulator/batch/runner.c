@@ -20,6 +20,7 @@
 #include "batch/base/clock.h"
 #include "batch/base/file.h"
 #include "batch/base/log.h"
+#include "batch/emulator/batch/container.h"
 #include "batch/emulator/batch/identity.h"
 #include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/process.h"
@@ -108,6 +109,7 @@ void run_free(struct run *run)
 	free(run->wd);
 	free(run->tmp_dir);
 	strings_free(run->envp);
+	run_container_free(run);
 	if (run->stop_fd >= 0)
 		close(run->stop_fd);
 	free(run);
@@ -205,8 +207,7 @@ static int poll_timeout(uint64_t deadline_ms)
 	return deadline_ms - now > INT32_MAX ? INT32_MAX : (int)(deadline_ms - now);
 }
 
-/* Wait for the process or for a reason to kill it, and reap it. Returns the exit code. */
-static int await_process(struct run *run, pid_t pid, uint64_t deadline_ms)
+int run_await(struct run *run, pid_t pid, uint64_t deadline_ms)
 {
 	int pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	bool killed = false;
@@ -254,25 +255,39 @@ static cJSON *launch_failure(int rc)
 				 NULL);
 }
 
+/* The words of the command, or of what runs it in a container; "" there is what the image says. */
+static int command_argv(const struct run *run, char ***ret)
+{
+	ADAFS_CLEANUP(strings_freep) char **argv = NULL;
+	int rc = batch_command_split(adafs_json_str(run->spec, "commandLine", ""), &argv);
+	if (rc == 0 && !run->container)
+		*ret = ADAFS_STEAL(argv);
+	if (!run->container || (rc < 0 && rc != -ENOENT))
+		return rc;
+	*ret = run_container_argv(run, argv);
+	return *ret ? 0 : -ENOMEM;
+}
+
 /* Run the command once. 0 with the exit code, or a negative errno when it could not be started. */
 static int run_command(struct run *run, uint64_t deadline_ms, int *ret_exit_code)
 {
 	ADAFS_CLEANUP(strings_freep) char **argv = NULL;
-	int rc = batch_command_split(adafs_json_str(run->spec, "commandLine", ""), &argv);
+	int rc = command_argv(run, &argv);
 	if (rc < 0)
 		return rc;
 	ADAFS_FREE char *out = adafs_fmt("%s/stdout.txt", run->dir);
 	ADAFS_FREE char *err = adafs_fmt("%s/stderr.txt", run->dir);
 	if (!out || !err)
 		return -ENOMEM;
-	struct batch_command c = { .argv = argv, .envp = run->envp, .cwd = run->wd,
-				   .stdout_path = out, .stderr_path = err };
+	struct batch_command c = { .argv = argv, .cwd = run->wd, .stdout_path = out, .stderr_path = err,
+				   .envp = run->container ? run->container->envp : run->envp };
 	pid_t pid;
 	rc = batch_process_spawn(&c, &pid);
 	if (rc < 0)
 		return rc;
 	record_pid(run, pid);
-	*ret_exit_code = await_process(run, pid, deadline_ms);
+	*ret_exit_code = run_await(run, pid, deadline_ms);
+	run_container_ended(run, run->timed_out || atomic_load(&run->stopped));
 	return 0;
 }
 
@@ -392,6 +407,8 @@ static void run_task(struct run *run, struct run_result *r)
 	}
 	rc = batch_transfer_stage(&t, adafs_json_get(run->spec, "resourceFiles"), &r->failure);
 	run->timed_out = rc == -ECANCELED && !atomic_load(&run->stopped);
+	if (rc == 0)
+		rc = run_container_open(run, deadline, &r->failure);
 	if (rc < 0)
 		return;
 	run_tries(run, deadline, r);

@@ -19,6 +19,8 @@ enum run_stop {
 	RUN_STOP_SHUTDOWN = 4,  /* the service stops: the task stays recorded as running */
 };
 
+struct container;
+
 struct run {
 	struct batch_service *s;
 	struct task *task;  /* lives as long as the run: an entity with a run is not freed */
@@ -29,6 +31,8 @@ struct run {
 	int stop_fd;        /* eventfd: written when stop is set */
 	bool lose_node;     /* TRAP_PREEMPT_EVERY: the node goes once the command runs */
 	bool timed_out;     /* by the task's own limit */
+
+	struct container *container; /* owned; NULL: the command runs on this machine */
 
 	/* Copies for use without the lock. */
 	cJSON *spec;
@@ -52,6 +56,21 @@ struct run *run_new_locked(struct batch_service *s, struct task *t, struct node 
 int run_launch(struct run *run);
 void run_stop_locked(struct run *run, enum run_stop stop);
 void run_free(struct run *run);
+
+/*
+ * Wait for a process of the run or for a reason to kill it, then end all that the run has started, and
+ * reap it. deadline_ms: monotonic time; UINT64_MAX: none. The exit code, 128 and the signal if it was killed.
+ */
+int run_await(struct run *run, pid_t pid, uint64_t deadline_ms);
+
+/* --- container_run.c: only its own thread calls these --- */
+/* If the task wants a container and there is an engine: bring its image. Negative: *ret_failure says why. */
+int run_container_open(struct run *run, uint64_t deadline_ms, cJSON **ret_failure);
+/* What the engine is called with for a command (NULL: the image's own); strings_free. NULL: out of memory. */
+char **run_container_argv(const struct run *run, char *const *command);
+/* Its process has ended; killed: by us. */
+void run_container_ended(struct run *run, bool killed);
+void run_container_free(struct run *run);
 
 /* scheduler.c: the end of a run, called by its thread. Takes the result's failure. */
 void sched_run_ended(struct run *run, struct run_result *result);

@@ -31,6 +31,7 @@ struct batch_service {
 	size_t key_len;
 	unsigned local_nodes, local_slots;
 	struct traps *traps; /* borrowed; NULL: none */
+	char *container_engine; /* path of podman or docker; NULL: container tasks run on this machine */
 	struct token_issuer *issuer; /* borrowed; NULL: no bearer tokens */
 	bool no_shared_key;
 	char *blob_authority; /* NULL: identities enter nowhere */

@@ -179,6 +179,12 @@ cJSON *view_task_execution(const struct task *t)
 			cJSON_AddNumberToObject(o, "exitCode", t->exit_code);
 		if (t->failure)
 			cJSON_AddItemReferenceToObject(o, "failureInfo", t->failure);
+		if (t->container_id) {
+			cJSON *info = cJSON_AddObjectToObject(o, "containerInfo");
+			cJSON_AddStringToObject(info, "containerId", t->container_id);
+			cJSON_AddStringToObject(info, "state", "exited");
+			cJSON_AddStringToObject(info, "error", "");
+		}
 		cJSON_AddStringToObject(o, "result",
 					t->result == RESULT_SUCCESS ? "success" : "failure");
 	}
