@@ -374,8 +374,8 @@ static int task_delete(struct api *a)
 	if (!t)
 		return -EINVAL;
 	uint64_t seq = t->e.seq, deadline = adafs_clock_mono_ms() + DELETE_WAIT_MS;
-	while (t && t->run) {
-		run_stop_locked(t->run, RUN_STOP_DELETE);
+	while (t && t->exec.run) {
+		run_stop_locked(t->exec.run, RUN_STOP_DELETE);
 		service_commit_locked(a->s);
 		if (a->s->stopping ||
 		    adafs_cond_wait_until(&a->s->idle, &a->s->lock, deadline) < 0)
@@ -405,7 +405,7 @@ static int check_reactivation(struct api *a, const struct task *t)
 	}
 	if (t->e.state != TASK_COMPLETED)
 		return api_error(a, 409, "TaskNotCompleted", NULL);
-	if (t->result == RESULT_SUCCESS || (t->has_exit_code && t->exit_code == 0))
+	if (t->result == RESULT_SUCCESS || (t->exec.has_exit_code && t->exec.exit_code == 0))
 		return api_error(a, 409, "TaskSucceeded", NULL);
 	return 0;
 }
@@ -422,11 +422,11 @@ static int task_reactivate(struct api *a)
 	if (t->satisfies && batch_store_remember(a->s->store, t->job, t->e.key) < 0)
 		return api_error_internal(a);
 	task_count(t, -1);
-	cJSON_Delete(ADAFS_STEAL(t->failure));
-	t->satisfies = t->has_exit_code = false;
+	execution_reset(&t->exec);
+	t->satisfies = false;
 	t->result = RESULT_NONE;
-	t->retry_count = t->requeue_count = t->exit_code = 0;
-	t->start_us = t->end_us = t->last_retry_us = t->last_requeue_us = 0;
+	t->requeue_count = 0;
+	t->last_requeue_us = 0;
 	service_touch_locked(a->s, &t->e);
 	service_set_state_locked(a->s, &t->e, TASK_ACTIVE);
 	task_count(t, 1);

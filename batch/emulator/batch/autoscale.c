@@ -11,6 +11,7 @@
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "batch/emulator/batch/autoscale_formula.h"
+#include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/scheduler.h"
 #include "batch/emulator/batch/service.h"
 #include "batch/emulator/traps.h"
@@ -144,7 +145,7 @@ static void measure_nodes(const struct pool *p, float *value)
 	TAILQ_FOREACH(n, &p->nodes, link)
 	{
 		*(n->dedicated ? &dedicated : &low_priority) += 1;
-		usable += !n->leaving && n->down == NODE_UP;
+		usable += node_ready(n);
 		preempted += n->down == NODE_PREEMPTED;
 		used += n->used_slots;
 		slots += p->slots;

@@ -168,12 +168,17 @@ char *service_node_dir(const struct batch_service *s, const char *node_id)
 	return adafs_fmt("%s/nodes/%s", s->dir, node_id);
 }
 
+char *service_job_dir(const struct batch_service *s, const char *node_id, const struct job *j,
+		      const char *task_id)
+{
+	return adafs_fmt("%s/nodes/%s/workitems/%s/job-1/%s", s->dir, node_id, j->e.id, task_id);
+}
+
 char *service_task_dir(const struct batch_service *s, const struct task *t)
 {
 	if (!t->node_id)
 		return NULL;
-	return adafs_fmt("%s/nodes/%s/workitems/%s/job-1/%s", s->dir, t->node_id, t->job->e.id,
-			 t->e.id);
+	return service_job_dir(s, t->node_id, t->job, t->e.id);
 }
 
 /* --- life --------------------------------------------------------------------------------- */
@@ -266,8 +271,10 @@ int batch_service_new(const struct batch_service_config *config, struct batch_se
 	adafs_mutex_init(&s->lock, ADAFS_RANK_SCHEDULER);
 	adafs_cond_init(&s->wake);
 	adafs_cond_init(&s->idle);
+	adafs_cond_init(&s->prepared);
 	adafs_cond_init(&s->trash_added);
 	TAILQ_INIT(&s->dirty);
+	TAILQ_INIT(&s->runs);
 	s->next_seq = 1;
 	int rc = copy_config(s, config, reterr);
 	if (rc == 0)
@@ -325,18 +332,6 @@ int batch_service_start(struct batch_service *s, struct adafs_err *reterr)
 	return http_server_start(s->server, reterr);
 }
 
-static void stop_all_runs(struct batch_service *s)
-{
-	for (size_t i = 0; i < s->jobs.n; i++) {
-		struct job *j = entity_job(s->jobs.item[i]);
-		for (size_t k = 0; k < j->tasks.n; k++) {
-			struct task *t = entity_task(j->tasks.item[k]);
-			if (t->run)
-				run_stop_locked(t->run, RUN_STOP_SHUTDOWN);
-		}
-	}
-}
-
 void batch_service_stop(struct batch_service *s)
 {
 	if (!s->started)
@@ -353,7 +348,7 @@ void batch_service_stop(struct batch_service *s)
 	if (s->has_janitor)
 		pthread_join(s->janitor, NULL);
 	adafs_mutex_lock(&s->lock);
-	stop_all_runs(s);
+	run_stop_all_locked(s, NULL, NULL, ~0U, RUN_STOP_SHUTDOWN);
 	while (s->n_runs)
 		adafs_cond_wait(&s->idle, &s->lock);
 	adafs_mutex_unlock(&s->lock);
@@ -380,6 +375,7 @@ void batch_service_free(struct batch_service *s)
 	batch_store_close(s->store);
 	adafs_cond_clear(&s->wake);
 	adafs_cond_clear(&s->idle);
+	adafs_cond_clear(&s->prepared);
 	adafs_cond_clear(&s->trash_added);
 	adafs_mutex_clear(&s->lock);
 	free(s->endpoint);

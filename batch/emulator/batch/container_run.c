@@ -145,8 +145,8 @@ void run_container_ended(struct run *run, bool killed)
 	if (killed && id)
 		remove_container(run);
 	adafs_mutex_lock(&run->s->lock);
-	free(run->task->container_id);
-	run->task->container_id = id;
+	free(run->exec->container_id);
+	run->exec->container_id = id;
 	adafs_mutex_unlock(&run->s->lock);
 }
 

@@ -92,6 +92,9 @@ int job_load_spec(struct job *j)
 		return -ENOMEM;
 	free(j->pool_key);
 	j->pool_key = key;
+	const cJSON *preparation = adafs_json_get(j->e.spec, "jobPreparationTask");
+	j->prepares = preparation != NULL;
+	j->prep_gates = adafs_json_bool(preparation, "waitForSuccess", true);
 	int64_t limit_ms = ADAFS_DURATION_NONE;
 	const char *text = adafs_json_str(adafs_json_get(j->e.spec, "constraints"),
 					  "maxWallClockTime", NULL);
@@ -112,6 +115,7 @@ struct job *job_new(const char *id, cJSON *spec)
 		return NULL;
 	}
 	TAILQ_INIT(&j->ready);
+	TAILQ_INIT(&j->nodes);
 	if (entity_init(&j->e, ENTITY_JOB, id, spec) < 0 || job_load_spec(j) < 0) {
 		entity_free(&j->e);
 		return NULL;
@@ -143,6 +147,15 @@ static void pool_clear(struct pool *p)
 	autoscale_free(p->scale);
 }
 
+static void job_node_free(struct job_node *at)
+{
+	execution_clear(&at->prep);
+	execution_clear(&at->release);
+	free(at->pool_id);
+	free(at->node_id);
+	free(at);
+}
+
 static void job_clear(struct job *j)
 {
 	for (size_t i = 0; i < j->tasks.n; i++)
@@ -153,14 +166,19 @@ static void job_clear(struct job *j)
 	free(j->pool_key);
 	free(j->terminate_reason);
 	free(j->history);
+	struct job_node *at;
+	while ((at = TAILQ_FIRST(&j->nodes)) != NULL) {
+		TAILQ_REMOVE(&j->nodes, at, link);
+		job_node_free(at);
+	}
+	strmap_clear(&j->nodes_by_id);
 }
 
 static void task_clear(struct task *t)
 {
-	cJSON_Delete(t->failure);
+	execution_clear(&t->exec);
 	free(t->pool_id);
 	free(t->node_id);
-	free(t->container_id);
 	free(t->waits_for);
 }
 
@@ -201,6 +219,13 @@ static void put_text(cJSON *o, const char *name, const char *value)
 		cJSON_AddStringToObject(o, name, value);
 }
 
+/* Left out if it never ran. */
+static void put_execution(cJSON *o, const char *name, const struct execution *x)
+{
+	if (x->start_us)
+		execution_put(x, cJSON_AddObjectToObject(o, name));
+}
+
 static void pool_state_json(const struct pool *p, cJSON *o)
 {
 	put_int(o, "allocation", p->allocation_us);
@@ -223,31 +248,23 @@ static void pool_state_json(const struct pool *p, cJSON *o)
 		put_int(item, "boot", n->boot_us);
 		put_int(item, "run", (int64_t)n->total_run);
 		put_int(item, "succeeded", (int64_t)n->total_succeeded);
+		put_int(item, "start_state", n->start_state);
+		put_int(item, "start_gates", n->start_gates);
+		put_execution(item, "start", &n->start);
 		cJSON_AddItemToArray(nodes, item);
 	}
 }
 
 static void task_state_json(const struct task *t, cJSON *o)
 {
-	put_int(o, "start", t->start_us);
-	put_int(o, "end", t->end_us);
-	if (t->has_exit_code)
-		cJSON_AddNumberToObject(o, "exit", t->exit_code);
+	execution_put(&t->exec, o);
 	put_int(o, "result", t->result);
-	put_int(o, "retries", t->retry_count);
 	put_int(o, "requeues", t->requeue_count);
-	put_int(o, "last_retry", t->last_retry_us);
 	put_int(o, "last_requeue", t->last_requeue_us);
 	put_int(o, "satisfies", t->satisfies);
 	put_int(o, "files_gone", t->files_gone);
 	put_text(o, "pool", t->pool_id);
 	put_text(o, "node", t->node_id);
-	put_text(o, "container", t->container_id);
-	put_int(o, "ending", t->ending);
-	put_int(o, "pid", t->pid);
-	put_int(o, "pid_start", (int64_t)t->pid_start);
-	if (t->failure)
-		cJSON_AddItemToObject(o, "failure", cJSON_Duplicate(t->failure, true));
 }
 
 static void job_state_json(const struct job *j, cJSON *o)
@@ -255,6 +272,18 @@ static void job_state_json(const struct job *j, cJSON *o)
 	put_int(o, "start", j->start_us);
 	put_int(o, "end", j->end_us);
 	put_text(o, "reason", j->terminate_reason);
+	cJSON *nodes = TAILQ_EMPTY(&j->nodes) ? NULL : cJSON_AddArrayToObject(o, "nodes");
+	const struct job_node *at;
+	TAILQ_FOREACH(at, &j->nodes, link) {
+		cJSON *item = cJSON_CreateObject();
+		put_text(item, "pool", at->pool_id);
+		put_text(item, "node", at->node_id);
+		put_int(item, "state", at->state);
+		put_int(item, "released", at->released);
+		put_execution(item, "prep", &at->prep);
+		put_execution(item, "release", &at->release);
+		cJSON_AddItemToArray(nodes, item);
+	}
 }
 
 cJSON *entity_state_json(const struct entity *e)
@@ -309,9 +338,13 @@ static int pool_state_load(struct pool *p, const cJSON *o)
 		n->boot_us = adafs_json_int(item, "boot", 0);
 		n->total_run = (uint64_t)adafs_json_int(item, "run", 0);
 		n->total_succeeded = (uint64_t)adafs_json_int(item, "succeeded", 0);
+		n->start_state = (enum start_state)adafs_json_int(item, "start_state", START_NONE);
+		n->start_gates = adafs_json_int(item, "start_gates", 0);
 		n->state_us = adafs_clock_wall_us();
 		p->resizing |= n->leaving;
 		TAILQ_INSERT_TAIL(&p->nodes, n, link);
+		if (execution_load(&n->start, adafs_json_get(item, "start")) < 0)
+			return -ENOMEM;
 	}
 	int rc = autoscale_state_load(p, adafs_json_get(o, "scale"));
 	return rc < 0 ? rc : pool_load_spec(p);
@@ -319,25 +352,47 @@ static int pool_state_load(struct pool *p, const cJSON *o)
 
 static int task_state_load(struct task *t, const cJSON *o)
 {
-	t->start_us = adafs_json_int(o, "start", 0);
-	t->end_us = adafs_json_int(o, "end", 0);
-	t->has_exit_code = adafs_json_get(o, "exit") != NULL;
-	t->exit_code = (int)adafs_json_int(o, "exit", 0);
 	t->result = (enum task_result)adafs_json_int(o, "result", RESULT_NONE);
-	t->retry_count = (int)adafs_json_int(o, "retries", 0);
 	t->requeue_count = (int)adafs_json_int(o, "requeues", 0);
-	t->last_retry_us = adafs_json_int(o, "last_retry", 0);
 	t->last_requeue_us = adafs_json_int(o, "last_requeue", 0);
 	t->satisfies = adafs_json_int(o, "satisfies", 0);
 	t->files_gone = adafs_json_int(o, "files_gone", 0);
-	t->ending = (int)adafs_json_int(o, "ending", 0);
-	t->pid = (pid_t)adafs_json_int(o, "pid", 0);
-	t->pid_start = (uint64_t)adafs_json_int(o, "pid_start", 0);
-	const cJSON *failure = adafs_json_get(o, "failure");
-	t->failure = failure ? cJSON_Duplicate(failure, true) : NULL;
-	if (copy_text(o, "pool", &t->pool_id) < 0 || copy_text(o, "node", &t->node_id) < 0 ||
-	    copy_text(o, "container", &t->container_id) < 0)
+	if (execution_load(&t->exec, o) < 0)
 		return -ENOMEM;
+	if (copy_text(o, "pool", &t->pool_id) < 0 || copy_text(o, "node", &t->node_id) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static struct job_node *new_job_node(struct job *j, const char *pool_id, const char *node_id)
+{
+	struct job_node *at = calloc(1, sizeof(*at));
+	if (!at)
+		return NULL;
+	at->job = j;
+	at->pool_id = strdup(pool_id);
+	at->node_id = strdup(node_id);
+	if (!at->pool_id || !at->node_id || strmap_set(&j->nodes_by_id, at->node_id, at) < 0) {
+		job_node_free(at);
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&j->nodes, at, link);
+	return at;
+}
+
+/* The nodes themselves are found when all is loaded. */
+static int job_nodes_load(struct job *j, const cJSON *nodes)
+{
+	const cJSON *item;
+	cJSON_ArrayForEach(item, nodes) {
+		struct job_node *at = new_job_node(j, adafs_json_str(item, "pool", ""),
+						   adafs_json_str(item, "node", ""));
+		if (!at || execution_load(&at->prep, adafs_json_get(item, "prep")) < 0 ||
+		    execution_load(&at->release, adafs_json_get(item, "release")) < 0)
+			return -ENOMEM;
+		at->state = (enum prep_state)adafs_json_int(item, "state", PREP_WANTED);
+		at->released = adafs_json_int(item, "released", 0);
+	}
 	return 0;
 }
 
@@ -357,6 +412,8 @@ int entity_state_load(struct entity *e, const cJSON *o)
 	j->start_us = adafs_json_int(o, "start", 0);
 	j->end_us = adafs_json_int(o, "end", 0);
 	int rc = copy_text(o, "reason", &j->terminate_reason);
+	if (rc == 0)
+		rc = job_nodes_load(j, adafs_json_get(o, "nodes"));
 	return rc < 0 ? rc : job_load_spec(j);
 }
 
@@ -446,6 +503,21 @@ void task_count(struct task *t, int sign)
 	}
 }
 
+struct job_node *job_find_node(const struct job *j, const struct node *n)
+{
+	return strmap_get(&j->nodes_by_id, n->id);
+}
+
+struct job_node *job_add_node(struct job *j, struct node *n)
+{
+	struct job_node *at = job_find_node(j, n);
+	if (!at)
+		at = new_job_node(j, n->pool->e.id, n->id);
+	if (at)
+		at->node = n;
+	return at;
+}
+
 struct node *pool_find_node(struct pool *p, const char *id)
 {
 	struct node *n;
@@ -475,5 +547,6 @@ struct node *pool_add_node(struct pool *p, bool dedicated, int64_t now_us)
 void pool_remove_node(struct pool *p, struct node *n)
 {
 	TAILQ_REMOVE(&p->nodes, n, link);
+	execution_clear(&n->start);
 	free(n);
 }

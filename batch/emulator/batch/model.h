@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "batch/base/json.h"
+#include "batch/emulator/batch/execution.h"
 #include "batch/emulator/batch/strmap.h"
 
 enum entity_kind { ENTITY_POOL, ENTITY_JOB, ENTITY_TASK };
@@ -63,6 +64,9 @@ enum node_down {
 	NODE_PREEMPTED,
 };
 
+/* A node's start task (the numbers are stored). A node that waits for it, or that it failed on, takes no task. */
+enum start_state { START_NONE, START_WANTED, START_RUNNING, START_DONE, START_FAILED };
+
 struct pool;
 struct node {
 	TAILQ_ENTRY(node) link;
@@ -73,7 +77,11 @@ struct node {
 	bool disabled; /* schedulingState */
 	enum node_down down;
 	int64_t boot_us; /* 0: as allocated_us */
+	enum start_state start_state;
+	bool start_gates; /* waitForSuccess of the start task that it booted with */
+	struct execution start;
 	unsigned used_slots, n_running;
+	unsigned n_own; /* runs that are no tasks: start, preparation and release */
 	uint64_t total_run, total_succeeded;
 	int64_t allocated_us, state_us;
 };
@@ -93,8 +101,21 @@ struct pool {
 };
 
 struct task;
-struct run;
 TAILQ_HEAD(task_list, task);
+
+/* A job's preparation task on a node (the numbers are stored). */
+enum prep_state { PREP_WANTED, PREP_RUNNING, PREP_DONE, PREP_FAILED };
+/* How a job's own tasks fare on a node, from the first task that was placed there on. See job_node.h. */
+struct job_node {
+	TAILQ_ENTRY(job_node) link;
+	struct job *job;
+	struct node *node; /* NULL: it has left its pool */
+	char *pool_id, *node_id;
+	enum prep_state state;
+	bool released; /* the release task has run, or has nothing to undo */
+	struct execution prep, release;
+};
+TAILQ_HEAD(job_node_list, job_node);
 
 /* Tasks and their slots, by what taskcounts shows. */
 struct task_counts {
@@ -111,6 +132,11 @@ struct job {
 	struct task_counts counts;
 	struct counts_history *history; /* NULL: none kept; see counts_history.h */
 	unsigned n_runs; /* tasks that occupy a node */
+	unsigned n_own;  /* runs of its preparation and release task */
+	struct job_node_list nodes;  /* where its preparation task was wanted */
+	struct strmap nodes_by_id;
+	bool prepares;   /* it has a preparation task */
+	bool prep_gates; /* whose success its tasks wait for */
 	char *pool_key; /* lower-case id of the pool it is bound to */
 	int64_t start_us, end_us; /* end 0: not ended */
 	char *terminate_reason; /* NULL: not ended */
@@ -123,19 +149,13 @@ struct task {
 	struct entity e;
 	struct job *job;
 	unsigned slots;
-	int64_t start_us, end_us; /* 0: absent */
-	bool has_exit_code;
-	int exit_code;
+	struct execution exec;
 	enum task_result result;
-	cJSON *failure; /* failureInfo; NULL: none */
-	int retry_count, requeue_count;
-	int64_t last_retry_us, last_requeue_us;
-	char *container_id; /* owned; NULL: it ran in none */
+	int requeue_count;
+	int64_t last_requeue_us;
 	bool satisfies;      /* completed, and dependents may run */
 	bool files_gone;     /* retention is over */
 	char *pool_id, *node_id; /* where it runs or ran last; NULL: nowhere yet */
-	pid_t pid;           /* of the running process, leader of its session; 0: none */
-	uint64_t pid_start;  /* its start time in clock ticks: a recycled pid has another */
 
 	/* Derived */
 	bool in_ready;
@@ -144,14 +164,15 @@ struct task {
 	int64_t range_cursor; /* next number of the range at dep_cursor; INT64_MIN: its start */
 	char *waits_for; /* key in job->waiters; NULL: waits for none */
 	struct task *wait_next;
-	struct run *run; /* NULL: not on a node */
-	/* enum run_stop: what was asked of the run; recorded, so that it holds over a crash. */
-	int ending;
 };
 
 const char *pool_state_name(int state);
 const char *job_state_name(int state);
 const char *task_state_name(int state);
+
+/* Of a job on a node; the second one makes it if need be. NULL: there is none, out of memory. */
+struct job_node *job_find_node(const struct job *j, const struct node *n);
+struct job_node *job_add_node(struct job *j, struct node *n);
 
 /* Lower-case copy; free(). NULL: out of memory. */
 char *key_of(const char *id);

@@ -1,34 +1,39 @@
-/* What an operator asks of one node: scheduling off and on, users. */
+/* What an operator asks of one node, and what becomes of it by itself. */
 #include "batch/emulator/batch/node_ops.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "batch/base/clock.h"
-#include "batch/emulator/batch/runner.h"
+#include "batch/emulator/batch/job_node.h"
 #include "batch/emulator/batch/scheduler.h"
+#include "batch/emulator/batch/start_task.h"
 #include "batch/emulator/traps.h"
+
+/* What an option for tasks means; false: they go on. */
+static bool stop_of(const char *option, enum run_stop *ret)
+{
+	*ret = strcmp(option, "requeue") == 0 ? RUN_STOP_REQUEUE : RUN_STOP_TERMINATE;
+	return *ret == RUN_STOP_REQUEUE || strcmp(option, "terminate") == 0;
+}
 
 void node_stop_runs_locked(struct batch_service *s, struct node *n, const char *option)
 {
-	bool requeue = strcmp(option, "requeue") == 0;
-	if (!requeue && strcmp(option, "terminate") != 0)
+	enum run_stop stop;
+	unsigned job_own = RUN_KIND(RUN_PREPARATION) | RUN_KIND(RUN_RELEASE);
+	run_stop_all_locked(s, n, NULL, RUN_KIND(RUN_START), RUN_STOP_REQUEUE);
+	if (!stop_of(option, &stop))
 		return;
-	for (size_t i = 0; i < s->jobs.n; i++) {
-		struct job *j = entity_job(s->jobs.item[i]);
-		for (size_t k = 0; j->n_runs && k < j->tasks.n; k++) {
-			struct task *t = entity_task(j->tasks.item[k]);
-			if (t->run && t->run->node == n)
-				run_stop_locked(t->run,
-						requeue ? RUN_STOP_REQUEUE : RUN_STOP_TERMINATE);
-		}
-	}
+	run_stop_all_locked(s, n, NULL, RUN_KIND(RUN_TASK), stop);
+	run_stop_all_locked(s, n, NULL, job_own, RUN_STOP_REQUEUE);
 }
 
 void node_disable_locked(struct batch_service *s, struct node *n, const char *option)
 {
+	enum run_stop stop;
 	n->disabled = true;
-	node_stop_runs_locked(s, n, option);
+	if (stop_of(option, &stop))
+		run_stop_all_locked(s, n, NULL, RUN_KIND(RUN_TASK), stop);
 	service_dirty_locked(s, &n->pool->e, false);
 }
 
@@ -39,11 +44,12 @@ void node_enable_locked(struct batch_service *s, struct node *n)
 	service_wake_locked(s);
 }
 
-static void throw_files_away(struct batch_service *s, const struct node *n)
+static void throw_files_away(struct batch_service *s, struct node *n)
 {
 	ADAFS_FREE char *dir = service_node_dir(s, n->id);
 	if (dir)
 		service_trash_locked(s, dir);
+	job_nodes_lost_locked(s, n);
 }
 
 static int64_t allocation_delay_us(const struct batch_service *s)
@@ -58,16 +64,20 @@ static int64_t node_back_us_locked(const struct batch_service *s, const struct n
 
 void node_settle_locked(struct batch_service *s, struct node *n)
 {
-	if (n->n_running || n->down == NODE_UP || n->down == NODE_DEALLOCATED)
+	if (n->n_running || n->n_own || n->down == NODE_UP || n->down == NODE_DEALLOCATED)
 		return;
 	if (n->down == NODE_PREEMPTED && service_now_locked(s) < node_back_us_locked(s, n))
 		return;
-	if (n->down != NODE_REBOOTING)
+	if (n->down == NODE_REBOOTING)
+		job_nodes_rebooted_locked(s, n);
+	else
 		throw_files_away(s, n);
 	n->down = n->down == NODE_DEALLOCATING ? NODE_DEALLOCATED : NODE_UP;
 	n->state_us = service_now_locked(s);
-	if (n->down == NODE_UP)
+	if (n->down == NODE_UP) {
 		n->boot_us = n->state_us;
+		start_task_boot_locked(s, n);
+	}
 	service_dirty_locked(s, &n->pool->e, false);
 	service_wake_locked(s);
 }
@@ -107,7 +117,8 @@ int64_t nodes_tick_locked(struct batch_service *s)
 			next = p->grow_us;
 		struct node *n;
 		TAILQ_FOREACH(n, &p->nodes, link) {
-			if (n->down == NODE_UP || n->down == NODE_DEALLOCATED || n->n_running)
+			if (n->down == NODE_UP || n->down == NODE_DEALLOCATED ||
+			    n->n_running || n->n_own)
 				continue;
 			node_settle_locked(s, n);
 			if (n->down == NODE_PREEMPTED && node_back_us_locked(s, n) < next)
@@ -121,8 +132,18 @@ void node_start_locked(struct batch_service *s, struct node *n)
 {
 	n->down = NODE_UP;
 	n->boot_us = n->state_us = service_now_locked(s);
-	service_dirty_locked(s, &n->pool->e, false);
-	service_wake_locked(s);
+	start_task_boot_locked(s, n);
+}
+
+bool node_ready(const struct node *n)
+{
+	bool started = n->start_state == START_NONE || n->start_state == START_DONE;
+	return !n->leaving && n->down == NODE_UP && (started || !n->start_gates);
+}
+
+bool node_open(const struct node *n)
+{
+	return !n->disabled && node_ready(n);
 }
 
 const char *node_state_name(const struct node *n)
@@ -138,7 +159,11 @@ const char *node_state_name(const struct node *n)
 		return "leavingpool";
 	if (n->down != NODE_UP)
 		return down[n->down];
-	return n->n_running ? "running" : "idle";
+	if (!node_ready(n))
+		return n->start_state == START_FAILED ? "starttaskfailed" : "waitingforstarttask";
+	/* A start task that nobody waits for does not count. */
+	bool busy = n->n_running || n->n_own > (n->start_state == START_RUNNING);
+	return busy ? "running" : "idle";
 }
 
 static char *user_key(const struct node *n, const char *name)

@@ -7,7 +7,15 @@
 
 #include "batch/emulator/batch/service.h"
 
-/* Ends what runs on a node. option: "requeue", "terminate"; any other lets it go on. */
+/* It is up and stays, and its start task lets it take tasks. */
+bool node_ready(const struct node *n);
+/* And tasks may be scheduled on it. */
+bool node_open(const struct node *n);
+
+/*
+ * A node is about to go or to boot: its start task ends, and what runs of jobs by option: "requeue",
+ * "terminate"; any other lets it go on.
+ */
 void node_stop_runs_locked(struct batch_service *s, struct node *n, const char *option);
 /* Schedule no more tasks on a node, and end its own by option. */
 void node_disable_locked(struct batch_service *s, struct node *n, const char *option);

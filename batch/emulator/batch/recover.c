@@ -11,6 +11,7 @@
 
 #include "batch/base/log.h"
 #include "batch/emulator/batch/batch_store.h"
+#include "batch/emulator/batch/job_node.h"
 #include "batch/emulator/batch/process.h"
 #include "batch/emulator/batch/runner.h"
 #include "batch/emulator/batch/scheduler.h"
@@ -87,6 +88,12 @@ static int load_remembered(void *arg, uint64_t job_seq, const char *key)
 	return j ? deps_remember(j, key) : 0;
 }
 
+static void kill_recorded(const struct execution *x)
+{
+	if (x->pid)
+		batch_process_kill_recorded(x->pid, x->pid_start);
+}
+
 /* What a predecessor left running ends before anything is started anew. */
 static void kill_strays(struct batch_service *s)
 {
@@ -95,8 +102,18 @@ static void kill_strays(struct batch_service *s)
 		for (size_t k = 0; k < j->tasks.n; k++) {
 			struct task *t = entity_task(j->tasks.item[k]);
 			if (t->e.state == TASK_RUNNING)
-				batch_process_kill_recorded(t->pid, t->pid_start);
+				kill_recorded(&t->exec);
 		}
+		const struct job_node *at;
+		TAILQ_FOREACH(at, &j->nodes, link) {
+			kill_recorded(&at->prep);
+			kill_recorded(&at->release);
+		}
+	}
+	for (size_t i = 0; i < s->pools.n; i++) {
+		const struct node *n;
+		TAILQ_FOREACH(n, &entity_pool(s->pools.item[i])->nodes, link)
+			kill_recorded(&n->start);
 	}
 	ADAFS_FREE char *tag = adafs_fmt("AZ_BATCH_NODE_ROOT_DIR=%s/nodes/", s->dir);
 	unsigned n = tag ? batch_process_kill_tagged(tag, false) : 0;
@@ -112,13 +129,13 @@ static int by_seq(const void *a, const void *b)
 
 static void recover_task(struct batch_service *s, struct task *t)
 {
-	int job_state = t->job->e.state, ending = t->ending;
+	int job_state = t->job->e.state, ending = t->exec.ending;
 	if (t->e.state == TASK_ACTIVE) {
 		sched_task_active_locked(s, t);
 		return;
 	}
 	/* What a client was told will happen to the run does happen. */
-	t->ending = RUN_STOP_NONE;
+	t->exec.ending = RUN_STOP_NONE;
 	if (job_state == JOB_TERMINATING || ending == RUN_STOP_TERMINATE)
 		sched_task_terminate_locked(s, t);
 	else if (ending == RUN_STOP_DELETE && job_state != JOB_DELETING)
@@ -144,15 +161,29 @@ static int recover_job(struct batch_service *s, struct job *j)
 		if (l->item[i]->state == TASK_ACTIVE)
 			recover_task(s, entity_task(l->item[i]));
 	for (size_t i = l->n; i-- > 0;)
-		if (l->item[i]->state == TASK_RUNNING)
+		if (l->item[i]->state == TASK_RUNNING || l->item[i]->state == TASK_PREPARING)
 			recover_task(s, entity_task(l->item[i]));
 	return 0;
+}
+
+/* Start tasks that were running run again. */
+static void recover_nodes(struct pool *p)
+{
+	struct node *n;
+	TAILQ_FOREACH(n, &p->nodes, link)
+		if (n->start_state == START_RUNNING) {
+			execution_reset(&n->start);
+			n->start_state = START_WANTED;
+		}
 }
 
 /* Jobs and pools may leave their lists here. */
 static int recover_all(struct batch_service *s)
 {
+	for (size_t i = 0; i < s->pools.n; i++)
+		recover_nodes(entity_pool(s->pools.item[i]));
 	for (size_t i = 0; i < s->jobs.n; i++) {
+		job_nodes_recover_locked(s, entity_job(s->jobs.item[i]));
 		int rc = recover_job(s, entity_job(s->jobs.item[i]));
 		if (rc < 0)
 			return rc;

@@ -1,10 +1,11 @@
 /*
- * emulator/batch/runner.c - a thread a running task:
+ * emulator/batch/runner.c - a thread a run:
  *
- *   files in -> command (again while retries are left) -> files out -> reported to the scheduler
+ *   [wait for the job's preparation] -> files in -> command (again while retries are left) -> files out
+ *   -> reported to the scheduler
  *
- * It takes the service's lock only to record a retry and to report the end; a kill reaches it
- * through an atomic flag and a descriptor.
+ * It takes the service's lock only to wait at first, to record process and retries, and to report the
+ * end; a kill reaches it through an atomic flag and a descriptor.
  */
 #include "batch/emulator/batch/runner.h"
 
@@ -24,79 +25,8 @@
 #include "batch/emulator/batch/identity.h"
 #include "batch/emulator/batch/node_ops.h"
 #include "batch/emulator/batch/process.h"
+#include "batch/emulator/batch/scheduler.h"
 #include "batch/emulator/batch/transfer.h"
-
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-/* --- environment -------------------------------------------------------------------------- */
-
-struct env {
-	char **list;
-	size_t n;
-	bool failed;
-};
-
-/* Set or replace; takes ownership of text ("NAME=value"). */
-static void env_put(struct env *e, char *text)
-{
-	size_t name = text ? strcspn(text, "=") : 0;
-	for (size_t i = 0; text && i < e->n; i++) {
-		if (strncmp(e->list[i], text, name + 1) == 0) {
-			free(e->list[i]);
-			e->list[i] = text;
-			return;
-		}
-	}
-	char **grown = text ? reallocarray(e->list, e->n + 2, sizeof(*grown)) : NULL;
-	if (!grown) {
-		free(text);
-		e->failed = true;
-		return;
-	}
-	e->list = grown;
-	grown[e->n++] = text;
-	grown[e->n] = NULL;
-}
-
-static void env_put_settings(struct env *e, const cJSON *settings)
-{
-	const cJSON *item;
-	cJSON_ArrayForEach(item, settings)
-		env_put(e, adafs_fmt("%s=%s", adafs_json_str(item, "name", ""),
-				     adafs_json_str(item, "value", "")));
-}
-
-/* Nothing of this process's environment is passed on: it may hold keys. */
-static char **task_env(const struct run *run, const char *node_dir)
-{
-	const struct task *t = run->task;
-	struct env e = { 0 };
-	env_put(&e, strdup("PATH=" DEFAULT_PATH));
-	env_put(&e, strdup("LANG=C.UTF-8"));
-	env_put(&e, adafs_fmt("HOME=%s", run->wd));
-	env_put(&e, adafs_fmt("TMPDIR=%s", run->tmp_dir));
-	env_put(&e, adafs_fmt("AZ_BATCH_ACCOUNT_NAME=%s", run->s->account));
-	env_put(&e, adafs_fmt("AZ_BATCH_ACCOUNT_URL=%s", run->s->endpoint));
-	env_put(&e, adafs_fmt("AZ_BATCH_POOL_ID=%s", run->node->pool->e.id));
-	env_put(&e, adafs_fmt("AZ_BATCH_NODE_ID=%s", run->node->id));
-	env_put(&e, adafs_fmt("AZ_BATCH_NODE_IS_DEDICATED=%s",
-			      run->node->dedicated ? "true" : "false"));
-	env_put(&e, adafs_fmt("AZ_BATCH_NODE_ROOT_DIR=%s", node_dir));
-	env_put(&e, adafs_fmt("AZ_BATCH_NODE_SHARED_DIR=%s/shared", node_dir));
-	env_put(&e, adafs_fmt("AZ_BATCH_NODE_STARTUP_DIR=%s/startup", node_dir));
-	env_put(&e, adafs_fmt("AZ_BATCH_NODE_MOUNTS_DIR=%s/fsmounts", node_dir));
-	env_put(&e, adafs_fmt("AZ_BATCH_JOB_ID=%s", t->job->e.id));
-	env_put(&e, adafs_fmt("AZ_BATCH_TASK_ID=%s", t->e.id));
-	env_put(&e, adafs_fmt("AZ_BATCH_TASK_DIR=%s", run->dir));
-	env_put(&e, adafs_fmt("AZ_BATCH_TASK_WORKING_DIR=%s", run->wd));
-	env_put_settings(&e, adafs_json_get(t->job->e.spec, "commonEnvironmentSettings"));
-	env_put_settings(&e, adafs_json_get(t->e.spec, "environmentSettings"));
-	if (e.failed) {
-		strings_free(e.list);
-		return NULL;
-	}
-	return e.list;
-}
 
 /* --- life of a run ------------------------------------------------------------------------ */
 
@@ -115,59 +45,97 @@ void run_free(struct run *run)
 	free(run);
 }
 
-static void load_limits(struct run *run)
+static void load_plan(struct run *run, const struct run_plan *plan)
 {
-	const cJSON *c = adafs_json_get(run->spec, "constraints");
-	const char *limit = adafs_json_str(c, "maxWallClockTime", NULL);
 	run->limit_ms = ADAFS_DURATION_NONE;
-	if (limit && adafs_duration_parse(limit, &run->limit_ms) < 0)
+	if (plan->limit && adafs_duration_parse(plan->limit, &run->limit_ms) < 0)
 		run->limit_ms = ADAFS_DURATION_NONE;
-	int64_t retries = adafs_json_int(c, "maxTaskRetryCount", 0);
-	run->retries_left = retries < 0 ? -1
-			    : retries > run->task->retry_count
-				    ? (int)(retries - run->task->retry_count)
+	run->retries_left = plan->retries < 0 ? -1
+			    : plan->retries > run->exec->retry_count
+				    ? (int)(plan->retries - run->exec->retry_count)
 				    : 0;
 }
 
-struct run *run_new_locked(struct batch_service *s, struct task *t, struct node *n)
+/* Tasks and what jobs and pools run of their own are counted apart. */
+static void count_run(const struct run *run, unsigned by)
+{
+	if (run->kind == RUN_TASK) {
+		run->job->n_runs += by;
+		run->node->n_running += by;
+		run->node->used_slots += by * run->task->slots;
+		return;
+	}
+	run->node->n_own += by;
+	if (run->job)
+		run->job->n_own += by;
+}
+
+struct run *run_new_locked(struct batch_service *s, const struct run *like, struct run_plan *plan)
 {
 	struct run *run = calloc(1, sizeof(*run));
-	if (!run)
+	if (!run) {
+		free(plan->dir);
 		return NULL;
+	}
+	*run = *like;
 	run->s = s;
-	run->task = t;
-	run->node = n;
+	run->dir = ADAFS_STEAL(plan->dir);
 	run->stop_fd = eventfd(0, EFD_CLOEXEC);
-	run->spec = cJSON_Duplicate(t->e.spec, true);
-	bool opened = run->spec && identity_apply_locked(s, n->pool, run->spec) == 0;
-	ADAFS_FREE char *node_dir = service_node_dir(s, n->id);
-	run->dir = service_task_dir(s, t);
+	run->spec = cJSON_Duplicate(plan->spec, true);
+	bool opened = run->spec && identity_apply_locked(s, run->node->pool, run->spec) == 0;
+	ADAFS_FREE char *node_dir = service_node_dir(s, run->node->id);
 	run->wd = run->dir ? adafs_fmt("%s/wd", run->dir) : NULL;
+	/* Of all runs that an entity has at a time on a node, this one alone uses such a directory. */
 	run->tmp_dir = node_dir ? adafs_fmt("%s/volatile/%llu", node_dir,
-					    (unsigned long long)t->e.seq)
+					    (unsigned long long)run->owner->seq)
 				: NULL;
 	if (run->wd && run->tmp_dir)
-		run->envp = task_env(run, node_dir);
+		run->envp = run_env_new(run, node_dir, plan->id);
 	if (run->stop_fd < 0 || !opened || !run->envp) {
 		run_free(run);
 		return NULL;
 	}
-	load_limits(run);
+	load_plan(run, plan);
+	run->exec->run = run;
+	count_run(run, 1);
+	s->n_runs++;
+	TAILQ_INSERT_TAIL(&s->runs, run, all_link);
 	return run;
+}
+
+void run_leave_locked(struct run *run)
+{
+	struct execution *x = run->exec;
+	x->run = NULL;
+	x->ending = RUN_STOP_NONE;
+	x->pid = 0;
+	x->pid_start = 0;
+	count_run(run, -1U);
 }
 
 void run_stop_locked(struct run *run, enum run_stop stop)
 {
 	if (run->stop == RUN_STOP_NONE || stop == RUN_STOP_SHUTDOWN || stop == RUN_STOP_DELETE)
 		run->stop = stop;
-	if (stop != RUN_STOP_SHUTDOWN && run->task->ending != (int)run->stop) {
-		run->task->ending = (int)run->stop;
-		service_dirty_locked(run->s, &run->task->e, false);
+	if (stop != RUN_STOP_SHUTDOWN && run->exec->ending != (int)run->stop) {
+		run->exec->ending = (int)run->stop;
+		service_dirty_locked(run->s, run->owner, false);
 	}
 	atomic_store(&run->stopped, true);
 	uint64_t one = 1;
 	if (write(run->stop_fd, &one, sizeof(one)) < 0)
 		adafs_log(ERROR, "batch", "cannot stop a task: %s", strerror(errno));
+	if (run->at)
+		adafs_cond_broadcast(&run->s->prepared);
+}
+
+void run_stop_all_locked(struct batch_service *s, const struct node *n, const struct job *j,
+			 unsigned kinds, enum run_stop stop)
+{
+	struct run *run;
+	TAILQ_FOREACH(run, &s->runs, all_link)
+		if ((!n || run->node == n) && (!j || run->job == j) && (kinds & RUN_KIND(run->kind)))
+			run_stop_locked(run, stop);
 }
 
 /* --- the process -------------------------------------------------------------------------- */
@@ -187,12 +155,12 @@ static void record_pid(struct run *run, pid_t pid)
 {
 	uint64_t start = pid ? batch_process_start_time(pid) : 0;
 	adafs_mutex_lock(&run->s->lock);
-	run->task->pid = pid;
-	run->task->pid_start = start;
+	run->exec->pid = pid;
+	run->exec->pid_start = start;
 	if (run->lose_node)
 		node_preempt_locked(run->s, run->node);
 	run->lose_node = false;
-	service_dirty_locked(run->s, &run->task->e, false);
+	service_dirty_locked(run->s, run->owner, false);
 	service_commit_locked(run->s);
 	adafs_mutex_unlock(&run->s->lock);
 }
@@ -341,9 +309,9 @@ static bool take_retry(struct run *run)
 	if (run->retries_left > 0)
 		run->retries_left--;
 	adafs_mutex_lock(&run->s->lock);
-	run->task->retry_count++;
-	run->task->last_retry_us = run->task->start_us = service_now_locked(run->s);
-	service_dirty_locked(run->s, &run->task->e, false);
+	run->exec->retry_count++;
+	run->exec->last_retry_us = run->exec->start_us = service_now_locked(run->s);
+	service_dirty_locked(run->s, run->owner, false);
 	service_commit_locked(run->s);
 	adafs_mutex_unlock(&run->s->lock);
 	return true;
@@ -417,11 +385,30 @@ static void run_task(struct run *run, struct run_result *r)
 		upload_outputs(run, &t, r);
 }
 
+/* Wait until the job's preparation on this node is through; false: the task is not to run now. */
+static bool await_preparation(struct run *run)
+{
+	struct batch_service *s = run->s;
+	adafs_mutex_lock(&s->lock);
+	while (!run->stop && run->at->state == PREP_RUNNING)
+		adafs_cond_wait(&s->prepared, &s->lock);
+	if (!run->stop && run->at->state != PREP_DONE)
+		run_stop_locked(run, RUN_STOP_UNPREPARED);
+	bool go = !run->stop;
+	if (go) {
+		sched_task_begins_locked(s, run->task);
+		service_commit_locked(s);
+	}
+	adafs_mutex_unlock(&s->lock);
+	return go;
+}
+
 static void *run_thread(void *arg)
 {
 	struct run *run = arg;
 	struct run_result r = { 0 };
-	run_task(run, &r);
+	if (run->kind != RUN_TASK || !run->at || await_preparation(run))
+		run_task(run, &r);
 	if (run->timed_out || atomic_load(&run->stopped))
 		ended(&r, run->timed_out);
 	adafs_remove_tree(run->tmp_dir);

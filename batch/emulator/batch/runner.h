@@ -1,6 +1,7 @@
 /*
- * emulator/batch/runner.h - one task on a node: a thread that brings its resource files, runs its
- * command (again, while retries are left), stores its output files, and reports the end.
+ * emulator/batch/runner.h - one command on a node, of a task or of one of the tasks that jobs and pools
+ * have of their own: a thread that brings its resource files, runs its command (again, while retries are
+ * left), stores its output files, and reports the end.
  */
 #ifndef ADAFS_EMULATOR_BATCH_RUNNER_H
 #define ADAFS_EMULATOR_BATCH_RUNNER_H
@@ -17,15 +18,42 @@ enum run_stop {
 	RUN_STOP_REQUEUE = 2,   /* the task becomes active again */
 	RUN_STOP_DELETE = 3,    /* task or job is being deleted */
 	RUN_STOP_SHUTDOWN = 4,  /* the service stops: the task stays recorded as running */
+	RUN_STOP_UNPREPARED = 5, /* the job's preparation failed: the task becomes active again */
+};
+
+/* Whose command it is. */
+enum run_kind { RUN_TASK, RUN_PREPARATION, RUN_RELEASE, RUN_START };
+#define RUN_KIND(kind) (1U << (kind))
+
+struct run_result;
+/* How it runs; copied. */
+struct run_plan {
+	const cJSON *spec;
+	const char *id; /* AZ_BATCH_TASK_ID; NULL: it has none */
+	char *dir;      /* taken, also on failure */
+	const char *limit; /* maxWallClockTime; NULL: none */
+	int64_t retries;   /* -1: no limit */
 };
 
 struct container;
 
 struct run {
 	struct batch_service *s;
-	struct task *task;  /* lives as long as the run: an entity with a run is not freed */
-	struct node *node;  /* likewise */
-	TAILQ_ENTRY(run) link;
+	enum run_kind kind;
+	struct execution *exec; /* where it is recorded */
+	struct entity *owner;   /* whose row that is in; lives as long as the run */
+	struct task *task;      /* NULL: no task of a client */
+	struct job *job;        /* NULL: a start task has none */
+	struct job_node *at;    /* of preparation and release; of a task that waits for the former; else NULL */
+	struct node *node;      /* lives as long as the run */
+	/*
+	 * What comes after its end; under the service's lock, when the run has left execution and node. Not called
+	 * when the service stops. May take the result's failure.
+	 */
+	void (*end)(struct run *run, struct run_result *r);
+
+	TAILQ_ENTRY(run) link;     /* in a list of those to be launched */
+	TAILQ_ENTRY(run) all_link; /* in the service's */
 	enum run_stop stop; /* under the service's lock */
 	atomic_bool stopped;
 	int stop_fd;        /* eventfd: written when stop is set */
@@ -50,12 +78,23 @@ struct run_result {
 	cJSON *failure; /* owned; NULL: success */
 };
 
-/* Bind a task to a node. NULL: out of memory or descriptors. */
-struct run *run_new_locked(struct batch_service *s, struct task *t, struct node *n);
-/* Start the thread, after the task's state was committed. 0 or -EAGAIN. */
+/*
+ * A run as far as `like` says whose it is (kind to end): its execution and node know of it, and it is in the
+ * service's list, until sched_run_ended. NULL: out of memory or descriptors.
+ */
+struct run *run_new_locked(struct batch_service *s, const struct run *like, struct run_plan *plan);
+/* Start the thread, after the new state was committed. 0 or -EAGAIN. */
 int run_launch(struct run *run);
 void run_stop_locked(struct run *run, enum run_stop stop);
+/* Its execution and its node are free of it; only its memory is left. */
+void run_leave_locked(struct run *run);
+/* Those of some kinds (RUN_KIND) among the runs of a node or a job; NULL: of all. */
+void run_stop_all_locked(struct batch_service *s, const struct node *n, const struct job *j,
+			 unsigned kinds, enum run_stop stop);
 void run_free(struct run *run);
+
+/* run_env.c: the environment of a run whose directories are known; strings_free. NULL: out of memory. */
+char **run_env_new(const struct run *run, const char *node_dir, const char *id);
 
 /*
  * Wait for a process of the run or for a reason to kill it, then end all that the run has started, and
@@ -72,7 +111,7 @@ char **run_container_argv(const struct run *run, char *const *command);
 void run_container_ended(struct run *run, bool killed);
 void run_container_free(struct run *run);
 
-/* scheduler.c: the end of a run, called by its thread. Takes the result's failure. */
+/* sched_tasks.c: the end of a run, called by its thread. Takes the result's failure. */
 void sched_run_ended(struct run *run, struct run_result *result);
 
 #endif

@@ -16,8 +16,15 @@
 /* The thread: starts tasks that fit, ends jobs at their limits, throws away files past their time. */
 void *sched_thread(void *service);
 
+/* Place what fits; the new runs are to be launched when that is committed. */
+void sched_place_locked(struct batch_service *s, struct run_list *started);
+
 /* An active task (added, loaded, requeued, reactivated) waits for its dependencies or becomes ready. */
 void sched_task_active_locked(struct batch_service *s, struct task *t);
+/* It has a run; wait: which will not begin before the job's preparation on that node is through. */
+void sched_task_placed_locked(struct batch_service *s, struct task *t, bool wait);
+/* It is running from now on. */
+void sched_task_begins_locked(struct batch_service *s, struct task *t);
 /* Take an active task out of every queue. */
 void sched_task_unqueue_locked(struct task *t);
 /* Active again after its run was lost; it goes to the front. */

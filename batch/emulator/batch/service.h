@@ -42,6 +42,7 @@ struct batch_service {
 	struct adafs_mutex lock;
 	struct adafs_cond wake; /* the scheduler has something to do */
 	struct adafs_cond idle; /* a run has ended */
+	struct adafs_cond prepared; /* a preparation task has ended, or who waits for it is to end */
 	struct adafs_cond trash_added;
 	bool work;              /* something changed since the scheduler's last pass */
 	bool stopping;
@@ -54,7 +55,8 @@ struct batch_service {
 	TAILQ_HEAD(dirty_list, entity) dirty;
 	uint64_t next_seq;
 	int64_t last_us;    /* of service_now_locked */
-	unsigned n_runs;    /* threads of running tasks */
+	TAILQ_HEAD(run_list, run) runs; /* of tasks, jobs and nodes; see runner.h */
+	unsigned n_runs;    /* in that list: their threads */
 	uint64_t next_trash;
 	bool trash; /* something was thrown away */
 	int64_t next_sweep_us; /* when files past their retention are looked for */
@@ -83,6 +85,9 @@ void service_forget_locked(struct batch_service *s, struct entity *e);
 void service_trash_locked(struct batch_service *s, const char *path);
 /* "DIR/batch/nodes/<node>/workitems/<job>/job-1/<task>"; free(). NULL: out of memory or no node. */
 char *service_task_dir(const struct batch_service *s, const struct task *t);
+/* The same of any task of a job, also one that the job has of its own. */
+char *service_job_dir(const struct batch_service *s, const char *node_id, const struct job *j,
+		      const char *task_id);
 char *service_node_dir(const struct batch_service *s, const char *node_id);
 
 /* The HTTP side: routes and handlers of everything in batch-rest. */

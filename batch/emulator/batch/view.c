@@ -172,24 +172,24 @@ cJSON *view_job(struct api *a, void *entity, const char *select)
 cJSON *view_task_execution(const struct task *t)
 {
 	cJSON *o = cJSON_CreateObject();
-	view_put_time(o, "startTime", t->start_us);
+	view_put_time(o, "startTime", t->exec.start_us);
 	if (t->e.state == TASK_COMPLETED) {
-		view_put_time(o, "endTime", t->end_us);
-		if (t->has_exit_code)
-			cJSON_AddNumberToObject(o, "exitCode", t->exit_code);
-		if (t->failure)
-			cJSON_AddItemReferenceToObject(o, "failureInfo", t->failure);
-		if (t->container_id) {
+		view_put_time(o, "endTime", t->exec.end_us);
+		if (t->exec.has_exit_code)
+			cJSON_AddNumberToObject(o, "exitCode", t->exec.exit_code);
+		if (t->exec.failure)
+			cJSON_AddItemReferenceToObject(o, "failureInfo", t->exec.failure);
+		if (t->exec.container_id) {
 			cJSON *info = cJSON_AddObjectToObject(o, "containerInfo");
-			cJSON_AddStringToObject(info, "containerId", t->container_id);
+			cJSON_AddStringToObject(info, "containerId", t->exec.container_id);
 			cJSON_AddStringToObject(info, "state", "exited");
 			cJSON_AddStringToObject(info, "error", "");
 		}
 		cJSON_AddStringToObject(o, "result",
 					t->result == RESULT_SUCCESS ? "success" : "failure");
 	}
-	cJSON_AddNumberToObject(o, "retryCount", t->retry_count);
-	view_put_time(o, "lastRetryTime", t->last_retry_us);
+	cJSON_AddNumberToObject(o, "retryCount", t->exec.retry_count);
+	view_put_time(o, "lastRetryTime", t->exec.last_retry_us);
 	cJSON_AddNumberToObject(o, "requeueCount", t->requeue_count);
 	view_put_time(o, "lastRequeueTime", t->last_requeue_us);
 	return o;

@@ -89,10 +89,10 @@ static cJSON *recent_tasks(const struct api *a, const struct node *n)
 		const struct job *j = entity_job(a->s->jobs.item[i]);
 		for (size_t k = 0; k < j->tasks.n; k++) {
 			const struct task *t = entity_task(j->tasks.item[k]);
-			if (!t->start_us || !t->node_id || strcmp(t->node_id, n->id) != 0)
+			if (!t->exec.start_us || !t->node_id || strcmp(t->node_id, n->id) != 0)
 				continue;
 			size_t at = count < RECENT_TASKS ? count++ : RECENT_TASKS;
-			for (; at > 0 && recent[at - 1]->start_us < t->start_us; at--)
+			for (; at > 0 && recent[at - 1]->exec.start_us < t->exec.start_us; at--)
 				if (at < RECENT_TASKS)
 					recent[at] = recent[at - 1];
 			if (at < RECENT_TASKS)

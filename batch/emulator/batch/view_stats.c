@@ -50,12 +50,12 @@ static void put_resources(cJSON *o, int64_t wall_us, int64_t wait_us)
 
 static int64_t wall_us(const struct task *t)
 {
-	return t->start_us && t->end_us > t->start_us ? t->end_us - t->start_us : 0;
+	return t->exec.start_us && t->exec.end_us > t->exec.start_us ? t->exec.end_us - t->exec.start_us : 0;
 }
 
 static int64_t wait_us(const struct task *t)
 {
-	return t->start_us > t->e.created_us ? t->start_us - t->e.created_us : 0;
+	return t->exec.start_us > t->e.created_us ? t->exec.start_us - t->e.created_us : 0;
 }
 
 static bool wanted(const struct view *v)
@@ -83,7 +83,7 @@ void view_add_job_stats(struct view *v, const struct job *j)
 		const struct task *t = entity_task(j->tasks.item[i]);
 		wall += wall_us(t);
 		wait += wait_us(t);
-		retries += (uint64_t)t->retry_count;
+		retries += (uint64_t)t->exec.retry_count;
 	}
 	cJSON *o = stats_new(v, adafs_fmt("/jobs/%s", j->e.id), j->e.created_us);
 	put_resources(o, wall, wait);
