@@ -24,7 +24,7 @@ static const struct trap_kind kinds[TRAP_COUNT] = {
 	[TRAP_CUT_RATE] = {"cut_rate", "share of reply bodies cut in the middle", 0, 1, 0},
 	[TRAP_SLOW_BYTES] = {"slow_bytes", "bytes a second of a reply body, 0: any", 0, 1e12, 0},
 	[TRAP_ALLOCATION_DELAY] = {"allocation_delay", "seconds until a node exists", 0, 86400, 0},
-	[TRAP_PREEMPT_EVERY] = {"preempt_every", "each n-th task start loses its node, 0: none", 0,
+	[TRAP_PREEMPT_EVERY] = {"preempt_every", "each n-th task loses its node at first, 0: none", 0,
 				1e6, 0},
 	[TRAP_SAS_CLOCK] = {"sas_clock", "seconds ahead when SAS are checked", -1e9, 1e9, 0},
 	[TRAP_POLICY_DELAY] = {"policy_delay", "seconds until a changed access policy is obeyed", 0,

@@ -22,7 +22,7 @@ enum trap {
 	TRAP_CUT_RATE,	       /* share of reply bodies cut in the middle */
 	TRAP_SLOW_BYTES,       /* bytes a second of a reply body; 0: no limit */
 	TRAP_ALLOCATION_DELAY, /* seconds until a node that was asked for exists */
-	TRAP_PREEMPT_EVERY,    /* each so manieth start of a task loses its node; 0: none */
+	TRAP_PREEMPT_EVERY,    /* each so manieth task loses its node at its first start; 0: none */
 	TRAP_SAS_CLOCK,	       /* seconds that the clock runs ahead which SAS are checked with */
 	TRAP_POLICY_DELAY,     /* seconds until a change of stored access policies is obeyed */
 	TRAP_STALE_COUNTS,     /* seconds that task counts lag behind */

@@ -28,7 +28,7 @@ def test_preempted_nodes_come_back_and_tasks_run_again(b, tmp_path):  # noqa: F8
     b.wait("all done", lambda: len(b.list("/jobs/j/tasks", S_filter="state eq 'completed'")) == 8)
     info = [t["executionInfo"] for t in b.list("/jobs/j/tasks")]
     assert all(i["result"] == "success" and i["retryCount"] == 0 for i in info)
-    assert sum(i["requeueCount"] for i in info) >= 3
+    assert sum(i["requeueCount"] for i in info) >= 2
     assert all("lastRequeueTime" in i for i in info if i["requeueCount"])
     trap(b, preempt_every=0)
     b.wait("nodes are back", lambda: all(n["state"] == "idle" for n in b.list("/pools/local/nodes")))

@@ -82,7 +82,8 @@ static bool place(struct batch_service *s, struct task *t, struct node *n, struc
 		service_trash_locked(s, old_dir);
 	service_trash_locked(s, run->dir);
 	sched_task_placed_locked(s, t, at != NULL);
-	run->lose_node = trap_nth(s->traps, TRAP_PREEMPT_EVERY);
+	/* Not a task that was lost before: a full node would be struck at each try, and nothing ever end. */
+	run->lose_node = !t->requeue_count && trap_nth(s->traps, TRAP_PREEMPT_EVERY);
 	n->state_us = t->e.state_us;
 	TAILQ_INSERT_TAIL(started, run, link);
 	return true;
