@@ -13,7 +13,7 @@ const cJSON *job_own_spec(const struct job *j, enum run_kind kind)
 			      kind == RUN_RELEASE ? "jobReleaseTask" : "jobPreparationTask");
 }
 
-static const char *own_id(const struct job *j, enum run_kind kind)
+const char *job_own_id(const struct job *j, enum run_kind kind)
 {
 	return adafs_json_str(job_own_spec(j, kind), "id",
 			      kind == RUN_RELEASE ? "jobrelease" : "jobpreparation");
@@ -22,7 +22,7 @@ static const char *own_id(const struct job *j, enum run_kind kind)
 char *job_own_dir(const struct batch_service *s, const struct job *j, const char *node_id,
 		  enum run_kind kind)
 {
-	return service_job_dir(s, node_id, j, own_id(j, kind));
+	return service_job_dir(s, node_id, j, job_own_id(j, kind));
 }
 
 /* Files of an earlier run stay, as they do on a node that boots again. NULL: out of memory. */
@@ -38,7 +38,7 @@ static struct run *begin(struct batch_service *s, struct job_node *at, enum run_
 				 .at = at,
 				 .node = at->node};
 	struct run_plan plan = {.spec = spec,
-				.id = own_id(j, kind),
+				.id = job_own_id(j, kind),
 				.dir = job_own_dir(s, j, at->node_id, kind),
 				.limit = adafs_json_str(limits ? limits : spec, "maxWallClockTime",
 							NULL),

@@ -13,6 +13,8 @@
 
 /* The body of a job's preparation or release task; NULL: it has none. Borrowed. */
 const cJSON *job_own_spec(const struct job *j, enum run_kind kind);
+/* Its id. Borrowed. */
+const char *job_own_id(const struct job *j, enum run_kind kind);
 /* Its directory on a node; free(). NULL: out of memory. */
 char *job_own_dir(const struct batch_service *s, const struct job *j, const char *node_id,
 		  enum run_kind kind);

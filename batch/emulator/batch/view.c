@@ -169,25 +169,43 @@ cJSON *view_job(struct api *a, void *entity, const char *select)
 
 /* --- tasks -------------------------------------------------------------------------------- */
 
+/* What the end of a command came to. */
+static void put_end(cJSON *o, const struct execution *x)
+{
+	view_put_time(o, "endTime", x->end_us);
+	if (x->has_exit_code)
+		cJSON_AddNumberToObject(o, "exitCode", x->exit_code);
+	if (x->failure)
+		cJSON_AddItemReferenceToObject(o, "failureInfo", x->failure);
+	if (x->container_id) {
+		cJSON *info = cJSON_AddObjectToObject(o, "containerInfo");
+		cJSON_AddStringToObject(info, "containerId", x->container_id);
+		cJSON_AddStringToObject(info, "state", "exited");
+		cJSON_AddStringToObject(info, "error", "");
+	}
+	cJSON_AddStringToObject(o, "result", x->failure ? "failure" : "success");
+}
+
+cJSON *view_own_execution(const struct execution *x, bool retries)
+{
+	cJSON *o = cJSON_CreateObject();
+	cJSON_AddStringToObject(o, "state", x->end_us ? "completed" : "running");
+	view_put_time(o, "startTime", x->start_us);
+	if (x->end_us)
+		put_end(o, x);
+	if (retries) {
+		cJSON_AddNumberToObject(o, "retryCount", x->retry_count);
+		view_put_time(o, "lastRetryTime", x->last_retry_us);
+	}
+	return o;
+}
+
 cJSON *view_task_execution(const struct task *t)
 {
 	cJSON *o = cJSON_CreateObject();
 	view_put_time(o, "startTime", t->exec.start_us);
-	if (t->e.state == TASK_COMPLETED) {
-		view_put_time(o, "endTime", t->exec.end_us);
-		if (t->exec.has_exit_code)
-			cJSON_AddNumberToObject(o, "exitCode", t->exec.exit_code);
-		if (t->exec.failure)
-			cJSON_AddItemReferenceToObject(o, "failureInfo", t->exec.failure);
-		if (t->exec.container_id) {
-			cJSON *info = cJSON_AddObjectToObject(o, "containerInfo");
-			cJSON_AddStringToObject(info, "containerId", t->exec.container_id);
-			cJSON_AddStringToObject(info, "state", "exited");
-			cJSON_AddStringToObject(info, "error", "");
-		}
-		cJSON_AddStringToObject(o, "result",
-					t->result == RESULT_SUCCESS ? "success" : "failure");
-	}
+	if (t->e.state == TASK_COMPLETED)
+		put_end(o, &t->exec);
 	cJSON_AddNumberToObject(o, "retryCount", t->exec.retry_count);
 	view_put_time(o, "lastRetryTime", t->exec.last_retry_us);
 	cJSON_AddNumberToObject(o, "requeueCount", t->requeue_count);

@@ -36,6 +36,8 @@ void view_add_pool_stats(struct view *v, const struct pool *p);
 void view_add_job_stats(struct view *v, const struct job *j);
 void view_add_task_stats(struct view *v, const struct task *t);
 
+/* How a preparation, release or start task fares; retries: it may have some. */
+cJSON *view_own_execution(const struct execution *x, bool retries);
 /* executionInfo of a task. */
 cJSON *view_task_execution(const struct task *t);
 

@@ -168,6 +168,8 @@ cJSON *view_node(struct api *a, void *node, const char *select)
 	if (odata_selected(select, "recentTasks"))
 		view_add(&v, "recentTasks", recent_tasks(a, n));
 	view_add_part(&v, "startTask", adafs_json_get(p->e.spec, "startTask"));
+	if (n->start.start_us && odata_selected(select, "startTaskInfo"))
+		view_add(&v, "startTaskInfo", view_own_execution(&n->start, true));
 	view_add(&v, "endpointConfiguration", endpoints(n));
 	view_add(&v, "nodeAgentInfo", agent_info(n));
 	view_add(&v, "virtualMachineInfo", machine_info(p));
