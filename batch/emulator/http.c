@@ -351,9 +351,11 @@ static void take_peer(struct MHD_Connection *c, struct http_req *req)
 	if (!info || !info->client_addr)
 		return;
 	const struct sockaddr *sa = info->client_addr;
-	if (sa->sa_family == AF_INET)
-		inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, req->peer,
-			  sizeof(req->peer));
+	const struct sockaddr_in *in = (const struct sockaddr_in *)sa;
+	if (sa->sa_family == AF_INET && in->sin_addr.s_addr == htonl(INADDR_LOOPBACK))
+		strcpy(req->peer, "127.0.0.1"); /* nearly always */
+	else if (sa->sa_family == AF_INET)
+		inet_ntop(AF_INET, &in->sin_addr, req->peer, sizeof(req->peer));
 	else if (sa->sa_family == AF_INET6)
 		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, req->peer,
 			  sizeof(req->peer));

@@ -25,9 +25,13 @@
 #include "batch/base/err.h"
 
 struct http_field {
-	char *name;  /* owned; as sent (headers) or decoded (query parameters) */
-	char *value; /* owned, never NULL; headers: without blanks around it; parameters: decoded */
+	char *name;  /* as sent (headers) or decoded (query parameters) */
+	char *value; /* never NULL; headers: without blanks around it; parameters: decoded */
 };
+
+/* The texts of one message, one behind the other: a malloc for each would cost more than all else
+ * that is done with them. */
+struct http_chunk;
 
 /* Where the body of a request goes; chosen in `begin`. */
 enum http_sink {
@@ -38,9 +42,10 @@ enum http_sink {
 };
 
 struct http_req {
-	char *method; /* owned; "GET", as sent */
-	char *target; /* owned; the request target as on the wire, path and query, undecoded */
-	char *path;   /* owned; the target's path, undecoded: what Shared Key signs */
+	struct http_chunk *texts; /* owned; what the fields and the next three point into */
+	char *method;		  /* "GET", as sent */
+	char *target; /* the request target as on the wire, path and query, undecoded */
+	char *path;   /* the target's path, undecoded: what Shared Key signs */
 	struct http_field *params; /* query parameters in the order sent; values decoded */
 	size_t n_params;
 	struct http_field *headers;
@@ -70,6 +75,7 @@ struct http_segment {
 /* A response under construction. The body is either `body` or the segments, never both. */
 struct http_resp {
 	int status;
+	struct http_chunk *texts; /* owned; what the fields point into */
 	struct http_field *headers;
 	size_t n_headers;
 	struct adafs_buf body;	       /* small bodies: XML, JSON, text */

@@ -12,19 +12,61 @@
 
 #define RESP_BODY_MAX (64u << 20)
 
-/* Takes ownership of both texts, also on failure. */
+#define TEXTS_CHUNK 960 /* with what malloc needs, a size that it keeps at hand */
+#define FIRST_FIELDS 32	/* most messages have fewer fields */
+
+struct http_chunk {
+	struct http_chunk *next;
+	size_t used, size;
+	char data[];
+};
+
+/* Room for one text in the message's memory, which ends with the message. NULL: out of memory. */
+static char *texts_room(struct http_chunk **texts, size_t size)
+{
+	struct http_chunk *c = *texts;
+	if (!c || size > c->size - c->used) {
+		size_t room = size > TEXTS_CHUNK ? size : TEXTS_CHUNK;
+		c = malloc(sizeof(*c) + room);
+		if (!c)
+			return NULL;
+		*c = (struct http_chunk){.next = *texts, .size = room};
+		*texts = c;
+	}
+	char *text = c->data + c->used;
+	c->used += size;
+	return text;
+}
+
+static char *texts_add(struct http_chunk **texts, const char *text, size_t len)
+{
+	char *copy = texts_room(texts, len + 1);
+	if (copy) {
+		memcpy(copy, text, len);
+		copy[len] = 0;
+	}
+	return copy;
+}
+
+static void texts_clear(struct http_chunk **texts)
+{
+	for (struct http_chunk *next; *texts; *texts = next) {
+		next = (*texts)->next;
+		free(*texts);
+	}
+}
+
+/* The texts are in the message's memory; NULL: there was none. */
 static int field_add(struct http_field **fields, size_t *n, char *name, char *value)
 {
+	/* Room for some, then for twice as many each time it is used up. */
+	bool full = *n == 0 || (*n >= FIRST_FIELDS && (*n & (*n - 1)) == 0);
 	struct http_field *grown = NULL;
-	/* Room for eight, then for twice as many each time it is used up. */
-	bool full = *n == 0 || (*n >= 8 && (*n & (*n - 1)) == 0);
 	if (name && value)
-		grown = full ? reallocarray(*fields, *n ? 2 * *n : 8, sizeof(**fields)) : *fields;
-	if (!grown) {
-		free(name);
-		free(value);
+		grown = full ? reallocarray(*fields, *n ? 2 * *n : FIRST_FIELDS, sizeof(**fields))
+			     : *fields;
+	if (!grown)
 		return -ENOMEM;
-	}
 	*fields = grown;
 	grown[(*n)++] = (struct http_field){.name = name, .value = value};
 	return 0;
@@ -32,10 +74,6 @@ static int field_add(struct http_field **fields, size_t *n, char *name, char *va
 
 static void fields_clear(struct http_field **fields, size_t *n)
 {
-	for (size_t i = 0; i < *n; i++) {
-		free((*fields)[i].name);
-		free((*fields)[i].value);
-	}
 	free(*fields);
 	*fields = NULL;
 	*n = 0;
@@ -51,13 +89,28 @@ static const char *field_find(const struct http_field *fields, size_t n, const c
 	return NULL;
 }
 
-static char *trimmed(const char *text)
+static char *trimmed(struct http_chunk **texts, const char *text)
 {
 	text += strspn(text, " \t");
 	size_t len = strlen(text);
 	while (len && (text[len - 1] == ' ' || text[len - 1] == '\t'))
 		len--;
-	return strndup(text, len);
+	return texts_add(texts, text, len);
+}
+
+/* -ENOMEM, -EINVAL: a broken escape. */
+static int decoded(struct http_chunk **texts, const char *text, size_t len, char **ret)
+{
+	if (!memchr(text, '%', len)) {
+		*ret = texts_add(texts, text, len);
+		return *ret ? 0 : -ENOMEM;
+	}
+	errno = ENOMEM;
+	ADAFS_FREE char *plain = adafs_url_decode(text, len, false);
+	if (!plain)
+		return -errno;
+	*ret = texts_add(texts, plain, strlen(plain));
+	return *ret ? 0 : -ENOMEM;
 }
 
 static int parse_query(struct http_req *req, const char *query)
@@ -66,14 +119,15 @@ static int parse_query(struct http_req *req, const char *query)
 		size_t len = strcspn(query, "&");
 		if (len) {
 			size_t name_len = strcspn(query, "=&");
-			errno = 0;
-			char *name = adafs_url_decode(query, name_len, false);
 			const char *v = name_len < len ? query + name_len + 1 : query + len;
-			char *value = adafs_url_decode(v, (size_t)(query + len - v), false);
-			bool broken = (!name || !value) && errno == EINVAL;
-			int rc = field_add(&req->params, &req->n_params, name, value);
+			char *name = NULL, *value = NULL;
+			int rc = decoded(&req->texts, query, name_len, &name);
+			if (rc == 0)
+				rc = decoded(&req->texts, v, (size_t)(query + len - v), &value);
+			if (rc == 0)
+				rc = field_add(&req->params, &req->n_params, name, value);
 			if (rc < 0)
-				return broken ? -EINVAL : rc;
+				return rc;
 		}
 		query += len;
 		query += *query == '&';
@@ -93,9 +147,9 @@ int http_req_init(struct http_req *req, const char *method, const char *target)
 			target = path;
 	}
 	size_t path_len = strcspn(target, "?#");
-	req->method = strdup(method);
-	req->target = strdup(target);
-	req->path = strndup(target, path_len);
+	req->method = texts_add(&req->texts, method, strlen(method));
+	req->target = texts_add(&req->texts, target, strlen(target));
+	req->path = texts_add(&req->texts, target, path_len);
 	if (!req->method || !req->target || !req->path)
 		return -ENOMEM;
 	return target[path_len] == '?' ? parse_query(req, target + path_len + 1) : 0;
@@ -103,8 +157,9 @@ int http_req_init(struct http_req *req, const char *method, const char *target)
 
 int http_req_add_header(struct http_req *req, const char *name, const char *value)
 {
-	int rc = field_add(&req->headers, &req->n_headers, strdup(name),
-			   trimmed(value ? value : ""));
+	int rc = field_add(&req->headers, &req->n_headers,
+			   texts_add(&req->texts, name, strlen(name)),
+			   trimmed(&req->texts, value ? value : ""));
 	if (rc < 0)
 		return rc;
 	const char *v = req->headers[req->n_headers - 1].value;
@@ -124,9 +179,7 @@ int http_req_add_header(struct http_req *req, const char *name, const char *valu
 
 void http_req_clear(struct http_req *req)
 {
-	free(req->method);
-	free(req->target);
-	free(req->path);
+	texts_clear(&req->texts);
 	fields_clear(&req->params, &req->n_params);
 	fields_clear(&req->headers, &req->n_headers);
 	adafs_buf_clear(&req->body);
@@ -203,6 +256,7 @@ void http_resp_init(struct http_resp *resp)
 
 void http_resp_clear(struct http_resp *resp)
 {
+	texts_clear(&resp->texts);
 	fields_clear(&resp->headers, &resp->n_headers);
 	adafs_buf_clear(&resp->body);
 	free(resp->segments);
@@ -222,7 +276,9 @@ int http_resp_header(struct http_resp *resp, const char *name, const char *value
 	for (const unsigned char *p = (const unsigned char *)value; *p; p++)
 		if ((*p < 0x20 && *p != '\t') || *p == 0x7f)
 			return -EINVAL;
-	return field_add(&resp->headers, &resp->n_headers, strdup(name), strdup(value));
+	return field_add(&resp->headers, &resp->n_headers,
+			 texts_add(&resp->texts, name, strlen(name)),
+			 texts_add(&resp->texts, value, strlen(value)));
 }
 
 int http_resp_headerf(struct http_resp *resp, const char *name, const char *fmt, ...)

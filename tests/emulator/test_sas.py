@@ -6,6 +6,7 @@ import pytest
 
 import azure_sign
 from blob_client import Client, Emulator, block_id, when
+from trap_client import trap
 
 LETTERS = "racwdxyltfi"
 ID = urllib.parse.quote(block_id(1), safe="")
@@ -201,3 +202,58 @@ def test_kinds_of_resources(e, c):
     # Both at once are refused, whatever each of them is worth.
     headers = azure_sign.shared_key(e.account, e.key, "GET", "/" + e.account + path, {})
     assert c.send("GET", path, headers=headers, sas=sas()).code == "InvalidAuthenticationInfo"
+
+
+def test_a_signature_that_was_right_before(e, c):
+    """The second request with a SAS is judged by all that may have changed since the first."""
+    box, twin = fresh(c), fresh(c)
+    path, acl = "/%s/b" % box, "/%s?restype=container&comp=acl" % box
+    status = lambda sas, method="GET", at=path: c.send(method, at, sas=sas).status  # noqa: E731
+
+    def policy(permission):
+        text = ("<SignedIdentifiers><SignedIdentifier><Id>p</Id><AccessPolicy><Expiry>%s</Expiry><Permission>%s"
+                "</Permission></AccessPolicy></SignedIdentifier></SignedIdentifiers>" % (when(600), permission))
+        assert c.send("PUT", acl, text.encode()).status == 200
+    by_policy = azure_sign.service_sas(e.account, e.key, box, si="p")
+    policy("r")
+    assert [status(by_policy) for _ in range(3)] == [200] * 3
+    policy("l")
+    assert status(by_policy) == 403
+    policy("r")
+    assert status(by_policy) == 200
+    assert c.send("PUT", acl, b"<SignedIdentifiers />").status == 200
+    assert status(by_policy) == 403
+
+    plain = azure_sign.service_sas(e.account, e.key, box, sp="r", se=when(600))
+    assert [status(plain) for _ in range(3)] == [200] * 3
+    assert status(plain, "DELETE") == 403 and status(plain, at="/%s/b" % twin) == 403
+    for before, after in (("sp=r", "sp=rw"), ("sr=c", "sr=b"), ("se=20", "se=21")):
+        assert before in plain and status(plain.replace(before, after)) == 403
+    head, _, sig = plain.partition("sig=")
+    changed = sig[:20] + ("A" if sig[20] != "A" else "B") + sig[21:]
+    assert status(head + "sig=" + changed) == 403 and status(plain) == 200
+    trap(e, sas_clock=900)
+    try:
+        assert status(plain) == 403
+    finally:
+        trap(e, sas_clock=0)
+    assert status(plain) == 200
+    # Many others in between, and the same ones again.
+    many = [azure_sign.service_sas(e.account, e.key, box, sp="r", se=when(600 + i)) for i in range(200)]
+    assert {status(sas) for sas in many + many + [plain]} == {200}
+
+
+def test_a_signature_after_the_key_changed(tmp_path):
+    e = Emulator(tmp_path)
+    try:
+        box = fresh(Client(e))
+        sas = azure_sign.service_sas(e.account, e.key, box, sp="r", se=when(600))
+        assert Client(e).send("GET", "/%s/b" % box, sas=sas).status == 200
+        e.stop()
+        e.args = ["--key", "YWRhZnMtdGVzdC1rZXktMDEyMzQ1Njc4OWFiY2RlZjA="]
+        e.start()
+        assert Client(e).send("GET", "/%s/b" % box, sas=sas).status == 403
+        sas = azure_sign.service_sas(e.account, e.key, box, sp="r", se=when(600))
+        assert Client(e).send("GET", "/%s/b" % box, sas=sas).status == 200
+    finally:
+        e.stop()

@@ -27,6 +27,7 @@ struct blob_service {
 	struct token_issuer *issuer; /* borrowed; NULL: no bearer tokens */
 	bool no_shared_key;	     /* the account key opens nothing, nor what it signed */
 	struct policy_history *policies; /* owned */
+	struct sas_memo *sas_memo;	 /* owned */
 	int64_t swept_ms;    /* atomic; when old staged blocks were last looked for */
 };
 
@@ -280,6 +281,11 @@ struct sas_request {
 /* Verify a SAS in the order of the service. *ret_kind, *ret_overwrite only on success. */
 int sas_check(struct blob_call *c, const struct sas_request *r, enum auth_kind *ret_kind,
 	      bool *ret_overwrite);
+/* Signatures by the account's key that were found right; see sas_memo.c. free accepts NULL. */
+struct sas_memo *sas_memo_new(void);
+void sas_memo_free(struct sas_memo *m);
+bool sas_memo_knows(struct sas_memo *m, const struct adafs_buf *text, const char *sig);
+void sas_memo_keep(struct sas_memo *m, const struct adafs_buf *text, const char *sig);
 /* The string that a SAS signs; exposed for its test vectors. */
 int sas_string_to_sign(const struct http_req *req, const char *account, const char *container,
 		       const char *name, struct adafs_buf *ret);

@@ -50,8 +50,11 @@ static int add_lines(struct adafs_buf *b, const struct http_req *req, const char
 		     size_t n)
 {
 	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < n; i++)
-		rc = adafs_buf_addf(b, "%s\n", param(req, names[i]));
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		rc = adafs_buf_adds(b, param(req, names[i]));
+		if (rc == 0)
+			rc = adafs_buf_add(b, "\n", 1);
+	}
 	return rc;
 }
 
@@ -314,9 +317,16 @@ static int is_signed(struct blob_call *c, const struct http_req *req, const stru
 		*ret_reads = true;
 		return signed_by_user(c, req, text, false);
 	}
-	ADAFS_FREE char *have = auth_sign(c->service, text->data, text->len);
 	const char *sig = param(req, "sig");
-	return have ? adafs_equal_secret(have, strlen(have), sig, strlen(sig)) : -ENOMEM;
+	if (sas_memo_knows(c->service->sas_memo, text, sig))
+		return 1;
+	ADAFS_FREE char *have = auth_sign(c->service, text->data, text->len);
+	if (!have)
+		return -ENOMEM;
+	bool right = adafs_equal_secret(have, strlen(have), sig, strlen(sig));
+	if (right)
+		sas_memo_keep(c->service->sas_memo, text, sig);
+	return right;
 }
 
 static int check_sig(struct blob_call *c, const struct sas_request *r, bool *ret_reads)
@@ -351,6 +361,8 @@ static int check_time(struct blob_call *c, const struct sas_terms *t)
 	if (adafs_clock_parse_iso8601(t->expiry, &expiry) < 0 ||
 	    (t->start && adafs_clock_parse_iso8601(t->start, &start) < 0))
 		return failed(c, "Signature fields not well formed.");
+	if (now >= start && now < expiry && (!t->start || expiry > start))
+		return 0;
 	char from[ADAFS_RFC1123_LEN], to[ADAFS_RFC1123_LEN], current[ADAFS_RFC1123_LEN];
 	http_date(start, from);
 	http_date(expiry, to);
@@ -361,15 +373,11 @@ static int check_time(struct blob_call *c, const struct sas_terms *t)
 			    from);
 		return BE_AUTHENTICATION_FAILED;
 	}
-	if (now < start || now >= expiry) {
-		call_detail(c, "AuthenticationErrorDetail",
-			    "Signature not valid in the specified time frame: Start [%s] - Expiry "
-			    "[%s] - "
-			    "Current [%s]",
-			    t->start ? from : "", to, current);
-		return BE_AUTHENTICATION_FAILED;
-	}
-	return 0;
+	call_detail(c, "AuthenticationErrorDetail",
+		    "Signature not valid in the specified time frame: Start [%s] - Expiry [%s] - "
+		    "Current [%s]",
+		    t->start ? from : "", to, current);
+	return BE_AUTHENTICATION_FAILED;
 }
 
 /* A SAS holds no longer than the key that signed it. */

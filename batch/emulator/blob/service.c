@@ -340,7 +340,8 @@ static int service_open(struct blob_service *s, const struct blob_service_config
 		return adafs_err_set(reterr, -EINVAL, "the account key is not base64");
 	s->issuer = config->issuer;
 	s->no_shared_key = config->no_shared_key;
-	if (policies_new(s) < 0)
+	s->sas_memo = sas_memo_new();
+	if (!s->sas_memo || policies_new(s) < 0)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	int rc = blob_store_open(config->dir, &s->store, reterr);
 	if (rc == 0 && cors_new(s) < 0)
@@ -390,6 +391,7 @@ void blob_service_free(struct blob_service *s)
 	blob_store_close(s->store);
 	cors_free(s->cors);
 	policies_free(s->policies);
+	sas_memo_free(s->sas_memo);
 	free(s->account);
 	if (s->key)
 		explicit_bzero(s->key, s->key_len);
