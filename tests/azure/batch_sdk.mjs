@@ -250,7 +250,10 @@ async function files(job) {
 async function ends(job, pool) {
   const status = await client.job.listPreparationAndReleaseTaskStatus(job, { jobListPreparationAndReleaseTaskStatusOptions: { maxResults: 1 } });
   const ran = await all(status, client.job.listPreparationAndReleaseTaskStatusNext);
+  assert(ran.length >= 1);
   for (const s of ran) {
+    assert.equal(s.poolId, pool);
+    assert(s.nodeUrl.endsWith(s.nodeId) && s.jobPreparationTaskExecutionInfo.taskRootDirectoryUrl.startsWith(s.nodeUrl));
     assert.equal(s.jobPreparationTaskExecutionInfo.state, "completed");
     assert.equal(s.jobPreparationTaskExecutionInfo.exitCode, 0);
   }
@@ -260,9 +263,11 @@ async function ends(job, pool) {
     return j.state === "completed" && j;
   });
   assert.equal(ended.executionInfo.terminateReason, "enough");
-  for (const s of await client.job.listPreparationAndReleaseTaskStatus(job)) {
-    assert.equal(s.jobReleaseTaskExecutionInfo.state, "completed");
-  }
+  const released = await client.job.listPreparationAndReleaseTaskStatus(job, {
+    jobListPreparationAndReleaseTaskStatusOptions: { filter: "jobReleaseTaskExecutionInfo/state eq 'completed'", select: "nodeId,jobReleaseTaskExecutionInfo" },
+  });
+  assert.equal(released.length, ran.length);
+  assert.deepEqual([released[0].jobReleaseTaskExecutionInfo.exitCode, released[0].jobReleaseTaskExecutionInfo.result], [0, "success"]);
   ok("job: preparation and release status, terminate");
   await client.job.deleteMethod(job);
   await until("the job is gone", () => client.job.get(job).then(() => false, (e) => e.statusCode === 404));
