@@ -360,6 +360,29 @@ static void test_writers_share_a_commit(void **state)
 	assert_int_equal(data_files(), N_WRITERS * (N_PUTS - (N_PUTS + 2) / 3));
 }
 
+/* Whoever looked a blob up before it went never meets what came after it. */
+static void test_ids_come_once(void **state)
+{
+	(void)state;
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info old = {0}, new = {0};
+	blob_stamp stamp;
+	put("gone", "mine");
+	assert_int_equal(store_blob_get(store, "box", "gone", BLOB_SNAPSHOT_NONE, &b), 0);
+	assert_int_equal(
+		store_blob_delete(store, "box", "gone", BLOB_SNAPSHOT_NONE, 0, NULL, NULL), 0);
+	put("other", "theirs");
+	assert_int_equal(store_content_open(store, b.content, 0, b.size, &p), -ESTALE);
+
+	assert_int_equal(store_container_create(store, "first", "", "", &stamp), 0);
+	assert_int_equal(store_container_get(store, "first", false, &old), 0);
+	assert_int_equal(store_container_delete(store, "first", NULL, NULL), 0);
+	assert_int_equal(store_container_create(store, "second", "", "", &stamp), 0);
+	assert_int_equal(store_container_get(store, "second", false, &new), 0);
+	assert_int_not_equal(old.id, new.id);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -369,6 +392,7 @@ int main(void)
 		CASE(test_commit_is_all_or_nothing),	    CASE(test_snapshots_and_copies_share),
 		CASE(test_open_removes_what_nothing_names), CASE(test_stamps_rise_over_a_restart),
 		CASE(test_discarded_upload_in_flight),	    CASE(test_writers_share_a_commit),
+		CASE(test_ids_come_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

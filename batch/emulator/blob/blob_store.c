@@ -210,11 +210,19 @@ int store_content_open(struct blob_store *s, int64_t content, uint64_t off, uint
 
 /* --- contents -------------------------------------------------------------------------------- */
 
+static int run_on_content(struct blob_store *s, enum stmt which, int64_t content)
+{
+	struct sqlite3_stmt *st = db_stmt(s->writer, which);
+	sqlite3_bind_int64(st, 1, content);
+	return db_run(st);
+}
+
 int content_new_locked(struct blob_store *s, int64_t *ret_content)
 {
-	int rc = db_run(db_stmt(s->writer, ST_CONTENT_INSERT));
+	int64_t content = db_id_locked(s);
+	int rc = run_on_content(s, ST_CONTENT_INSERT, content);
 	if (rc == 0)
-		*ret_content = sqlite3_last_insert_rowid(s->writer->h);
+		*ret_content = content;
 	return rc;
 }
 
@@ -227,13 +235,6 @@ int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64
 	sqlite3_bind_int64(st, 3, file);
 	sqlite3_bind_int64(st, 4, (int64_t)off);
 	sqlite3_bind_int64(st, 5, (int64_t)len);
-	return db_run(st);
-}
-
-static int run_on_content(struct blob_store *s, enum stmt which, int64_t content)
-{
-	struct sqlite3_stmt *st = db_stmt(s->writer, which);
-	sqlite3_bind_int64(st, 1, content);
 	return db_run(st);
 }
 

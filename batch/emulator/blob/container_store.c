@@ -109,6 +109,7 @@ int store_container_create(struct blob_store *s, const char *name, const char *a
 	sqlite3_bind_int64(st, 2, stamp);
 	db_text(st, 3, access);
 	db_text(st, 4, metadata);
+	sqlite3_bind_int64(st, 5, db_id_locked(s));
 	rc = db_run(st);
 	if (rc == -EEXIST)
 		rc = BE_CONTAINER_ALREADY_EXISTS;

@@ -78,7 +78,7 @@ static const char *const sql[ST_COUNT] = {
 	[ST_RELEASE] = "RELEASE op",
 	[ST_ROLLBACK_TO] = "ROLLBACK TO op",
 	[ST_CONTAINER_INSERT] =
-		"INSERT INTO container(name, stamp, access, metadata) VALUES(?1, ?2, ?3, ?4)",
+		"INSERT INTO container(name, stamp, access, metadata, id) VALUES(?1, ?2, ?3, ?4, ?5)",
 	[ST_CONTAINER_GET] =
 		"SELECT " CONTAINER_COLUMNS " FROM container WHERE name = ?1",
 	[ST_CONTAINER_LIST] = "SELECT " CONTAINER_COLUMNS " FROM container "
@@ -114,7 +114,7 @@ static const char *const sql[ST_COUNT] = {
 	[ST_BLOB_LIST_SNAPSHOTS] = "SELECT " BLOB_COLUMNS " FROM blob WHERE container = ?1 "
 				   "AND (name, snapshot) >= (?2, ?3) ORDER BY name, snapshot",
 	[ST_BLOB_USES] = "SELECT 1 FROM blob WHERE content = ?1 LIMIT 1",
-	[ST_CONTENT_INSERT] = "INSERT INTO content DEFAULT VALUES",
+	[ST_CONTENT_INSERT] = "INSERT INTO content(id) VALUES(?1)",
 	[ST_CONTENT_DELETE] = "DELETE FROM content WHERE id = ?1",
 	[ST_EXTENT_INSERT] =
 		"INSERT INTO extent(content, pos, file, off, len) VALUES(?1, ?2, ?3, ?4, ?5)",
@@ -155,6 +155,8 @@ static const char *const sql[ST_COUNT] = {
 			 " coalesce((SELECT max(stamp) FROM container), 0))",
 	[ST_MAX_FILE] = "SELECT max(coalesce((SELECT max(file) FROM extent), 0),"
 			" coalesce((SELECT max(file) FROM staged), 0))",
+	[ST_MAX_ID] = "SELECT max(coalesce((SELECT max(id) FROM content), 0),"
+		      " coalesce((SELECT max(id) FROM container), 0))",
 	[ST_STAGED_EXPIRED] = "SELECT container, name FROM staged GROUP BY container, name "
 			      "HAVING max(stamp) < ?1",
 	[ST_BLOB_SET_TAGS] = "UPDATE blob SET tags = ?2 WHERE id = ?1",
@@ -478,6 +480,11 @@ blob_stamp db_stamp_locked(struct blob_store *s)
 	return s->last_stamp;
 }
 
+int64_t db_id_locked(struct blob_store *s)
+{
+	return ++s->last_id;
+}
+
 int db_container_id(struct db *db, const char *name, int64_t *ret_id)
 {
 	struct sqlite3_stmt *st = db_stmt(db, ST_CONTAINER_GET);
@@ -591,6 +598,7 @@ static int recover(struct blob_store *s, struct adafs_err *reterr)
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "cannot clean up the blob database");
 	s->last_stamp = single_number(s->writer, ST_MAX_STAMP);
+	s->last_id = single_number(s->writer, ST_MAX_ID);
 	int64_t on_disk = 0, in_db = single_number(s->writer, ST_MAX_FILE);
 	rc = data_sweep(s, sweep_used, s, &on_disk, reterr);
 	s->next_file = (on_disk > in_db ? on_disk : in_db) + 1;

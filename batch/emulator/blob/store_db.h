@@ -61,6 +61,7 @@ enum stmt {
 	ST_FILE_USED,
 	ST_MAX_STAMP,
 	ST_MAX_FILE,
+	ST_MAX_ID,
 	ST_STAGED_EXPIRED,
 	ST_BLOB_SET_TAGS,
 	ST_BLOB_SET_TIER,
@@ -133,6 +134,7 @@ struct blob_store {
 	struct group *group ADAFS_GUARDED_BY(&lock); /* the open transaction; NULL: none */
 	struct db *writer ADAFS_GUARDED_BY(&lock);
 	int64_t last_stamp ADAFS_GUARDED_BY(&lock);
+	int64_t last_id ADAFS_GUARDED_BY(&lock); /* of contents and containers */
 	int64_t *dropped
 		ADAFS_GUARDED_BY(&lock); /* files that lost a reference in this transaction */
 	size_t n_dropped ADAFS_GUARDED_BY(&lock);
@@ -171,6 +173,11 @@ int db_begin(struct blob_store *s);
  */
 int db_end(struct blob_store *s, int rc);
 blob_stamp db_stamp_locked(struct blob_store *s);
+/*
+ * The id of a new content or container. None comes twice while the store is open, unlike SQLite's
+ * own: a reader that looked one up, and finds it gone, must not meet another's bytes under it.
+ */
+int64_t db_id_locked(struct blob_store *s);
 
 /* Container's id by name. BE_CONTAINER_NOT_FOUND. */
 int db_container_id(struct db *db, const char *name, int64_t *ret_id);
