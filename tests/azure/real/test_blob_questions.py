@@ -46,6 +46,13 @@ def test_conditions_of_a_commit(service):
     assert service.put("none", If_Match='"0x8D0000000000000"').status == 412
 
 
+def test_a_copy_that_must_be_new(service):
+    service.put("a")
+    service.put("b")
+    r = service.blob("PUT", "b", x_ms_copy_source=service.url("a"), If_None_Match="*")
+    assert (r.status, r.code) in ((412, "TargetConditionNotMet"), (409, "BlobAlreadyExists")), (r.status, r.code)
+
+
 def test_damaged_bytes_are_refused(service):
     wrong = base64.b64encode(b"12345678").decode()
     r = service.put("b", x_ms_content_crc64=wrong)
