@@ -1,5 +1,6 @@
 """A small client of both services that works over http and https, for questions to the real ones."""
 import json
+import os
 import sys
 import time
 import urllib.error
@@ -11,6 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "emulator"))
 from azure_sign import service_sas, shared_key  # noqa: E402
+
+NEEDED = ("AZURE_STORAGE_CONNECTION_STRING", "AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ACCESS_KEY",
+          "AZURE_BATCH_ENDPOINT", "ADAFS_REAL_POOL")
+
+
+MISSING = [name for name in NEEDED if not os.environ.get(name)]
+IS_ASKED = os.environ.get("ADAFS_REAL") == "yes" and not MISSING
 
 BATCH_VERSION = "2024-07-01.20.0"
 JSON = "application/json; odata=minimalmetadata"
