@@ -12,7 +12,16 @@
 
 void blob_etag(blob_stamp stamp, char out[24])
 {
-	snprintf(out, 24, "0x%llX", (unsigned long long)(stamp * 10 + TICKS_1970));
+	/* By hand, as it is made for every entry of a listing. */
+	unsigned long long v = (unsigned long long)(stamp * 10 + TICKS_1970);
+	int n = 1;
+	for (unsigned long long rest = v >> 4; rest; rest >>= 4)
+		n++;
+	out[0] = '0';
+	out[1] = 'x';
+	out[2 + n] = 0;
+	for (; n > 0; n--, v >>= 4)
+		out[1 + n] = "0123456789ABCDEF"[v & 15];
 }
 
 void blob_date(blob_stamp stamp, char out[32])
@@ -32,11 +41,11 @@ const char *tier_word(const char *tier)
 
 void answer_stamp(struct http_resp *resp, blob_stamp stamp)
 {
-	char etag[24], quoted[26], date[32];
-	blob_etag(stamp, etag);
+	char etag[26] = "\"", date[32];
+	blob_etag(stamp, etag + 1);
 	blob_date(stamp, date);
-	snprintf(quoted, sizeof(quoted), "\"%s\"", etag);
-	http_resp_header(resp, "ETag", quoted);
+	strcat(etag, "\"");
+	http_resp_header(resp, "ETag", etag);
 	http_resp_header(resp, "Last-Modified", date);
 }
 

@@ -18,6 +18,8 @@ struct page {
 	bool metadata, copy, tags;
 	bool system; /* containers of the service itself too */
 	char *last; /* containers: the name that the next page starts with; owned */
+	int64_t date_s; /* blobs: the second that `date` shows */
+	char date[32];	/* "": none yet */
 };
 
 int list_parse_max(struct blob_call *c, unsigned *ret)
@@ -34,6 +36,28 @@ int list_parse_max(struct blob_call *c, unsigned *ret)
 	if (n < MAX_RESULTS)
 		*ret = (unsigned)n;
 	return 0;
+}
+
+/*
+ * A page has five thousand entries of twenty elements: what is fixed is copied as it is, into room
+ * that was made for all of it.
+ */
+static char *put(char *at, const char *text, size_t len)
+{
+	memcpy(at, text, len);
+	return at + len;
+}
+#define PUT(at, literal) put(at, "" literal, sizeof(literal) - 1)
+#define ADD(b, literal) adafs_buf_add(b, "" literal, sizeof(literal) - 1)
+
+static char *put_number(char *at, uint64_t n)
+{
+	char digits[20];
+	size_t len = 0;
+	do
+		digits[sizeof(digits) - ++len] = (char)('0' + n % 10);
+	while (n /= 10);
+	return put(at, digits + sizeof(digits) - len, len);
 }
 
 /* Whether XML 1.0 can carry the text. */
@@ -54,14 +78,22 @@ static bool xml_can_carry(const char *text, size_t len)
 int list_add_name(struct adafs_buf *b, const char *element, const char *text, size_t len)
 {
 	bool plain = xml_can_carry(text, len);
-	int rc = adafs_buf_addf(b, "<%s%s>", element, plain ? "" : " Encoded=\"true\"");
+	int rc = ADD(b, "<");
+	if (rc == 0)
+		rc = adafs_buf_adds(b, element);
+	if (rc == 0)
+		rc = plain ? ADD(b, ">") : ADD(b, " Encoded=\"true\">");
 	if (rc == 0 && plain)
 		rc = adafs_xml_escape(b, text, len);
 	if (rc == 0 && !plain) {
 		ADAFS_FREE char *encoded = adafs_url_encode(text, len, "");
 		rc = encoded ? adafs_buf_adds(b, encoded) : -ENOMEM;
 	}
-	return rc == 0 ? adafs_buf_addf(b, "</%s>", element) : rc;
+	if (rc == 0)
+		rc = ADD(b, "</");
+	if (rc == 0)
+		rc = adafs_buf_adds(b, element);
+	return rc == 0 ? ADD(b, ">") : rc;
 }
 
 static int add_echo(struct blob_call *c, struct adafs_buf *b, const char *element, const char *name)
@@ -193,10 +225,10 @@ static int add_optional(struct adafs_buf *b, const char *element, const char *te
 {
 	if (text && *text)
 		return adafs_xml_element(b, element, text);
-	int rc = adafs_buf_adds(b, "<");
+	int rc = ADD(b, "<");
 	if (rc == 0)
 		rc = adafs_buf_adds(b, element);
-	return rc == 0 ? adafs_buf_adds(b, " />") : rc;
+	return rc == 0 ? ADD(b, " />") : rc;
 }
 
 static int add_copy(struct adafs_buf *b, const struct blob_info *i)
@@ -216,10 +248,11 @@ static int add_copy(struct adafs_buf *b, const struct blob_info *i)
 
 static int add_tier(struct adafs_buf *b, const struct blob_info *i)
 {
-	int rc = adafs_xml_element(b, "AccessTier", i->tier ? i->tier : "Hot");
-	if (rc == 0 && !i->tier)
-		rc = adafs_buf_adds(b, "<AccessTierInferred>true</AccessTierInferred>");
-	if (rc == 0 && i->tier) {
+	if (!i->tier)
+		return ADD(b, "<AccessTier>Hot</AccessTier>"
+			      "<AccessTierInferred>true</AccessTierInferred>");
+	int rc = adafs_xml_element(b, "AccessTier", i->tier);
+	if (rc == 0) {
 		char date[32];
 		blob_date(i->tier_stamp, date);
 		rc = adafs_xml_element(b, "AccessTierChangeTime", date);
@@ -233,21 +266,49 @@ static int add_tier(struct adafs_buf *b, const struct blob_info *i)
 	return rc;
 }
 
-static int add_properties(const struct page *p, const struct blob_info *i)
+/* Neighbours were often written in the same second. */
+static char *put_date(char *at, struct page *p, blob_stamp stamp)
 {
-	char etag[24], modified[32], created[32];
+	if (!*p->date || stamp / 1000000 != p->date_s) {
+		blob_date(stamp, p->date);
+		p->date_s = stamp / 1000000;
+	}
+	return put(at, p->date, strlen(p->date));
+}
+
+static int add_times_and_size(struct page *p, const struct blob_info *i)
+{
+	char etag[24];
+	int rc = adafs_buf_reserve(p->b, 512);
+	if (rc < 0)
+		return rc;
 	blob_etag(i->stamp, etag);
-	blob_date(i->stamp, modified);
-	if (i->created / 1000000 == i->stamp / 1000000)
-		memcpy(created, modified, sizeof(created));
-	else
-		blob_date(i->created, created);
+	char *at = p->b->data + p->b->len;
+	at = PUT(at, "<Properties><Creation-Time>");
+	at = put_date(at, p, i->created);
+	at = PUT(at, "</Creation-Time><Last-Modified>");
+	at = put_date(at, p, i->stamp);
+	at = PUT(at, "</Last-Modified><Etag>");
+	at = put(at, etag, strlen(etag));
+	at = PUT(at, "</Etag><Content-Length>");
+	at = put_number(at, i->size);
+	at = PUT(at, "</Content-Length>");
+	*at = 0;
+	p->b->len = (size_t)(at - p->b->data);
+	return 0;
+}
+
+static int add_lease(struct adafs_buf *b, const struct blob_lease *l)
+{
+	return l->id ? xml_lease(b, l)
+		     : ADD(b, "<LeaseStatus>unlocked</LeaseStatus>"
+			      "<LeaseState>available</LeaseState>");
+}
+
+static int add_properties(struct page *p, const struct blob_info *i)
+{
 	struct adafs_buf *b = p->b;
-	int rc = adafs_buf_addf(
-		b,
-		"<Properties><Creation-Time>%s</Creation-Time><Last-Modified>%s"
-		"</Last-Modified><Etag>%s</Etag><Content-Length>%llu</Content-Length>",
-		created, modified, etag, (unsigned long long)i->size);
+	int rc = add_times_and_size(p, i);
 	if (rc == 0)
 		rc = add_optional(b, "Content-Type", i->headers.content_type);
 	if (rc == 0)
@@ -255,7 +316,7 @@ static int add_properties(const struct page *p, const struct blob_info *i)
 	if (rc == 0)
 		rc = add_optional(b, "Content-Language", i->headers.language);
 	if (rc == 0)
-		rc = adafs_buf_adds(b, "<Content-CRC64 />");
+		rc = ADD(b, "<Content-CRC64 />");
 	if (rc == 0)
 		rc = add_optional(b, "Content-MD5", i->headers.md5);
 	if (rc == 0)
@@ -268,20 +329,20 @@ static int add_properties(const struct page *p, const struct blob_info *i)
 	if (rc == 0 && i->type == BLOB_BLOCK)
 		rc = add_tier(b, i);
 	if (rc == 0 && i->snapshot == BLOB_SNAPSHOT_NONE)
-		rc = xml_lease(b, &i->lease);
+		rc = add_lease(b, &i->lease);
 	if (rc == 0 && i->sealed)
-		rc = adafs_buf_adds(b, "<Sealed>true</Sealed>");
+		rc = ADD(b, "<Sealed>true</Sealed>");
 	if (rc == 0 && i->tags)
 		rc = adafs_buf_addf(b, "<TagCount>%u</TagCount>", tags_count(i->tags));
 	if (rc == 0 && p->copy && i->copy_id)
 		rc = add_copy(b, i);
-	return rc == 0 ? adafs_buf_adds(b, "<ServerEncrypted>true</ServerEncrypted></Properties>")
+	return rc == 0 ? ADD(b, "<ServerEncrypted>true</ServerEncrypted></Properties>")
 		       : rc;
 }
 
-static int add_blob(const struct page *p, const struct blob_info *i)
+static int add_blob(struct page *p, const struct blob_info *i)
 {
-	int rc = adafs_buf_adds(p->b, "<Blob>");
+	int rc = ADD(p->b, "<Blob>");
 	if (rc == 0)
 		rc = list_add_name(p->b, "Name", i->name, strlen(i->name));
 	if (rc == 0 && i->snapshot != BLOB_SNAPSHOT_NONE) {
@@ -291,14 +352,14 @@ static int add_blob(const struct page *p, const struct blob_info *i)
 	}
 	if (rc == 0)
 		rc = i->uncommitted
-			     ? adafs_buf_adds(p->b, "<Properties><Content-Length>0</Content-Length>"
+			     ? ADD(p->b, "<Properties><Content-Length>0</Content-Length>"
 						    "<BlobType>BlockBlob</BlobType></Properties>")
 			     : add_properties(p, i);
 	if (rc == 0 && p->metadata && !i->uncommitted)
 		rc = xml_metadata(p->b, i->metadata);
 	if (rc == 0 && p->tags && i->tags)
 		rc = xml_tags(p->b, i->tags);
-	return rc == 0 ? adafs_buf_adds(p->b, "<OrMetadata /></Blob>") : rc;
+	return rc == 0 ? ADD(p->b, "<OrMetadata /></Blob>") : rc;
 }
 
 static int add_entry(void *arg, const struct blob_info *b, const char *prefix, size_t prefix_len)
@@ -309,10 +370,10 @@ static int add_entry(void *arg, const struct blob_info *b, const char *prefix, s
 	p->n++;
 	if (b)
 		return add_blob(p, b);
-	int rc = adafs_buf_adds(p->b, "<BlobPrefix>");
+	int rc = ADD(p->b, "<BlobPrefix>");
 	if (rc == 0)
 		rc = list_add_name(p->b, "Name", prefix, prefix_len);
-	return rc == 0 ? adafs_buf_adds(p->b, "</BlobPrefix>") : rc;
+	return rc == 0 ? ADD(p->b, "</BlobPrefix>") : rc;
 }
 
 /* Marker: base64 of "<snapshot in hex>,<name>". Opaque to clients. */
@@ -378,14 +439,14 @@ static int parse_blob_include(struct blob_call *c, struct page *p, struct blob_l
 
 static int finish_page(struct adafs_buf *b, bool more, const char *next, blob_stamp snapshot)
 {
-	int rc = adafs_buf_adds(b, "</Blobs>");
+	int rc = ADD(b, "</Blobs>");
 	if (rc == 0 && more) {
 		ADAFS_FREE char *marker = make_marker(next, snapshot);
 		rc = marker ? adafs_xml_element(b, "NextMarker", marker) : -ENOMEM;
 	} else if (rc == 0) {
-		rc = adafs_buf_adds(b, "<NextMarker />");
+		rc = ADD(b, "<NextMarker />");
 	}
-	return rc == 0 ? adafs_buf_adds(b, "</EnumerationResults>") : rc;
+	return rc == 0 ? ADD(b, "</EnumerationResults>") : rc;
 }
 
 int op_list_blobs(struct blob_call *c, struct http_resp *resp)
