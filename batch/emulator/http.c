@@ -69,8 +69,16 @@ struct http_server {
 
 enum exchange_state { NEW, BODY, REFUSED, ANSWERED };
 
+struct exchange;
+
+/* A connection, to libmicrohttpd its socket context. */
+struct peer {
+	struct exchange *running; /* owned; NULL: between two requests */
+};
+
 struct exchange {
 	struct http_server *server;
+	struct peer *peer; /* NULL: out of memory */
 	enum exchange_state state;
 	bool began;	  /* ops->begin ran, so ops->end must */
 	bool is_admin;	  /* counters: not the service's business */
@@ -361,6 +369,15 @@ static void take_peer(struct MHD_Connection *c, struct http_req *req)
 			  sizeof(req->peer));
 }
 
+/* Two lengths, or a length and chunks: where the body ends would be a matter of taste. */
+static bool length_is_ambiguous(const struct http_req *req)
+{
+	unsigned n = req->chunked;
+	for (size_t i = 0; i < req->n_headers; i++)
+		n += strcasecmp(req->headers[i].name, "Content-Length") == 0;
+	return n > 1;
+}
+
 static enum MHD_Result headers_complete(struct MHD_Connection *c, struct exchange *x,
 					const char *method)
 {
@@ -370,6 +387,8 @@ static enum MHD_Result headers_complete(struct MHD_Connection *c, struct exchang
 		rc = -ENOMEM;
 	if (rc == 0)
 		take_peer(c, &x->req);
+	if (rc == 0 && length_is_ambiguous(&x->req))
+		rc = -EINVAL;
 	if (rc == -ENOMEM)
 		return MHD_NO;
 	if (rc < 0) {
@@ -434,14 +453,23 @@ static enum MHD_Result answer_cb(void *cls, struct MHD_Connection *c, const char
 	return x->state == ANSWERED ? MHD_YES : send_answer(c, x);
 }
 
+static struct peer *peer_of(struct MHD_Connection *c)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	return info ? info->socket_context : NULL;
+}
+
 static void *uri_logged(void *cls, const char *uri, struct MHD_Connection *c)
 {
 	struct http_server *s = cls;
-	(void)c;
 	struct exchange *x = calloc(1, sizeof(*x));
 	if (!x)
 		return NULL;
 	x->server = s;
+	x->peer = peer_of(c);
+	if (x->peer)
+		x->peer->running = x;
 	x->target = strdup(uri);
 	x->start_ms = adafs_clock_mono_ms();
 	http_resp_init(&x->resp);
@@ -453,27 +481,54 @@ static void *uri_logged(void *cls, const char *uri, struct MHD_Connection *c)
 	return x;
 }
 
-static void request_completed(void *cls, struct MHD_Connection *c, void **con_cls,
-			      enum MHD_RequestTerminationCode toe)
+static void exchange_end(struct exchange *x)
 {
-	struct http_server *s = cls;
-	struct exchange *x = *con_cls;
-	(void)toe;
-	if (!x)
-		return;
-	if (x->corked)
-		(void)cork(c, false);
+	struct http_server *s = x->server;
+	if (x->peer)
+		x->peer->running = NULL;
 	if (x->began && s->ops->end)
 		s->ops->end(s->service, &x->req);
 	http_req_clear(&x->req);
 	http_resp_clear(&x->resp);
 	free(x->target);
 	free(x);
-	*con_cls = NULL;
 	adafs_mutex_lock(&s->lock);
 	if (--s->n_running == 0)
 		adafs_cond_broadcast(&s->idle);
 	adafs_mutex_unlock(&s->lock);
+}
+
+static void request_completed(void *cls, struct MHD_Connection *c, void **con_cls,
+			      enum MHD_RequestTerminationCode toe)
+{
+	struct exchange *x = *con_cls;
+	(void)cls;
+	(void)toe;
+	if (!x)
+		return;
+	if (x->corked)
+		(void)cork(c, false);
+	exchange_end(x);
+	*con_cls = NULL;
+}
+
+/*
+ * A request whose parameters or headers do not fit into the connection's memory is dropped by
+ * libmicrohttpd without a word, so that what it began ends with its connection.
+ */
+static void connection_changed(void *cls, struct MHD_Connection *c, void **socket_context,
+			       enum MHD_ConnectionNotificationCode toe)
+{
+	(void)cls;
+	(void)c;
+	if (toe == MHD_CONNECTION_NOTIFY_STARTED) {
+		*socket_context = calloc(1, sizeof(struct peer));
+		return;
+	}
+	struct peer *peer = ADAFS_STEAL(*socket_context);
+	if (peer && peer->running)
+		exchange_end(peer->running);
+	free(peer);
 }
 
 /* The services decode what they need themselves: signatures cover the undecoded text. */
@@ -587,8 +642,9 @@ int http_server_start(struct http_server *s, struct adafs_err *reterr)
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
 		(size_t)MEMORY_INCREMENT, MHD_OPTION_URI_LOG_CALLBACK, uri_logged, s,
-		MHD_OPTION_NOTIFY_COMPLETED, request_completed, s, MHD_OPTION_UNESCAPE_CALLBACK,
-		keep_escapes, NULL, MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_COMPLETED, request_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
+		connection_changed, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+		MHD_OPTION_END);
 	if (!s->daemon)
 		return adafs_err_set(reterr, -EIO, "cannot start the %s service: %s", s->ops->name,
 				     strerror(errno));

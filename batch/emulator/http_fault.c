@@ -13,7 +13,7 @@
 #include "batch/base/random.h"
 
 #define PIECE (64 * 1024)
-#define NAP_MS 20 /* other connections of the same thread wait meanwhile */
+#define NAP_MS 20
 #define TABLE_MAX (64 * 1024)
 
 struct http_fault http_fault_draw(struct traps *t)

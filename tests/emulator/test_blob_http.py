@@ -154,6 +154,42 @@ def test_early_refusal_of_a_large_body(c, box):
     s.close()
 
 
+def raw_answer(emulator, request):
+    """What comes for these bytes, until the connection ends or the answer's head is there."""
+    host, port = emulator.host.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as s:
+        s.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            try:
+                piece = s.recv(65536)
+            except ConnectionResetError:
+                piece = b""
+            if not piece:
+                break
+            answer += piece
+    return answer
+
+
+@pytest.mark.parametrize("more", ("Content-Length: 3", "Content-Length: 5", "Transfer-Encoding: chunked"))
+def test_a_body_ends_in_one_place_only(c, emulator, box, more):
+    path = "/%s/%s/b" % (emulator.account, box)
+    headers = {"x-ms-blob-type": "BlockBlob", "Content-Length": "5"}
+    azure_sign.shared_key(emulator.account, emulator.key, "PUT", path, headers, 5)
+    lines = ["PUT %s HTTP/1.1" % path, "Host: " + emulator.host] + ["%s: %s" % h for h in headers.items()]
+    body = "0\r\n\r\n" if "chunked" in more else "hello"
+    answer = raw_answer(emulator, "\r\n".join(lines + [more, "", body]).encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert c.get("/%s/b" % box).status == 404
+
+
+def test_more_parameters_than_fit(c, emulator, box):
+    """The connection ends; what the request began must not outlive it (checked when the emulator stops)."""
+    request = "GET /%s/%s/b?%s HTTP/1.1\r\nHost: x\r\n\r\n" % (emulator.account, box, "a&" * 10000)
+    assert not raw_answer(emulator, request.encode()).startswith(b"HTTP/1.1 2")
+    assert c.get("/%s/b" % box).status == 404
+
+
 def test_ranges(c, box):
     data = bytes(range(100))
     c.put("/%s/r" % box, data)
