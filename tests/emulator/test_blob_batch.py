@@ -137,6 +137,7 @@ def test_limits_and_malformed(c, box, emulator):
                            ([delete, request(emulator, "PUT", "/%s/x?comp=tier" % box)], "InvalidInput"),
                            ([request(emulator, "GET", "/%s/x" % box)], "InvalidInput"),
                            ([request(emulator, "PUT", "/%s/x?comp=metadata" % box)], "InvalidInput"),
+                           ([request(emulator, "DELETE", "/%s?restype=container" % box)], "InvalidInput"),
                            (["nonsense"], "InvalidInput")):
         r, parts = batch(c, requests)
         assert [(p.id, p.code) for p in parts] == [(None, code)], requests

@@ -326,6 +326,9 @@ def test_copies_as_a_user(e, c, box):
     assert c.send("PUT", "/%s/url" % box, headers=asks).status in (401, 403, 404, 409)
     asks["x-ms-copy-source-authorization"] = "Bearer " + c.token
     assert c.send("PUT", "/%s/url" % box, headers=asks).status == 201
+    for broken in ("B", "Bearer", "Basic " + c.token, c.token):
+        asks["x-ms-copy-source-authorization"] = broken
+        assert c.send("PUT", "/%s/url" % box, headers=asks).code == "CannotVerifyCopySource", broken
     asks["x-ms-copy-source"] = source + "?" + user_sas(e, key_of(c), box, "b")
     del asks["x-ms-copy-source-authorization"]
     assert c.send("PUT", "/%s/url2" % box, headers=asks).status == 201

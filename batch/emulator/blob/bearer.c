@@ -38,7 +38,10 @@ int bearer_check(struct blob_call *c, const char *authorization, const struct bl
 			    "Bearer tokens need an x-ms-version of 2017-11-09 or later.");
 		return BE_AUTHENTICATION_FAILED;
 	}
-	const char *token = authorization + strlen("Bearer ");
+	static const char scheme[] = "Bearer ";
+	if (strncmp(authorization, scheme, sizeof(scheme) - 1) != 0)
+		return BE_INVALID_AUTHENTICATION_INFO; /* that of a copy's source may be anything */
+	const char *token = authorization + sizeof(scheme) - 1;
 	int rc = check_token(c, token + strspn(token, " "), &claims);
 	if (rc != 0)
 		return rc;

@@ -203,7 +203,8 @@ static int check_parts(const struct parts *parts)
 			return -EINVAL;
 		const char *comp = http_req_param(req, "comp");
 		bool tier = strcmp(req->method, "PUT") == 0 && comp && strcmp(comp, "tier") == 0;
-		if (!tier && (strcmp(req->method, "DELETE") != 0 || comp))
+		if (http_req_param(req, "restype") ||
+		    (!tier && (strcmp(req->method, "DELETE") != 0 || comp)))
 			return -EINVAL;
 	}
 	return 0;
