@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "batch/base/clock.h"
-
 #define MAX_URL (64 * 1024)
 #define URL_BUF(name) ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf name = ADAFS_BUF_INIT(MAX_URL)
 
@@ -89,8 +87,5 @@ int adafs_batch_node_counts(struct adafs_batch_client *c, const char *pool, cJSO
 
 int64_t adafs_batch_now_us(struct adafs_batch_client *c)
 {
-	int64_t skew = 0;
-	if (adafs_http_clock_skew(c->http, c->account.endpoint, &skew) < 0)
-		skew = 0;
-	return adafs_clock_wall_us() + skew * 1000000;
+	return adafs_http_service_us(c->http, c->account.endpoint);
 }

@@ -87,6 +87,11 @@ const struct adafs_storage_account *adafs_blob_client_account(const struct adafs
 	return &c->account;
 }
 
+int64_t adafs_blob_now_us(const struct adafs_blob_client *c)
+{
+	return adafs_http_service_us(c->http, c->account.endpoint);
+}
+
 char *adafs_blob_client_describe(const struct adafs_blob_client *c)
 {
 	const struct adafs_storage_account *a = &c->account;
@@ -198,7 +203,7 @@ static void keep_sas_locked(struct adafs_blob_client *c, const char *container, 
 /* A reader's SAS for a container as an own copy, or NULL. */
 static char *reader_sas(struct adafs_blob_client *c, const char *container)
 {
-	time_t now = adafs_http_now(c->http);
+	time_t now = (time_t)(adafs_blob_now_us(c) / 1000000);
 	adafs_mutex_lock(&c->lock);
 	const struct blob_sas *s = find_sas_locked(c, container);
 	char *query = s && now < s->renew_at ? strdup(s->query) : NULL;

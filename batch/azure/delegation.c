@@ -166,7 +166,7 @@ static int get_key(struct adafs_blob_client *c, int64_t now_us, struct adafs_sas
 int adafs_blob_delegation_renew(struct adafs_blob_client *c, struct adafs_err *reterr)
 {
 	struct blob_delegation *d = c->delegation;
-	int64_t now_us = (int64_t)adafs_http_now(c->http) * SECOND_US, until_us;
+	int64_t now_us = adafs_blob_now_us(c), until_us;
 	if (!d || expires_us(d) > now_us + RENEW_US)
 		return 0;
 	ADAFS_CLEANUP(key_wipe) struct adafs_sas_delegation key = {0};
@@ -203,7 +203,7 @@ int adafs_blob_sas(const struct adafs_blob_client *c, const char *container, con
 	key = c->delegation->key;
 	int64_t until_us = c->delegation->expires_us;
 	adafs_mutex_unlock(&c->delegation->lock);
-	int64_t now_us = (int64_t)adafs_http_now(c->http) * SECOND_US, wanted_us = 0;
+	int64_t now_us = adafs_blob_now_us(c), wanted_us = 0;
 	if (until_us <= now_us)
 		return adafs_err_set(reterr, -EACCES,
 				     "there is no user delegation key to sign with");

@@ -11,6 +11,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ extern char **environ;
 struct child {
 	pid_t pid; /* and process group; 0: none */
 	int out, err;
+	int ended; /* pidfd: readable once it has */
 };
 
 static void child_end(struct child *c)
@@ -39,6 +41,8 @@ static void child_end(struct child *c)
 		close(c->out);
 	if (c->err >= 0)
 		close(c->err);
+	if (c->ended >= 0)
+		close(c->ended);
 }
 
 static void output_clear(struct adafs_buf *b)
@@ -48,12 +52,43 @@ static void output_clear(struct adafs_buf *b)
 	adafs_buf_clear(b);
 }
 
+static bool is_secret(const char *setting)
+{
+	static const char *const names[] = {
+		"AZURE_CLIENT_SECRET=",	    "AZURE_CLIENT_CERTIFICATE_PASSWORD=",
+		"AZURE_STORAGE_KEY=",	    "AZURE_STORAGE_CONNECTION_STRING=",
+		"AZURE_STORAGE_SAS_TOKEN=", "AZURE_STORAGE_ACCESS_KEY=",
+		"AZURE_BATCH_ACCESS_KEY=",  "ADAFS_REGISTRY_PASSWORD=",
+		"IDENTITY_HEADER=",
+	};
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++)
+		if (strncmp(setting, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
+/* The environment without what az does not need to know; free() it, its texts are borrowed. */
+static char **make_environment(void)
+{
+	size_t n = 0, kept = 0;
+	while (environ[n])
+		n++;
+	char **env = calloc(n + 1, sizeof(*env));
+	for (size_t i = 0; env && i < n; i++)
+		if (!is_secret(environ[i]))
+			env[kept++] = environ[i];
+	return env;
+}
+
 /* 0 or an errno. */
 static int spawn(struct child *c, char *const argv[], int out, int err)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
+	ADAFS_FREE char **env = make_environment();
 	sigset_t none, all;
+	if (!env)
+		return ENOMEM;
 	sigemptyset(&none);
 	sigfillset(&all);
 	posix_spawn_file_actions_init(&actions);
@@ -72,7 +107,7 @@ static int spawn(struct child *c, char *const argv[], int out, int err)
 	if (rc == 0)
 		rc = posix_spawnattr_setsigdefault(&attr, &all);
 	if (rc == 0)
-		rc = posix_spawnp(&c->pid, argv[0], &actions, &attr, argv, environ);
+		rc = posix_spawnp(&c->pid, argv[0], &actions, &attr, argv, env);
 	if (rc != 0)
 		c->pid = 0;
 	posix_spawnattr_destroy(&attr);
@@ -86,6 +121,8 @@ static int child_start(struct child *c, char *const argv[], struct adafs_err *re
 	int rc = pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 ? errno : 0;
 	if (rc == 0)
 		rc = spawn(c, argv, out[1], err[1]);
+	if (rc == 0 && (c->ended = pidfd_open(c->pid, 0)) < 0)
+		rc = errno;
 	if (out[1] >= 0)
 		close(out[1]);
 	if (err[1] >= 0)
@@ -97,7 +134,7 @@ static int child_start(struct child *c, char *const argv[], struct adafs_err *re
 	return rc ? adafs_err_set(reterr, -rc, "az cannot be started: %s", strerror(rc)) : 0;
 }
 
-/* Take what is there. Returns whether more may come. */
+/* Take what is there, which poll said there is. Returns whether more may come. */
 static bool take(int fd, struct adafs_buf *b)
 {
 	if (adafs_buf_reserve(b, 4096) < 0)
@@ -110,20 +147,33 @@ static bool take(int fd, struct adafs_buf *b)
 	return true;
 }
 
+/* What is left in a pipe that others may still hold open. */
+static void drain(int fd, struct adafs_buf *b)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	while (poll(&p, 1, 0) > 0 && take(fd, b))
+		;
+}
+
+/* Until it ends: what it has started may hold the pipes longer, and it may close them earlier. */
 static int child_read(struct child *c, int stop_fd, struct adafs_buf *out, struct adafs_buf *err,
 		      struct adafs_err *reterr)
 {
 	uint64_t deadline_ms = adafs_clock_mono_ms() + DEADLINE_MS;
 	struct pollfd p[] = {{.fd = c->out, .events = POLLIN},
 			     {.fd = c->err, .events = POLLIN},
-			     {.fd = stop_fd, .events = POLLIN}};
-	while (p[0].fd >= 0 || p[1].fd >= 0) {
+			     {.fd = stop_fd, .events = POLLIN},
+			     {.fd = c->ended, .events = POLLIN}};
+	while (!p[3].revents) {
 		uint64_t now = adafs_clock_mono_ms();
 		if (now >= deadline_ms)
 			return adafs_err_set(reterr, -ETIMEDOUT, "az did not answer within %d s",
 					     DEADLINE_MS / 1000);
-		if (poll(p, 3, (int)(deadline_ms - now)) < 0 && errno != EINTR)
-			return adafs_err_set(reterr, -errno, "az cannot be read");
+		if (poll(p, ADAFS_ARRAY_SIZE(p), (int)(deadline_ms - now)) < 0) {
+			if (errno != EINTR)
+				return adafs_err_set(reterr, -errno, "az cannot be read");
+			continue;
+		}
 		if (p[2].revents)
 			return adafs_err_set(reterr, -ECANCELED, "cancelled");
 		if (p[0].fd >= 0 && p[0].revents && !take(c->out, out))
@@ -131,6 +181,8 @@ static int child_read(struct child *c, int stop_fd, struct adafs_buf *out, struc
 		if (p[1].fd >= 0 && p[1].revents && !take(c->err, err))
 			p[1].fd = -1;
 	}
+	drain(p[0].fd, out);
+	drain(p[1].fd, err);
 	return 0;
 }
 
@@ -205,7 +257,7 @@ int entra_fetch_cli(const struct entra_call *call, struct entra_answer *ret,
 		argv[7] = "--tenant";
 		argv[8] = call->settings->tenant;
 	}
-	ADAFS_CLEANUP(child_end) struct child child = {.out = -1, .err = -1};
+	ADAFS_CLEANUP(child_end) struct child child = {.out = -1, .err = -1, .ended = -1};
 	ADAFS_CLEANUP(output_clear) struct adafs_buf out = ADAFS_BUF_INIT(MAX_OUTPUT);
 	ADAFS_CLEANUP(output_clear) struct adafs_buf err = ADAFS_BUF_INIT(MAX_OUTPUT);
 	/* Grown bytes would stay behind in freed memory. */

@@ -14,6 +14,7 @@
 
 #define MAX_FILE (256 * 1024)
 #define MAX_FORM (512 * 1024)
+#define MAX_SKEW_S 60
 
 static void secret_freep(char **text)
 {
@@ -100,29 +101,44 @@ static int grant(const struct entra_call *call, const char *url, const char *sec
 	return rc < 0 ? rc : entra_parse(&reply, ret, reterr);
 }
 
-static int fetch_by_certificate(const struct entra_call *call, const char *url,
-				struct entra_answer *ret, struct adafs_err *reterr)
+/* By the issuer's clock, as far as known: an assertion is good for minutes. */
+static int grant_by_certificate(const struct entra_call *call, const char *url, const char *pem,
+				size_t len, struct entra_answer *ret, struct adafs_err *reterr)
 {
 	const struct adafs_entra *s = call->settings;
-	ADAFS_CLEANUP(secret_freep) char *pem = NULL;
-	size_t len;
-	/* Read each time: certificates are renewed in place. */
-	int rc = adafs_file_read(s->certificate, MAX_FILE, &pem, &len, reterr);
-	if (rc < 0) {
-		adafs_err_prefix(reterr, "AZURE_CLIENT_CERTIFICATE_PATH");
-		return -EACCES;
-	}
+	time_t now = (time_t)(adafs_http_service_us(call->http, url) / 1000000);
 	char id[ADAFS_UUID_LEN];
 	adafs_random_uuid(id);
 	struct adafs_err why = {0};
 	ADAFS_CLEANUP(secret_freep)
 	char *assertion = adafs_entra_assertion(pem, len, s->certificate_password, s->client, url,
-						id, adafs_http_now(call->http), &why);
-	explicit_bzero(pem, len);
+						id, now, &why);
 	if (!assertion)
 		return adafs_err_set(reterr, why.rc, "AZURE_CLIENT_CERTIFICATE_PATH=%s: %s",
 				     s->certificate, why.msg);
 	return grant(call, url, "client_assertion", assertion, true, ret, reterr);
+}
+
+static int fetch_by_certificate(const struct entra_call *call, const char *url,
+				struct entra_answer *ret, struct adafs_err *reterr)
+{
+	ADAFS_CLEANUP(secret_freep) char *pem = NULL;
+	size_t len;
+	int64_t skew_s = 0;
+	/* Read each time: certificates are renewed in place. */
+	int rc = adafs_file_read(call->settings->certificate, MAX_FILE, &pem, &len, reterr);
+	if (rc < 0) {
+		adafs_err_prefix(reterr, "AZURE_CLIENT_CERTIFICATE_PATH");
+		return -EACCES;
+	}
+	bool known = adafs_http_clock_skew(call->http, url, &skew_s) == 0;
+	rc = grant_by_certificate(call, url, pem, len, ret, reterr);
+	/* The refusal has told how far off this machine's clock is. */
+	if (rc == -EACCES && !known && adafs_http_clock_skew(call->http, url, &skew_s) == 0 &&
+	    llabs(skew_s) > MAX_SKEW_S)
+		rc = grant_by_certificate(call, url, pem, len, ret, reterr);
+	explicit_bzero(pem, len);
+	return rc;
 }
 
 int entra_fetch_environment(const struct entra_call *call, struct entra_answer *ret,

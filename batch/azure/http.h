@@ -139,7 +139,7 @@ void adafs_http_response_clear(struct adafs_http_response *r);
 
 /*
  * Wall time in seconds since 1970 as the services see it: the local clock, corrected once a service
- * refused a signature and its Date was more than 5 minutes off. For signatures and SAS.
+ * refused a signature and its Date was more than 5 minutes off. For signatures.
  */
 time_t adafs_http_now(struct adafs_http *h);
 /*
@@ -147,6 +147,11 @@ time_t adafs_http_now(struct adafs_http *h);
  * (to the second; the reply's way counts in). 0, or -ENODATA: it has not answered yet.
  */
 int adafs_http_clock_skew(struct adafs_http *h, const char *url, int64_t *ret_seconds);
+/*
+ * Microseconds since 1970 by the clock of a URL's host, as its last reply told; adafs_http_now while it has not
+ * answered. For times that the host compares with its own clock.
+ */
+int64_t adafs_http_service_us(struct adafs_http *h, const char *url);
 /* The configured io_timeout. */
 uint32_t adafs_http_io_timeout_ms(const struct adafs_http *h);
 

@@ -219,6 +219,14 @@ int adafs_http_clock_skew(struct adafs_http *h, const char *url, int64_t *ret_se
 	return known ? 0 : -ENODATA;
 }
 
+int64_t adafs_http_service_us(struct adafs_http *h, const char *url)
+{
+	int64_t skew_s;
+	if (adafs_http_clock_skew(h, url, &skew_s) < 0)
+		skew_s = atomic_load(&h->clock_offset);
+	return adafs_clock_wall_us() + skew_s * 1000000;
+}
+
 void adafs_http_get_stats(struct adafs_http *h, struct adafs_http_stats *ret)
 {
 	*ret = (struct adafs_http_stats){

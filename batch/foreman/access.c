@@ -52,7 +52,7 @@ static int setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 	int rc = read_policies(f, &acl, reterr);
 	if (rc)
 		return rc;
-	rc = policy_merge(acl.policy, &acl.n, adafs_clock_wall_us(), life_us(f), &changed, &added);
+	rc = policy_merge(acl.policy, &acl.n, adafs_blob_now_us(f->blob), life_us(f), &changed, &added);
 	if (rc == -ENOSPC)
 		return adafs_err_set(
 			reterr, rc,

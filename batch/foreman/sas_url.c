@@ -32,7 +32,7 @@ static int make_query(const struct sas_urls *u, enum adafs_plan_access access, c
 	uint32_t life_s = u->life_s ? u->life_s : MAX_OWN_LIFE_S;
 	/* A user delegation SAS never outlives its key, whatever stands here. */
 	if (a->token || !sas.policy) {
-		adafs_clock_iso8601_seconds(adafs_clock_wall_us() + life_s * INT64_C(1000000), expiry);
+		adafs_clock_iso8601_seconds(adafs_blob_now_us(u->blob) + life_s * INT64_C(1000000), expiry);
 		sas.expiry = expiry;
 	}
 	switch (access) {

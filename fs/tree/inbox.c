@@ -243,7 +243,7 @@ static int read_url(struct fs *fs, const char *blob, struct adafs_buf *ret)
 
 	if (!url)
 		return -ENOMEM;
-	adafs_clock_iso8601_seconds(adafs_clock_wall_us() + (int64_t)URL_MINUTES * 60 * 1000000, expiry);
+	adafs_clock_iso8601_seconds(adafs_blob_now_us(fs->blob) + (int64_t)URL_MINUTES * 60 * 1000000, expiry);
 	const struct adafs_sas sas = { .resource = "b", .permissions = "r", .expiry = expiry };
 	int rc = adafs_blob_sas(fs->blob, fs->container, blob, &sas, &query, NULL);
 	if (rc == -EACCES) /* there is nothing to sign with */

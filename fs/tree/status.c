@@ -81,7 +81,7 @@ static int64_t sas_left_us(const struct fs *fs)
 
 	if (!sas || adafs_sas_rights_parse(sas, &rights, NULL) < 0 || !rights.expiry_us)
 		return INT64_MAX;
-	return rights.expiry_us - adafs_clock_wall_us();
+	return rights.expiry_us - adafs_blob_now_us(fs->blob);
 }
 
 static cJSON *pool_json(const struct fs *fs, const struct adafs_view *view)

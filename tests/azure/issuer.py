@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -66,6 +67,7 @@ class Issuer(ThreadingHTTPServer):
         self.keys_file.write_text(json.dumps(jwt.jwks(self.key, issuer=self.iss, tenant=TENANT)))
         self.lifetime = 3600          # seconds that a token is good for
         self.told_lifetime = None     # what is told instead of that
+        self.ahead = 0                # seconds that its clock is ahead of this machine's
         self.certificate = None       # PEM of the client's
         self.federated = None         # the only assertion of workload identity that is taken
         self.identity = {}            # parameters that a managed identity is asked by
@@ -105,12 +107,12 @@ class Issuer(ThreadingHTTPServer):
     def env_app_service(self):
         return {"IDENTITY_ENDPOINT": self.url + "/msi/token", "IDENTITY_HEADER": IDENTITY_HEADER}
 
-    def env_cli(self, old=False, fails=None):
-        """A directory with a program az that asks this issuer; old: as before version 2.54."""
+    def env_cli(self, old=False, fails=None, after=""):
+        """A directory with a program az that asks this issuer; old: as before version 2.54; after: its last lines."""
         folder = self.directory / "bin"
         folder.mkdir(exist_ok=True)
         program = folder / "az"
-        program.write_text("#!/usr/bin/python3\n" + AZ % {"url": self.url, "old": old, "fails": fails})
+        program.write_text("#!/usr/bin/python3\n" + AZ % {"url": self.url, "old": old, "fails": fails} + after)
         program.chmod(0o755)
         return {"PATH": f"{folder}:/usr/bin:/bin"}
 
@@ -149,7 +151,7 @@ class Issuer(ThreadingHTTPServer):
         need(claims["iss"] == claims["sub"] == CLIENT, "iss and sub are the client")
         need(UUID.fullmatch(claims["jti"]) and claims["jti"] not in self.used_ids, "jti is a new UUID")
         self.used_ids.add(claims["jti"])
-        now = time.time()
+        now = time.time() + self.ahead
         need(abs(claims["nbf"] - now) < 60 and claims["nbf"] == claims["iat"], "nbf and iat are now")
         need(0 < claims["exp"] - claims["nbf"] <= 600, "exp is within ten minutes")
         with tempfile.NamedTemporaryFile(dir=self.directory) as signature, \
@@ -167,6 +169,9 @@ class Issuer(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def date_time_string(self, timestamp=None):
+        return formatdate(time.time() + self.server.ahead, usegmt=True)
 
     def reply(self, status, body):
         data = json.dumps(body).encode()

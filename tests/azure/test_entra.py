@@ -3,6 +3,7 @@ job with bearer tokens and user delegation SAS only."""
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -96,6 +97,67 @@ def test_an_old_az_tells_local_time_only(issuer, refuser, tmp_path):
     env = accounts(refuser, **NOWHERE, **issuer.env_cli(old=True), TZ="Asia/Kolkata")
     status, credentials, _ = check(tmp_path, env)
     assert status == 0 and ("good for 59 min" in credentials[0] or "good for 60 min" in credentials[0])
+
+
+def test_an_assertion_is_made_by_the_clock_of_the_issuer(issuer, refuser, tmp_path):
+    """This machine is an hour behind: the first refusal tells so."""
+    issuer.ahead = 3600
+    status, said, _ = check(tmp_path, accounts(refuser, **issuer.env_certificate()), "auth=env")
+    assert status == 0 and all("by environment" in text for text in said), said
+    assert issuer.flows() == {"certificate"} and len(issuer.wrong) == 1 and "nbf" in issuer.wrong[0]
+    issuer.wrong.clear()
+
+
+def test_az_is_told_no_secret(issuer, refuser, tmp_path):
+    seen = tmp_path / "environment"
+    env = issuer.env_cli(after=f"import os\nopen({str(seen)!r}, 'w').write(repr(dict(os.environ)))\n")
+    secrets = {name: "secret-of-nobody" for name in ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+                                                     "IDENTITY_HEADER", "ADAFS_REGISTRY_PASSWORD")}
+    status, _, _ = check(tmp_path, accounts(refuser, **env, **secrets, AZURE_CONFIG_DIR="kept"), "auth=cli")
+    assert status == 0
+    assert "secret-of-nobody" not in seen.read_text() and "kept" in seen.read_text()
+
+
+LEFT_BEHIND = """
+import subprocess
+sys.stdout.flush()
+child = subprocess.Popen(["sleep", "300"])
+open(%r, "a").write("%%d\\n" %% child.pid)
+"""
+
+
+def test_what_az_leaves_behind_is_not_waited_for(issuer, refuser, tmp_path):
+    """A process that az has started holds its output open."""
+    pids = tmp_path / "pids"
+    try:
+        began = time.monotonic()
+        status, said, _ = check(tmp_path, accounts(refuser, **issuer.env_cli(after=LEFT_BEHIND % str(pids))), "auth=cli")
+        assert status == 0 and all("az command line" in text for text in said), said
+        assert time.monotonic() - began < 25, "no deadline had to pass"
+    finally:
+        for pid in pids.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def test_an_az_that_hangs_after_it_closed_its_output_ends_with_the_mount(issuer, refuser, tmp_path):
+    """An unmount does not wait for it, and it does not stay behind."""
+    pid = tmp_path / "pid"
+    env = issuer.env_cli(after=f"import os\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\n"
+                               "os.close(1)\nos.close(2)\ntime.sleep(300)\n")
+    (tmp_path / "mnt").mkdir()
+    process = subprocess.Popen(
+        [program(), "-f", "-o", f"auth=cli,pool=local,pipeline={TINY},dir={tmp_path / 'state'}", str(tmp_path / "mnt")],
+        env={"HOME": str(tmp_path), **accounts(refuser, **env)}, stderr=subprocess.PIPE, text=True)
+    wait_for("az runs", lambda: pid.exists() and pid.read_text())
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=50)
+    finally:
+        process.kill()
+    print(err)
+    assert time.monotonic() - began < 45
+    assert not os.path.exists("/proc/" + pid.read_text()), "az is still there"
 
 
 @pytest.mark.parametrize("option, name", [("11111111-2222-3333-4444-555555555555", "client_id"),
