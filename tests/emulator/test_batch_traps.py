@@ -62,6 +62,28 @@ def test_nodes_that_come_late_or_never(b):  # noqa: F811
     assert steady(b, "/pools/never")["resizeErrors"][0]["code"] == "ResizeStopped"
 
 
+def test_a_resize_that_takes_too_long(tmp_path):
+    e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0",
+                 "--trap", "allocation_delay=3600", "--trap", "clock_speed=1000").start()
+    try:
+        c = Batch(e.settings)
+        c.emulator = e
+        c.ok("POST", "/pools", pool("late", targetDedicatedNodes=2, resizeTimeout="PT5M"), 201)
+        p = steady(c, "/pools/late")
+        assert [i["code"] for i in p["resizeErrors"]] == ["AllocationTimedout"] and p["currentDedicatedNodes"] == 0
+        e.kill()
+        e.start()
+        c = Batch(e.settings)
+        c.emulator = e
+        assert c.get("/pools/late")["resizeErrors"] == p["resizeErrors"]
+        trap(c, allocation_delay=0)
+        c.ok("POST", "/pools/late/resize", {"targetDedicatedNodes": 1}, 202)
+        p = steady(c, "/pools/late")
+        assert "resizeErrors" not in p and p["currentDedicatedNodes"] == 1
+    finally:
+        e.stop()
+
+
 def test_the_quota_of_nodes(b):  # noqa: F811
     have = len(b.list("/pools/local/nodes"))
     trap(b, core_quota=have + 2)

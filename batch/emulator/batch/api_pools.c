@@ -245,9 +245,8 @@ static int pool_stop_resize(struct api *a)
 	TAILQ_FOREACH(n, &p->nodes, link)
 		n->leaving = false;
 	p->grow_us = 0;
-	p->resize_stopped = true;
+	p->resize_stopped = p->stopping = true;
 	service_touch_locked(a->s, &p->e);
-	sched_pool_settle_locked(a->s, p);
 	service_wake_locked(a->s);
 	int rc = api_commit(a);
 	return rc < 0 ? rc : api_done(a, 202, &p->e);
@@ -281,7 +280,7 @@ static int pool_remove_nodes(struct api *a)
 		sched_node_leave_locked(a->s, n,
 					adafs_json_str(body, "nodeDeallocationOption", "requeue"));
 	}
-	p->resize_stopped = false;
+	p->resize_stopped = p->resize_timed_out = false;
 	service_touch_locked(a->s, &p->e);
 	service_dirty_locked(a->s, &p->e, true);
 	sched_pool_settle_locked(a->s, p);

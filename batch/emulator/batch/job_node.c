@@ -168,10 +168,10 @@ void job_nodes_recover_locked(struct batch_service *s, struct job *j)
 							   "The node was lost", NULL);
 			execution_end(&at->prep, service_now_locked(s), false, 0, &failure);
 			at->state = PREP_WANTED;
+			service_dirty_locked(s, &j->e, false);
 		}
 		if (at->release.start_us && !at->release.end_us)
 			execution_reset(&at->release);
-		service_dirty_locked(s, &j->e, false);
 	}
 }
 

@@ -231,6 +231,7 @@ static void pool_state_json(const struct pool *p, cJSON *o)
 	put_int(o, "allocation", p->allocation_us);
 	put_int(o, "next_node", (int64_t)p->next_node);
 	put_int(o, "resize_stopped", p->resize_stopped);
+	put_int(o, "resize_timed_out", p->resize_timed_out);
 	put_int(o, "grow", p->grow_us);
 	cJSON *scale = autoscale_state_json(p->scale);
 	if (scale)
@@ -321,6 +322,7 @@ static int pool_state_load(struct pool *p, const cJSON *o)
 	p->allocation_us = adafs_json_int(o, "allocation", 0);
 	p->next_node = (uint64_t)adafs_json_int(o, "next_node", 0);
 	p->resize_stopped = adafs_json_int(o, "resize_stopped", 0);
+	p->resize_timed_out = adafs_json_int(o, "resize_timed_out", 0);
 	p->grow_us = adafs_json_int(o, "grow", 0);
 	p->resizing = p->grow_us != 0;
 	const cJSON *item;

@@ -94,6 +94,8 @@ struct pool {
 	bool pack;
 	bool resizing;
 	bool resize_stopped; /* the last resize, by an operator */
+	bool resize_timed_out; /* the last resize: its nodes did not come in time */
+	bool stopping; /* a resize, until the scheduler has looked at it */
 	int64_t allocation_us;
 	int64_t grow_us; /* when missing nodes come to be; 0: none is awaited */
 	uint64_t next_node; /* number of the next node, never reused */

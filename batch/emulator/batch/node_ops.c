@@ -10,6 +10,9 @@
 #include "batch/emulator/batch/start_task.h"
 #include "batch/emulator/traps.h"
 
+/* A time-out of a thousand years is none. */
+#define FAR_US 3e16
+
 /* What an option for tasks means; false: they go on. */
 static bool stop_of(const char *option, enum run_stop *ret)
 {
@@ -104,6 +107,38 @@ int64_t node_allocation_due_locked(struct batch_service *s)
 	return delay_us > 0 ? service_now_locked(s) + delay_us : 0;
 }
 
+/* When a resize that waits for nodes gives up; on autoscale's clock, so that tests need not wait. */
+static int64_t growth_ends_us(const struct batch_service *s, const struct pool *p)
+{
+	int64_t timeout_ms = ADAFS_DURATION_NONE;
+	const char *text = adafs_json_str(p->e.spec, "resizeTimeout", NULL);
+	if (!text || adafs_duration_parse(text, &timeout_ms) < 0)
+		return INT64_MAX;
+	double wait_us = (double)timeout_ms * 1000 / trap_value(s->traps, TRAP_CLOCK_SPEED);
+	return wait_us > FAR_US ? INT64_MAX : p->allocation_us + (int64_t)wait_us;
+}
+
+/* Go on with a pool's resize; returns when there is more to do. */
+static int64_t tick_growth(struct batch_service *s, struct pool *p, int64_t now)
+{
+	if (p->stopping)
+		sched_pool_settle_locked(s, p);
+	if (!p->grow_us)
+		return INT64_MAX;
+	int64_t ends_us = growth_ends_us(s, p);
+	if (p->grow_us <= now) {
+		sched_pool_grow_locked(s, p);
+	} else if (ends_us <= now) {
+		p->grow_us = 0;
+		p->resize_timed_out = true;
+		service_dirty_locked(s, &p->e, false);
+		sched_pool_settle_locked(s, p);
+	}
+	if (!p->grow_us)
+		return INT64_MAX;
+	return p->grow_us < ends_us ? p->grow_us : ends_us;
+}
+
 int64_t nodes_tick_locked(struct batch_service *s)
 {
 	int64_t now = adafs_clock_wall_us(), next = INT64_MAX;
@@ -111,10 +146,8 @@ int64_t nodes_tick_locked(struct batch_service *s)
 		struct pool *p = entity_pool(s->pools.item[i]);
 		if (p->e.state != POOL_ACTIVE)
 			continue;
-		if (p->grow_us && p->grow_us <= now)
-			sched_pool_grow_locked(s, p);
-		if (p->grow_us && p->grow_us < next)
-			next = p->grow_us;
+		int64_t growth = tick_growth(s, p, now);
+		next = growth < next ? growth : next;
 		struct node *n;
 		TAILQ_FOREACH(n, &p->nodes, link) {
 			if (n->down == NODE_UP || n->down == NODE_DEALLOCATED ||

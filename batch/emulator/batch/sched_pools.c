@@ -34,7 +34,7 @@ void sched_pool_settle_locked(struct batch_service *s, struct pool *p)
 		n = next;
 	}
 	if (p->resizing && !leaving && !p->grow_us) {
-		p->resizing = false;
+		p->resizing = p->stopping = false;
 		p->allocation_us = service_now_locked(s);
 		service_dirty_locked(s, &p->e, false);
 	}
@@ -98,7 +98,7 @@ static void resize_kind(struct batch_service *s, struct pool *p, bool dedicated,
 void sched_pool_resize_locked(struct batch_service *s, struct pool *p, const char *option)
 {
 	p->resizing = true;
-	p->resize_stopped = false;
+	p->resize_stopped = p->resize_timed_out = false;
 	p->allocation_us = service_now_locked(s);
 	resize_kind(s, p, true, adafs_json_int(p->e.spec, "targetDedicatedNodes", 0), option);
 	resize_kind(s, p, false, adafs_json_int(p->e.spec, "targetLowPriorityNodes", 0), option);

@@ -25,7 +25,11 @@ static void add_resize_errors(struct view *v, const struct pool *p, int64_t dedi
 		put_resize_error(errors, "ResizeStopped",
 				 "Desired number of nodes could not be allocated as the resize "
 				 "operation was stopped");
-	for (int i = 0; i < 2 && !p->resize_stopped; i++)
+	if (p->resize_timed_out)
+		put_resize_error(errors, "AllocationTimedout",
+				 "Desired number of nodes could not be allocated as the resize "
+				 "timeout was reached");
+	for (int i = 0; i < 2 && !p->resize_stopped && !p->resize_timed_out; i++)
 		if (missing[i] > 0)
 			put_resize_error(errors, codes[i],
 					 "The specified account has reached core quota");
@@ -46,7 +50,8 @@ cJSON *view_pool(struct api *a, void *entity, const char *select)
 	view_add_text(&v, "id", p->e.id);
 	view_add_url(&v, adafs_fmt("/pools/%s", p->e.id));
 	view_add_entity(&v, &p->e, pool_state_name);
-	view_add_text(&v, "allocationState", p->resizing ? "resizing" : "steady");
+	view_add_text(&v, "allocationState",
+		      p->stopping ? "stopping" : p->resizing ? "resizing" : "steady");
 	view_add_time(&v, "allocationStateTransitionTime", p->allocation_us);
 	view_add_number(&v, "currentDedicatedNodes", dedicated);
 	view_add_number(&v, "currentLowPriorityNodes", low);
