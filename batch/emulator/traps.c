@@ -30,7 +30,7 @@ static const struct trap_kind kinds[TRAP_COUNT] = {
 	[TRAP_POLICY_DELAY] = {"policy_delay", "seconds until a changed access policy is obeyed", 0,
 			       86400, 0},
 	[TRAP_STALE_COUNTS] = {"stale_counts", "seconds that task counts lag behind", 0, 86400, 0},
-	[TRAP_CLOCK_SPEED] = {"clock_speed", "factor of the time of autoscale and resize time-outs", 0.001, 1e5, 1},
+	[TRAP_CLOCK_SPEED] = {"clock_speed", "factor of the time of autoscale and resizes", 0.001, 1e5, 1},
 	[TRAP_BLOCK_LIFE] = {"block_life", "seconds that uncommitted blocks live", 0, 1e9, 604800},
 	[TRAP_SEED] = {"seed", "of the draws that rates make", 0, 4294967295.0, 1},
 };

@@ -1,6 +1,8 @@
 """Tasks that jobs and pools have of their own: preparation and release of jobs, start tasks of nodes."""
+import random
 import shlex
 import sys
+import time
 import urllib.parse
 from pathlib import Path
 
@@ -37,10 +39,6 @@ def until(path):
 
 def wait_state(b, node, state):  # noqa: F811
     return b.wait(state, lambda: (lambda n: n["state"] == state and n)(b.get(node)))
-
-
-def counts(b):  # noqa: F811
-    return b.list("/nodecounts")[0]["dedicated"]
 
 
 def lines(path):
@@ -315,6 +313,45 @@ def test_release_waits_for_a_node_that_boots_and_for_none_that_is_away(b, tmp_pa
     assert lines(ran) == [nodes[0].rsplit("/", 1)[1]]
 
 
+def test_job_deleted_or_node_gone_while_it_is_prepared(b, tmp_path):  # noqa: F811
+    node, = new_pool(b)
+    pid = tmp_path / "pid"
+    b.job("j", pool="p", jobPreparationTask=own("echo $$ >> %s; sleep 600" % pid), jobReleaseTask=own("sleep 600"))
+    b.add("j", sh("t", "true"))
+    b.wait("under way", lambda: len(lines(pid)) == 1)
+    b.ok("POST", "/pools/p/removenodes", {"nodeList": [node.rsplit("/", 1)[1]]}, 202)
+    b.wait("no node", lambda: not b.list("/pools/p/nodes"))
+    t = b.wait_task("j", "t", "active")
+    assert t["executionInfo"]["requeueCount"] == 1 and not alive(int(lines(pid)[0]))
+    s, = b.list(STATUS % "j")
+    assert s["jobPreparationTaskExecutionInfo"]["result"] == "failure"
+    b.ok("POST", "/pools/p/resize", {"targetDedicatedNodes": 1}, 202)
+    b.wait("under way", lambda: len(lines(pid)) == 2)
+    assert len(b.list(STATUS % "j")) == 2
+    b.ok("DELETE", "/jobs/j", None, 202)
+    b.wait("prepared no more", lambda: not alive(int(lines(pid)[1])))
+    # The release task of the second node would run for long; the first node is gone.
+    assert b.get("/jobs/j")["state"] == "deleting"
+    b.ok("DELETE", "/pools/p", None, 202)
+    b.wait("gone", lambda: b.call("GET", "/jobs/j").status == 404)
+    b.wait("gone", lambda: b.call("GET", "/pools/p").status == 404)
+
+
+def test_own_pool_of_a_job_goes_after_its_release(b, tmp_path):  # noqa: F811
+    ran = tmp_path / "ran"
+    body = pool("x", targetDedicatedNodes=2, startTask=own("echo s >> %s" % ran))
+    del body["id"]
+    info = {"autoPoolSpecification": {"poolLifetimeOption": "job", "pool": body}}
+    b.ok("POST", "/jobs", {"id": "j", "poolInfo": info, "jobPreparationTask": own("echo p >> %s" % ran),
+                           "jobReleaseTask": own("echo r >> %s" % ran)}, 201)
+    b.add("j", sh("t", "true"))
+    b.ok("PATCH", "/jobs/j", {"onAllTasksComplete": "terminatejob"}, 200)
+    j = b.wait_job("j")
+    assert sorted(lines(ran))[:2] == ["p", "r"]
+    b.wait("no pool", lambda: b.call("GET", "/pools/" + j["executionInfo"]["poolId"]).status == 404)
+    assert b.list(STATUS % "j")[0]["jobReleaseTaskExecutionInfo"]["exitCode"] == 0
+
+
 # --- start ---------------------------------------------------------------------------------
 
 
@@ -448,5 +485,39 @@ def test_own_tasks_survive_a_kill(tmp_path):
         c.add("k", sh("t", "true"))
         c.wait_task("k", "t")
         assert [len(pids(i)) for i in range(3)] == [2, 2, 2]
+    finally:
+        e.stop()
+
+
+def test_own_tasks_over_a_storm_of_kills_and_preemption(tmp_path):
+    """Every task ends once, after a preparation on its node that succeeded; every job is released."""
+    e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0",
+                 "--trap", "preempt_every=5").start()
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    rng = random.Random(seed)
+    try:
+        c = Batch(e.settings)
+        new_pool(c, nodes=3, slots=2, startTask=own("sleep 0.03; echo 1 > started"))
+        for j in "jk":
+            c.job(j, pool="p", jobPreparationTask=own("rm -f done; sleep 0.05; cp $AZ_BATCH_NODE_STARTUP_DIR/wd/started done"),
+                  jobReleaseTask=own("sleep 0.05; rm -r $AZ_BATCH_JOB_PREP_WORKING_DIR/*"))
+            c.add(j, *[sh("t%02d" % i, "sleep 0.0%d; cat $AZ_BATCH_JOB_PREP_WORKING_DIR/done" % rng.randrange(1, 9))
+                       for i in range(30)])
+            c.ok("PATCH", "/jobs/" + j, {"onAllTasksComplete": "terminatejob"}, 200)
+        for _ in range(8):
+            time.sleep(rng.uniform(0, 0.3))  # not a wait: the moment of the kill is to vary
+            e.kill()
+            e.start()
+        c = Batch(e.settings)
+        for j in "jk":
+            c.wait_job(j, seconds=60)
+            tasks = c.list("/jobs/%s/tasks" % j)
+            assert len(tasks) == 30 and all(t["executionInfo"]["result"] == "success" for t in tasks)
+            for s in c.list(STATUS % j):
+                # A node that was preempted lost what there was to release.
+                assert s.get("jobReleaseTaskExecutionInfo", {"state": "completed"})["state"] == "completed"
+                assert s["jobPreparationTaskExecutionInfo"]["state"] == "completed"
+        c.wait("idle", lambda: {n["state"] for n in c.list("/pools/p/nodes")} == {"idle"})
     finally:
         e.stop()
