@@ -1,7 +1,7 @@
 /*
- * emulator/batch/execution.h - what is recorded of a command that runs, or ran last, on a node: of a task,
- * of a job's preparation and release task on each node, of a node's start task. Part of the entity
- * whose row holds it; under the service's lock.
+ * emulator/batch/execution.h - what is recorded of a command that runs, or ran last, on a node: of
+ * a task, of a job's preparation and release task on each node, of a node's start task. Part of the
+ * entity whose row holds it; under the service's lock.
  */
 #ifndef ADAFS_EMULATOR_BATCH_EXECUTION_H
 #define ADAFS_EMULATOR_BATCH_EXECUTION_H

@@ -145,7 +145,8 @@ void job_own_ended_locked(struct batch_service *s, struct run *run, struct run_r
 {
 	struct job_node *at = run->at;
 	bool failed = r->failure != NULL;
-	execution_end(run->exec, service_now_locked(s), r->has_exit_code, r->exit_code, &r->failure);
+	int64_t now = service_now_locked(s);
+	execution_end(run->exec, now, r->has_exit_code, r->exit_code, &r->failure);
 	service_dirty_locked(s, run->owner, false);
 	if (run->kind == RUN_PREPARATION) {
 		at->state = run->stop ? PREP_WANTED : failed ? PREP_FAILED : PREP_DONE;

@@ -1,10 +1,10 @@
 /*
- * emulator/batch/job_node.h - preparation and release tasks of jobs. The preparation task runs on a node
- * before the first task of the job there; the release task after the job's end, wherever the former ran.
- * All want the service's lock; none commits.
+ * emulator/batch/job_node.h - preparation and release tasks of jobs. The preparation task runs on a
+ * node before the first task of the job there; the release task after the job's end, wherever the
+ * former ran. All want the service's lock; none commits.
  *
- *   WANTED -> RUNNING -> DONE     and WANTED again when the node's files are lost or, if the job says so,
- *                     -> FAILED   when it was rebooted
+ *   WANTED -> RUNNING -> DONE     and WANTED again when the node's files are lost
+ *                     -> FAILED   or, from DONE and if the job says so, when it was rebooted
  */
 #ifndef ADAFS_EMULATOR_BATCH_JOB_NODE_H
 #define ADAFS_EMULATOR_BATCH_JOB_NODE_H
@@ -22,8 +22,8 @@ char *job_own_dir(const struct batch_service *s, const struct job *j, const char
 /* Whether tasks of the job may be placed on the node: not if it could not be prepared. */
 bool job_node_open(const struct job *j, const struct node *n);
 /*
- * A task of the job goes to the node: begin to prepare it if need be. *ret_at: what the task has to wait
- * for, or NULL. 0 or -ENOMEM.
+ * A task of the job goes to the node: begin to prepare it if need be. *ret_at: what the task has to
+ * wait for, or NULL. 0 or -ENOMEM.
  */
 int job_prepare_locked(struct batch_service *s, struct job *j, struct node *n,
 		       struct run_list *started, struct job_node **ret_at);

@@ -54,7 +54,10 @@ struct entity_list {
 	struct strmap by_key;
 };
 
-/* Why a node is away: an operator, or preemption (the numbers are stored); it takes no task unless it is up. */
+/*
+ * Why a node is away: an operator, or preemption (the numbers are stored); it takes no task unless
+ * it is up.
+ */
 enum node_down {
 	NODE_UP,
 	NODE_REBOOTING,
@@ -64,7 +67,10 @@ enum node_down {
 	NODE_PREEMPTED,
 };
 
-/* A node's start task (the numbers are stored). A node that waits for it, or that it failed on, takes no task. */
+/*
+ * A node's start task (the numbers are stored). A node that waits for it, or that it failed on,
+ * takes no task.
+ */
 enum start_state { START_NONE, START_WANTED, START_RUNNING, START_DONE, START_FAILED };
 
 struct pool;
@@ -107,7 +113,10 @@ TAILQ_HEAD(task_list, task);
 
 /* A job's preparation task on a node (the numbers are stored). */
 enum prep_state { PREP_WANTED, PREP_RUNNING, PREP_DONE, PREP_FAILED };
-/* How a job's own tasks fare on a node, from the first task that was placed there on. See job_node.h. */
+/*
+ * How a job's own tasks fare on a node, from the first task that was placed there on. See
+ * job_node.h.
+ */
 struct job_node {
 	TAILQ_ENTRY(job_node) link;
 	struct job *job;

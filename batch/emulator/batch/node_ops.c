@@ -107,7 +107,9 @@ int64_t node_allocation_due_locked(struct batch_service *s)
 	return delay_us > 0 ? service_now_locked(s) + delay_us : 0;
 }
 
-/* When a resize that waits for nodes gives up; on autoscale's clock, so that tests need not wait. */
+/*
+ * When a resize that waits for nodes gives up; on autoscale's clock, so that tests need not wait.
+ */
 static int64_t growth_ends_us(const struct batch_service *s, const struct pool *p)
 {
 	int64_t timeout_ms = ADAFS_DURATION_NONE;

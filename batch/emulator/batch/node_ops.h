@@ -13,8 +13,8 @@ bool node_ready(const struct node *n);
 bool node_open(const struct node *n);
 
 /*
- * A node is about to go or to boot: its start task ends, and what runs of jobs by option: "requeue",
- * "terminate"; any other lets it go on.
+ * A node is about to go or to boot: its start task ends, and what runs of jobs by option:
+ * "requeue", "terminate"; any other lets it go on.
  */
 void node_stop_runs_locked(struct batch_service *s, struct node *n, const char *option);
 /* Schedule no more tasks on a node, and end its own by option. */
@@ -22,8 +22,8 @@ void node_disable_locked(struct batch_service *s, struct node *n, const char *op
 void node_enable_locked(struct batch_service *s, struct node *n);
 
 /*
- * Begin to reboot, reimage or deallocate a node: it takes no more tasks, and those that it has end by
- * option. It is through when the last has ended.
+ * Begin to reboot, reimage or deallocate a node: it takes no more tasks, and those that it has end
+ * by option. It is through when the last has ended.
  */
 void node_take_down_locked(struct batch_service *s, struct node *n, enum node_down how,
 			   const char *option);

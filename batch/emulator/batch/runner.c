@@ -1,11 +1,11 @@
 /*
  * emulator/batch/runner.c - a thread a run:
  *
- *   [wait for the job's preparation] -> files in -> command (again while retries are left) -> files out
- *   -> reported to the scheduler
+ *   [wait for the job's preparation] -> files in -> command (again while retries are left)
+ *   -> files out -> reported to the scheduler
  *
- * It takes the service's lock only to wait at first, to record process and retries, and to report the
- * end; a kill reaches it through an atomic flag and a descriptor.
+ * It takes the service's lock only to wait at first, to record process and retries, and to report
+ * the end; a kill reaches it through an atomic flag and a descriptor.
  */
 #include "batch/emulator/batch/runner.h"
 
@@ -85,7 +85,9 @@ struct run *run_new_locked(struct batch_service *s, const struct run *like, stru
 	bool opened = run->spec && identity_apply_locked(s, run->node->pool, run->spec) == 0;
 	ADAFS_FREE char *node_dir = service_node_dir(s, run->node->id);
 	run->wd = run->dir ? adafs_fmt("%s/wd", run->dir) : NULL;
-	/* Of all runs that an entity has at a time on a node, this one alone uses such a directory. */
+	/*
+	 * Of all runs that an entity has at a time on a node, this one alone uses such a directory.
+	 */
 	run->tmp_dir = node_dir ? adafs_fmt("%s/volatile/%llu", node_dir,
 					    (unsigned long long)run->owner->seq)
 				: NULL;
@@ -134,7 +136,8 @@ void run_stop_all_locked(struct batch_service *s, const struct node *n, const st
 {
 	struct run *run;
 	TAILQ_FOREACH(run, &s->runs, all_link)
-		if ((!n || run->node == n) && (!j || run->job == j) && (kinds & RUN_KIND(run->kind)))
+		if ((!n || run->node == n) && (!j || run->job == j) &&
+		    (kinds & RUN_KIND(run->kind)))
 			run_stop_locked(run, stop);
 }
 

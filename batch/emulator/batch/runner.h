@@ -1,7 +1,7 @@
 /*
- * emulator/batch/runner.h - one command on a node, of a task or of one of the tasks that jobs and pools
- * have of their own: a thread that brings its resource files, runs its command (again, while retries are
- * left), stores its output files, and reports the end.
+ * emulator/batch/runner.h - one command on a node, of a task or of one of the tasks that jobs and
+ * pools have of their own: a thread that brings its resource files, runs its command (again, while
+ * retries are left), stores its output files, and reports the end.
  */
 #ifndef ADAFS_EMULATOR_BATCH_RUNNER_H
 #define ADAFS_EMULATOR_BATCH_RUNNER_H
@@ -25,7 +25,6 @@ enum run_stop {
 enum run_kind { RUN_TASK, RUN_PREPARATION, RUN_RELEASE, RUN_START };
 #define RUN_KIND(kind) (1U << (kind))
 
-struct run_result;
 /* How it runs; copied. */
 struct run_plan {
 	const cJSON *spec;
@@ -44,14 +43,8 @@ struct run {
 	struct entity *owner;   /* whose row that is in; lives as long as the run */
 	struct task *task;      /* NULL: no task of a client */
 	struct job *job;        /* NULL: a start task has none */
-	struct job_node *at;    /* of preparation and release; of a task that waits for the former; else NULL */
+	struct job_node *at;    /* NULL, but of preparation, release, and a task that waits */
 	struct node *node;      /* lives as long as the run */
-	/*
-	 * What comes after its end; under the service's lock, when the run has left execution and node. Not called
-	 * when the service stops. May take the result's failure.
-	 */
-	void (*end)(struct run *run, struct run_result *r);
-
 	TAILQ_ENTRY(run) link;     /* in a list of those to be launched */
 	TAILQ_ENTRY(run) all_link; /* in the service's */
 	enum run_stop stop; /* under the service's lock */
@@ -79,8 +72,8 @@ struct run_result {
 };
 
 /*
- * A run as far as `like` says whose it is (kind to end): its execution and node know of it, and it is in the
- * service's list, until sched_run_ended. NULL: out of memory or descriptors.
+ * A run as far as `like` says whose it is (kind to node): its execution and node know of it, and it
+ * is in the service's list, until sched_run_ended. NULL: out of memory or descriptors.
  */
 struct run *run_new_locked(struct batch_service *s, const struct run *like, struct run_plan *plan);
 /* Start the thread, after the new state was committed. 0 or -EAGAIN. */
@@ -93,19 +86,29 @@ void run_stop_all_locked(struct batch_service *s, const struct node *n, const st
 			 unsigned kinds, enum run_stop stop);
 void run_free(struct run *run);
 
-/* run_env.c: the environment of a run whose directories are known; strings_free. NULL: out of memory. */
+/*
+ * run_env.c: the environment of a run whose directories are known; strings_free. NULL: out of
+ * memory.
+ */
 char **run_env_new(const struct run *run, const char *node_dir, const char *id);
 
 /*
- * Wait for a process of the run or for a reason to kill it, then end all that the run has started, and
- * reap it. deadline_ms: monotonic time; UINT64_MAX: none. The exit code, 128 and the signal if it was killed.
+ * Wait for a process of the run or for a reason to kill it, then end all that the run has started,
+ * and reap it. deadline_ms: monotonic time; UINT64_MAX: none. The exit code, 128 and the signal if
+ * it was killed.
  */
 int run_await(struct run *run, pid_t pid, uint64_t deadline_ms);
 
 /* --- container_run.c: only its own thread calls these --- */
-/* If the task wants a container and there is an engine: bring its image. Negative: *ret_failure says why. */
+/*
+ * If the task wants a container and there is an engine: bring its image. Negative: *ret_failure
+ * says why.
+ */
 int run_container_open(struct run *run, uint64_t deadline_ms, cJSON **ret_failure);
-/* What the engine is called with for a command (NULL: the image's own); strings_free. NULL: out of memory. */
+/*
+ * What the engine is called with for a command (NULL: the image's own); strings_free. NULL: out of
+ * memory.
+ */
 char **run_container_argv(const struct run *run, char *const *command);
 /* Its process has ended; killed: by us. */
 void run_container_ended(struct run *run, bool killed);

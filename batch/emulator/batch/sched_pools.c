@@ -1,4 +1,7 @@
-/* emulator/batch/sched_pools.c - pools to their targets, nodes in and out. Under the service's lock. */
+/*
+ * emulator/batch/sched_pools.c - pools to their targets, nodes in and out. Under the service's
+ * lock.
+ */
 #include <string.h>
 
 #include "batch/emulator/batch/job_node.h"

@@ -1,6 +1,7 @@
 /*
- * emulator/batch/sched_tasks.c - tasks from state to state: active ones into the queue of their job, ends
- * to their dependents and jobs, and what the end of any run means. Under the service's lock.
+ * emulator/batch/sched_tasks.c - tasks from state to state: active ones into the queue of their
+ * job, ends to their dependents and jobs, and what the end of any run means. Under the service's
+ * lock.
  */
 #include <errno.h>
 #include <string.h>
@@ -166,7 +167,10 @@ static void end_task(struct batch_service *s, struct run *run, struct run_result
 	}
 }
 
-/* The order matters: what is a node's own counts for what becomes of it, and a job may take its pool along. */
+/*
+ * The order matters: what is a node's own counts for what becomes of it, and a job may take its
+ * pool along.
+ */
 static void end_run(struct batch_service *s, struct run *run, struct run_result *r)
 {
 	struct node *n = run->node;

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/scheduler.h - what happens to tasks, jobs and pools by time and by each other. Every
- * function wants the service's lock; none commits: the caller does, before it answers.
+ * emulator/batch/scheduler.h - what happens to tasks, jobs and pools by time and by each other.
+ * Every function wants the service's lock; none commits: the caller does, before it answers.
  */
 #ifndef ADAFS_EMULATOR_BATCH_SCHEDULER_H
 #define ADAFS_EMULATOR_BATCH_SCHEDULER_H
@@ -13,13 +13,18 @@
 /* The most nodes that a pool gets; what is asked beyond shows as a resize error. */
 #define SCHED_MAX_NODES 1000
 
-/* The thread: starts tasks that fit, ends jobs at their limits, throws away files past their time. */
+/*
+ * The thread: starts tasks that fit, ends jobs at their limits, throws away files past their time.
+ */
 void *sched_thread(void *service);
 
 /* Place what fits; the new runs are to be launched when that is committed. */
 void sched_place_locked(struct batch_service *s, struct run_list *started);
 
-/* An active task (added, loaded, requeued, reactivated) waits for its dependencies or becomes ready. */
+/*
+ * An active task (added, loaded, requeued, reactivated) waits for its dependencies or becomes
+ * ready.
+ */
 void sched_task_active_locked(struct batch_service *s, struct task *t);
 /* It has a run; wait: which will not begin before the job's preparation on that node is through. */
 void sched_task_placed_locked(struct batch_service *s, struct task *t, bool wait);
@@ -46,8 +51,8 @@ void sched_job_settle_locked(struct batch_service *s, struct job *j);
 void sched_job_delete_locked(struct batch_service *s, struct job *j);
 
 /*
- * Bring the nodes to the targets in the pool's spec. option: what happens to tasks on nodes that go:
- * "requeue", "terminate", or another, which waits for them.
+ * Bring the nodes to the targets in the pool's spec. option: what happens to tasks on nodes that
+ * go: "requeue", "terminate", or another, which waits for them.
  */
 void sched_pool_resize_locked(struct batch_service *s, struct pool *p, const char *option);
 /* Make the nodes that a resize waits for. */

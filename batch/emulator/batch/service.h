@@ -42,7 +42,7 @@ struct batch_service {
 	struct adafs_mutex lock;
 	struct adafs_cond wake; /* the scheduler has something to do */
 	struct adafs_cond idle; /* a run has ended */
-	struct adafs_cond prepared; /* a preparation task has ended, or who waits for it is to end */
+	struct adafs_cond prepared; /* a preparation has ended, or who waits for it is to */
 	struct adafs_cond trash_added;
 	bool work;              /* something changed since the scheduler's last pass */
 	bool stopping;

@@ -60,7 +60,8 @@ void start_task_ended_locked(struct batch_service *s, struct run *run, struct ru
 {
 	struct node *n = run->node;
 	bool failed = r->failure != NULL;
-	execution_end(&n->start, service_now_locked(s), r->has_exit_code, r->exit_code, &r->failure);
+	int64_t now = service_now_locked(s);
+	execution_end(&n->start, now, r->has_exit_code, r->exit_code, &r->failure);
 	/* Stopped with its node: it runs when that boots, or stays after all. */
 	n->start_state = run->stop ? START_WANTED : failed ? START_FAILED : START_DONE;
 	n->state_us = n->start.end_us;
