@@ -167,7 +167,8 @@ static int child_read(struct child *c, int stop_fd, struct adafs_buf *out, struc
 	while (!p[3].revents) {
 		uint64_t now = adafs_clock_mono_ms();
 		if (now >= deadline_ms)
-			return adafs_err_set(reterr, -ETIMEDOUT, "az did not answer within %d s",
+			return adafs_err_set(reterr, -ETIMEDOUT, "az did not answer within %d s: try 'az account "
+					     "get-access-token'",
 					     DEADLINE_MS / 1000);
 		if (poll(p, ADAFS_ARRAY_SIZE(p), (int)(deadline_ms - now)) < 0) {
 			if (errno != EINTR)

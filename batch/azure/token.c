@@ -191,7 +191,8 @@ static int fetch(struct adafs_token *t, int known, struct entra_answer *ret, int
 			return adafs_err_copy(reterr, &err);
 		add_skipped(skipped, size, chain[i].name, err.msg);
 	}
-	return adafs_err_set(reterr, -EACCES, "no credential of Entra ID is here (%.420s)",
+	return adafs_err_set(reterr, -EACCES, "no credential of Entra ID is here (%.420s): run 'az login', or set "
+			     "another as adafs(1) says",
 			     skipped);
 }
 
@@ -215,6 +216,25 @@ static void keep_locked(struct adafs_token *t, const struct entra_answer *a)
 	t->failure = (struct adafs_err){0};
 }
 
+/*
+ * What a request ends with that gets no token. A file of the credential that is missing must not look like a blob
+ * that is: whoever asks would take it for deleted.
+ */
+static int request_errno(int rc)
+{
+	switch (rc) {
+	case -EAGAIN:
+	case -ECANCELED:
+	case -EHOSTDOWN:
+	case -EHOSTUNREACH:
+	case -ENOMEM:
+	case -ETIMEDOUT:
+		return rc;
+	default:
+		return -EACCES;
+	}
+}
+
 static void fail_locked(struct adafs_token *t, const struct adafs_err *err) ADAFS_REQUIRES(&t->lock)
 {
 	unsigned shift = t->n_failures < 6 ? t->n_failures : 6;
@@ -224,6 +244,7 @@ static void fail_locked(struct adafs_token *t, const struct adafs_err *err) ADAF
 	t->n_failures++;
 	t->retry_ms = boot_ms() + pause_ms / 2 + adafs_random_below(pause_ms / 2 + 1);
 	t->failure = *err;
+	t->failure.rc = request_errno(err->rc);
 	adafs_redact(t->failure.msg);
 }
 
