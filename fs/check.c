@@ -55,19 +55,26 @@ static bool check_clock(struct fs *fs, const char *service, const char *endpoint
 }
 
 /* With what each service is entered, and why what goes before it was passed over. */
-static bool check_credentials(struct fs *fs)
+static bool check_blob_credential(struct fs *fs)
 {
 	struct adafs_err err = { 0 };
-	bool good = adafs_blob_client_ready(fs->blob, &err) == 0;
 
-	check_report(good ? FINDING_OK : FINDING_FAIL, "credential",
-		     good ? adafs_blob_client_describe(fs->blob) : strdup(err.msg));
-	if (adafs_batch_client_ready(fs->batch, &err) == 0)
-		return check_report(FINDING_OK, "credential", adafs_batch_client_describe(fs->batch)) && good;
+	if (adafs_blob_client_ready(fs->blob, &err) == 0)
+		return check_report(FINDING_OK, "credential", adafs_blob_client_describe(fs->blob));
 	return check_report(FINDING_FAIL, "credential", strdup(err.msg));
 }
 
-static bool check_services(struct fs *fs, struct options *o)
+static bool check_batch_credential(struct fs *fs)
+{
+	struct adafs_err err = { 0 };
+
+	if (adafs_batch_client_ready(fs->batch, &err) == 0)
+		return check_report(FINDING_OK, "credential", adafs_batch_client_describe(fs->batch));
+	return check_report(FINDING_FAIL, "credential", strdup(err.msg));
+}
+
+/* pipeline NULL: it cannot be had, which was said. */
+static bool check_services(struct fs *fs, struct options *o, const struct adafs_pipeline *pipeline)
 {
 	struct adafs_err err = { 0 };
 	struct engine *engine = NULL;
@@ -82,9 +89,11 @@ static bool check_services(struct fs *fs, struct options *o)
 	bool good = setup_clients(fs, o, &err) == 0 && adafs_http_start(fs->http, &err) == 0;
 	if (good) {
 		good = check_tls("Blob", o->storage.endpoint) && check_tls("Batch", o->batch.endpoint);
-		good = check_credentials(fs) && good;
-		good = check_blob(fs) && good;
-		good = check_batch(fs) && good;
+		bool blob_good = check_blob_credential(fs), batch_good = check_batch_credential(fs);
+		/* What has no credential would only say so again. */
+		blob_good = blob_good && check_blob(fs);
+		batch_good = batch_good && check_batch(fs, pipeline);
+		good = blob_good && batch_good && good;
 		good = check_clock(fs, "Blob", o->storage.endpoint) && good;
 		good = check_clock(fs, "Batch", o->batch.endpoint) && good;
 		adafs_http_stop(fs->http);
@@ -112,7 +121,7 @@ int command_check(int argc, char **argv)
 	bool good = setup_pipeline(&o, &pipeline, &err) == 0;
 	check_report(good ? FINDING_OK : FINDING_FAIL, "pipeline",
 		     strdup(good ? adafs_pipeline_name(pipeline) : err.msg));
-	good = check_services(&fs, &o) && good;
+	good = check_services(&fs, &o, pipeline) && good;
 	adafs_pipeline_unref(pipeline);
 	options_clear(&o);
 	return good ? EXIT_OK : EXIT_USAGE;

@@ -21,7 +21,7 @@ bool check_report(enum finding finding, const char *what, char *text);
  * Waits for the service. Returns whether a mount would work.
  */
 bool check_blob(struct fs *fs);
-/* The Batch service: pool, its nodes and errors, active jobs. */
-bool check_batch(struct fs *fs);
+/* The Batch service: pool, its nodes and errors, active jobs. pipeline: what is to run there; NULL: unknown. */
+bool check_batch(struct fs *fs, const struct adafs_pipeline *pipeline);
 
 #endif

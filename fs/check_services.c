@@ -150,17 +150,17 @@ static bool check_resize_errors(const cJSON *pool)
 	return true;
 }
 
-static bool report_pool(struct fs *fs, const cJSON *pool)
+static bool report_pool(struct fs *fs, const struct adafs_pipeline *pipeline, const cJSON *pool)
 {
-	const char *state = adafs_json_str(pool, "state", "");
+	struct adafs_err err = { 0 };
+	bool local;
 	int64_t nodes = adafs_json_int(pool, "currentDedicatedNodes", 0) +
 			adafs_json_int(pool, "currentLowPriorityNodes", 0);
 	bool autoscale = cJSON_IsTrue(adafs_json_get(pool, "enableAutoScale"));
 
-	if (strcasecmp(state, "deleting") == 0)
-		return check_report(FINDING_FAIL, "pool",
-				    adafs_fmt("'%s' is being deleted: name another with -o pool=ID",
-					      fs->options->pool));
+	if (pipeline && adafs_pool_suits(pool, pipeline, adafs_url_is_loopback(fs->options->storage.endpoint), &local,
+					 &err) < 0)
+		return check_report(FINDING_FAIL, "pool", strdup(err.msg));
 	check_report(nodes || autoscale ? FINDING_OK : FINDING_WARN, "pool",
 		     adafs_fmt("'%s' is %s with %lld nodes of %lld slots%s", fs->options->pool,
 			       adafs_json_str(pool, "allocationState", "unknown"), (long long)nodes,
@@ -171,12 +171,15 @@ static bool report_pool(struct fs *fs, const cJSON *pool)
 	return check_resize_errors(pool);
 }
 
-bool check_batch(struct fs *fs)
+bool check_batch(struct fs *fs, const struct adafs_pipeline *pipeline)
 {
 	struct adafs_err err = { 0 };
 	ADAFS_JSON *pool = NULL;
 	int rc = adafs_batch_pool_get(fs->batch, fs->options->pool, &pool, &err);
 
+	if (rc == -ENOENT && fs->options->pool_make.vm_sizes && pipeline &&
+	    adafs_pool_settings_check(&fs->options->pool_make, pipeline, &err) < 0)
+		return check_report(FINDING_FAIL, "pool", strdup(err.msg));
 	if (rc == -ENOENT && fs->options->pool_make.vm_sizes)
 		return check_report(FINDING_OK, "pool",
 				    adafs_fmt("'%s' does not exist yet: a mount makes it of %s",
@@ -187,6 +190,6 @@ bool check_batch(struct fs *fs)
 					      "it made with pool_vm_size=", fs->options->pool));
 	if (rc < 0)
 		return check_report(FINDING_FAIL, "batch", strdup(err.msg));
-	bool good = report_pool(fs, pool);
+	bool good = report_pool(fs, pipeline, pool);
 	return check_jobs(fs) && good;
 }

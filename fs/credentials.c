@@ -13,12 +13,16 @@ static int check_auth(struct credentials *c, struct adafs_err *reterr)
 {
 	struct adafs_storage_account *a = &c->o->storage;
 
+	bool whole = c->cred[CRED_CONNECTION] != NULL; /* a key or SAS beside it does not count */
+	const char *before = whole ? ", and the connection string goes before" : ": set";
+	const char *fix = whole ? ": take it away, or put its own in" : "";
+
 	if (c->o->auth == AUTH_KEY && !a->key)
-		return adafs_err_set(reterr, -EINVAL, "auth=key, but storage account '%s' has no key: set "
-						      "AZURE_STORAGE_KEY", a->name);
+		return adafs_err_set(reterr, -EINVAL, "auth=key, but storage account '%s' has no key%s "
+						      "AZURE_STORAGE_KEY%s", a->name, before, fix);
 	if (c->o->auth == AUTH_SAS && !a->sas)
-		return adafs_err_set(reterr, -EINVAL, "auth=sas, but storage account '%s' has no SAS: set "
-						      "AZURE_STORAGE_SAS_TOKEN", a->name);
+		return adafs_err_set(reterr, -EINVAL, "auth=sas, but storage account '%s' has no SAS%s "
+						      "AZURE_STORAGE_SAS_TOKEN%s", a->name, before, fix);
 	if (c->o->auth != AUTH_ENTRA)
 		return 0;
 	if (a->key)
@@ -49,6 +53,11 @@ static int make_storage(struct credentials *c, struct adafs_err *reterr)
 			 adafs_storage_account_parse(&c->o->storage, cred[CRED_CONNECTION], reterr) :
 			 adafs_storage_account_set(&c->o->storage, cred[CRED_ACCOUNT],
 						   cred[CRED_ENDPOINT], key, sas, reterr);
+	if (rc == 0 && cred[CRED_CONNECTION] && cred[CRED_ACCOUNT] &&
+	    strcmp(c->o->storage.name, cred[CRED_ACCOUNT]) != 0)
+		return adafs_err_set(reterr, -EINVAL,
+				     "the connection string is of storage account '%s' and AZURE_STORAGE_ACCOUNT "
+				     "says '%s': take one of them away", c->o->storage.name, cred[CRED_ACCOUNT]);
 	return rc < 0 ? rc : check_auth(c, reterr);
 }
 
@@ -98,6 +107,9 @@ static int make_entra(struct credentials *c, struct adafs_err *reterr)
 	int rc = adafs_entra_from_environment(&c->o->entra, reterr);
 
 	c->o->entra.identity = identity;
+	if (rc == 0 && identity && c->o->auth != AUTH_AUTO && c->auth_kind != ADAFS_ENTRA_MANAGED)
+		return adafs_err_set(reterr, -EINVAL, "identity= names a managed identity, and auth= asks for "
+						      "something else: set auth=msi, or take identity= away");
 	if (rc == 0 && c->o->auth == AUTH_ENTRA)
 		c->o->entra.kind = c->auth_kind;
 	return rc;

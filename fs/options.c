@@ -20,6 +20,9 @@
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
 
+/* What is longer is no mistyped option's name. */
+#define MAX_SHOWN_NAME 24
+
 enum kind {
 	KIND_TEXT,
 	KIND_COUNT,     /* whole number; uint32_t */
@@ -396,6 +399,10 @@ static int unknown_option(const struct parser *p, const char *name, struct adafs
 {
 	const char *names[ADAFS_ARRAY_SIZE(table)];
 
+	/* A value whose '=' was lost may be a key. */
+	if (name[strcspn(name, " \t")] || strlen(name) > MAX_SHOWN_NAME)
+		return adafs_err_set(reterr, -EINVAL, "%s: this is no name=value; adafs --help lists all names",
+				     p->where);
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(table); i++)
 		names[i] = table[i].name;
 	const char *nearest = adafs_nearest(name, names, ADAFS_ARRAY_SIZE(names), 3);
@@ -674,6 +681,18 @@ static bool is_file(const char *pipeline)
 	return strchr(pipeline, '/') || (len > 5 && strcmp(pipeline + len - 5, ".json") == 0);
 }
 
+static bool pool_id_ok(const char *id)
+{
+	size_t len = strlen(id);
+
+	return len <= 64 && len == strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+}
+
+static bool describes_pool(const struct adafs_pool_settings *s)
+{
+	return s->image || s->node_agent || s->containers || s->registry || s->dedicated || s->spot || s->slots;
+}
+
 static int finish(struct parser *p, struct adafs_err *reterr)
 {
 	struct options *o = p->o;
@@ -692,6 +711,13 @@ static int finish(struct parser *p, struct adafs_err *reterr)
 		return adafs_err_set(reterr, -EINVAL,
 				     "container=%s: a container's name is 3 to 63 of a-z, 0-9 and single hyphens inside",
 				     o->container);
+	if (o->pool && !pool_id_ok(o->pool))
+		return adafs_err_set(reterr, -EINVAL,
+				     "pool=%s: a pool's id is 1 to 64 of letters, digits, '-' and '_'", o->pool);
+	if (!o->pool_make.vm_sizes && describes_pool(&o->pool_make))
+		return adafs_err_set(reterr, -EINVAL,
+				     "pool_ options describe a pool to be made, and pool_vm_size= is missing: set it, or "
+				     "take them away");
 	if (make_absolute(&o->dir) < 0)
 		return adafs_err_set(reterr, -EINVAL, "dir=%s: there is no such place", o->dir);
 	if (is_file(o->pipeline) && make_absolute(&o->pipeline) < 0)

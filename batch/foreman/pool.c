@@ -122,7 +122,7 @@ static int get_or_make(struct adafs_foreman *f, bool blob_local, cJSON **ret_poo
 	if (rc != -ENOENT)
 		return rc;
 	if (has_settings(f)) {
-		rc = pool_settings_check(f->pool_settings, f->pipeline, reterr);
+		rc = adafs_pool_settings_check(f->pool_settings, f->pipeline, reterr);
 		if (rc == 0)
 			rc = add_pool(f, 0, reterr);
 	} else if (blob_local) {
@@ -133,10 +133,10 @@ static int get_or_make(struct adafs_foreman *f, bool blob_local, cJSON **ret_poo
 
 /* --- whether it suits --------------------------------------------------------------------- */
 
-static int check_slots(struct adafs_foreman *f, const cJSON *pool, struct adafs_err *reterr)
+static int check_slots(const cJSON *pool, const struct adafs_pipeline *p, struct adafs_err *reterr)
 {
 	const char *step = "";
-	int largest = adafs_pipeline_max_slots(f->pipeline, &step);
+	int largest = adafs_pipeline_max_slots(p, &step);
 	int slots = (int)adafs_json_int(pool, "taskSlotsPerNode", 1);
 	if (largest <= slots)
 		return 0;
@@ -144,18 +144,19 @@ static int check_slots(struct adafs_foreman *f, const cJSON *pool, struct adafs_
 		reterr, -EINVAL,
 		"step '%s' of pipeline '%s' takes %d slots and a node of pool '%s' has %d: name a "
 		"pool with more with pool=, or lower the step's \"slots\"",
-		step, adafs_pipeline_name(f->pipeline), largest, f->pool, slots);
+		step, adafs_pipeline_name(p), largest, adafs_json_str(pool, "id", ""), slots);
 }
 
 /* A node without a container engine fails every task that wants one. */
-static int check_containers(struct adafs_foreman *f, const cJSON *pool, struct adafs_err *reterr)
+static int check_containers(const cJSON *pool, const struct adafs_pipeline *p,
+			    struct adafs_err *reterr)
 {
-	const char *image = adafs_pipeline_image(f->pipeline);
+	const char *image = adafs_pipeline_image(p);
 	const cJSON *name,
 		*config =
 			adafs_json_path(pool, "virtualMachineConfiguration/containerConfiguration");
 	bool pulled = false;
-	if (!image || f->local)
+	if (!image)
 		return 0;
 	cJSON_ArrayForEach(name, adafs_json_get(config, "containerImageNames")) pulled |=
 		cJSON_IsString(name) && strcmp(name->valuestring, image) == 0;
@@ -164,14 +165,35 @@ static int check_containers(struct adafs_foreman *f, const cJSON *pool, struct a
 			WARN, "foreman",
 			"nodes of pool '%s' do not pull container image '%s' when they start: the "
 			"first task of each does, if it may",
-			f->pool, image);
+			adafs_json_str(pool, "id", ""), image);
 	if (config)
 		return 0;
 	return adafs_err_set(
 		reterr, -EINVAL,
 		"pipeline '%s' runs in container image '%s' and pool '%s' was made without "
 		"containers: name another with pool=, or a new name and pool_vm_size=",
-		adafs_pipeline_name(f->pipeline), image, f->pool);
+		adafs_pipeline_name(p), image, adafs_json_str(pool, "id", ""));
+}
+
+int adafs_pool_suits(const cJSON *pool, const struct adafs_pipeline *p, bool blob_local, bool *ret_local,
+		     struct adafs_err *reterr)
+{
+	const char *url = adafs_json_str(pool, "url", "");
+	bool local = *url ? adafs_url_is_loopback(url) : blob_local;
+	if (blob_local && !local)
+		return adafs_err_set(reterr, -EINVAL,
+				     "the Batch account's nodes cannot reach the Blob endpoint of this machine: use a "
+				     "storage account in Azure, or the embedded Batch");
+	if (strcasecmp(adafs_json_str(pool, "state", ""), "deleting") == 0)
+		return adafs_err_set(reterr, -EINVAL,
+				     "pool '%s' is being deleted: wait until it is gone, or name another with pool=",
+				     adafs_json_str(pool, "id", ""));
+	int rc = check_slots(pool, p, reterr);
+	if (rc == 0 && !local)
+		rc = check_containers(pool, p, reterr);
+	if (rc == 0)
+		*ret_local = local;
+	return rc;
 }
 
 int foreman_setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
@@ -192,22 +214,7 @@ int foreman_setup_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 		adafs_err_prefix(reterr, "pool '%s'", f->pool);
 		return rc;
 	}
-	const char *url = adafs_json_str(pool, "url", "");
-	if (blob_local && *url && !adafs_url_is_loopback(url))
-		return adafs_err_set(
-			reterr, -EINVAL,
-			"the Batch account's nodes cannot reach the Blob endpoint %s of this "
-			"machine: use a storage account in Azure, or the embedded Batch",
-			a->endpoint);
-	if (strcasecmp(adafs_json_str(pool, "state", ""), "deleting") == 0)
-		return adafs_err_set(reterr, -EINVAL,
-				     "pool '%s' is being deleted: wait until it is gone, or name "
-				     "another with pool=",
-				     f->pool);
-	f->local = *url ? adafs_url_is_loopback(url) : blob_local;
-	rc = check_slots(f, pool, reterr);
-	if (rc == 0)
-		rc = check_containers(f, pool, reterr);
+	rc = adafs_pool_suits(pool, f->pipeline, blob_local, &f->local, reterr);
 	if (rc == 0)
 		take_pool(f, pool);
 	return rc;

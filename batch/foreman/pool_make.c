@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "batch/base/buf.h"
+#include "batch/foreman/foreman.h"
 
 /* An image with container engine and GPU driver, and the node agent for it. */
 #define DEFAULT_IMAGE "microsoft-dsvm:ubuntu-hpc:2204:latest"
@@ -128,7 +129,7 @@ static int check_registry(const struct adafs_pool_settings *s, struct adafs_err 
 	return 0;
 }
 
-int pool_settings_check(const struct adafs_pool_settings *s, const struct adafs_pipeline *p,
+int adafs_pool_settings_check(const struct adafs_pool_settings *s, const struct adafs_pipeline *p,
 			struct adafs_err *reterr)
 {
 	ADAFS_FREE char *size = pool_settings_size(s, 0);

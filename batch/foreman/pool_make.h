@@ -10,12 +10,6 @@
 /* How often the service looks at the formula: its shortest. */
 #define POOL_INTERVAL "PT5M"
 
-/*
- * Whether the settings fit each other and the pipeline: the image it uses is among those that nodes
- * pull, its steps fit into the slots, a registry has a user. -EINVAL with the setting and the fix.
- */
-int pool_settings_check(const struct adafs_pool_settings *s, const struct adafs_pipeline *p,
-			struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /* The n-th VM size of the list; free() it. NULL: there is none (or no memory). */
 char *pool_settings_size(const struct adafs_pool_settings *s, unsigned n);
 /* The number of a VM size in the list; -1: it is not there. */

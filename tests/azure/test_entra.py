@@ -224,6 +224,14 @@ def test_a_wrong_secret_is_not_passed_over(issuer, refuser, tmp_path):
     assert "Trace ID" not in credentials[0]
 
 
+@pytest.mark.parametrize("name", ["AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE"])
+def test_a_missing_file_of_the_credential_is_no_missing_blob(name, issuer, refuser, tmp_path):
+    env = issuer.env_certificate() if "CERT" in name else issuer.env_workload()
+    status, said, found = check(tmp_path, accounts(refuser, **{**env, name: "/nowhere"}))
+    assert status == 1 and all(name in text and "/nowhere" in text for text in said)
+    assert not {"container", "pool", "batch"} & {line[1] for line in found}, "said once for each service"
+
+
 def test_az_is_signed_out(issuer, refuser, tmp_path):
     env = accounts(refuser, **NOWHERE, **issuer.env_cli(fails="ERROR: Please run 'az login' to setup account."))
     status, credentials, _ = check(tmp_path, env)

@@ -101,6 +101,28 @@ def test_a_pool_that_is_missing_or_empty(site):
     assert status == 0 and found["pool"][0][0] == "warn" and "resize 1" in found["pool"][0][1]
 
 
+@pytest.mark.parametrize("options, words", [
+    (["pool_vm_size=\\,A1"], "names no VM size"),
+    (["pool_vm_size=A1", "pool_image=x"], "PUBLISHER:OFFER:SKU"), (["pool_vm_size=A1", "pool_node_agent=x"], "pool_image="),
+    (["pool_vm_size=A1", "pool_registry_server=x"], "ADAFS_REGISTRY_USER")])
+def test_a_pool_that_could_not_be_made(site, options, words):
+    status, found = site.check("pool=none", *options)
+    assert status == 1 and found["pool"][0][0] == "FAIL" and words in found["pool"][0][1]
+
+
+def test_a_pool_whose_nodes_are_too_small(site, tmp_path):
+    pipeline = json.loads((ROOT / "tests" / "faults" / "tiny.json").read_text())
+    pipeline["steps"][0]["slots"] = 4
+    (tmp_path / "p.json").write_text(json.dumps(pipeline))
+    batch_call(site.settings, "POST", "/pools", {
+        "id": "small", "vmSize": "standard_d2s_v3", "taskSlotsPerNode": 1,
+        "targetDedicatedNodes": 0, "virtualMachineConfiguration": {
+            "nodeAgentSKUId": "batch.node.debian 12",
+            "imageReference": {"publisher": "debian", "offer": "debian-12", "sku": "12"}}})
+    status, found = site.check("pool=small", f"pipeline={tmp_path / 'p.json'}")
+    assert status == 1 and "lower the step's" in found["pool"][0][1]
+
+
 @pytest.mark.parametrize("ahead, words", [(300, "300 s behind"), (-120, "120 s ahead")])
 def test_a_clock_that_is_off(site, ahead, words):
     gate = Gate(site.endpoint)

@@ -130,6 +130,28 @@ def test_half_an_account_is_refused(adafs):
     assert status == 1 and "AZURE_BATCH_ENDPOINT" in err
 
 
+def test_settings_that_contradict_each_other(adafs):
+    """One sentence with the name, the reason and the fix; what is given beside a connection string does not count."""
+    whole = {"AZURE_STORAGE_CONNECTION_STRING": f"AccountName=acct;AccountKey={KEY}"}
+    for argv, env, words in [
+            (["-o", "auth=sas"], {**whole, "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=x"}, "connection string goes before"),
+            (["-o", "auth=key"], {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=acct;SharedAccessSignature=sv=1&sig=x",
+                                  "AZURE_STORAGE_KEY": KEY}, "take it away"),
+            ([], {**whole, "AZURE_STORAGE_ACCOUNT": "another"}, "'acct' and AZURE_STORAGE_ACCOUNT says 'another'"),
+            (["-o", "auth=cli,identity=x"], {"AZURE_STORAGE_ACCOUNT": "acct"}, "auth=msi"),
+            (["-o", "pool=a/../b"], {}, "pool=a/../b: a pool's id"),
+            (["-o", "pool_spot=4"], {}, "pool_vm_size= is missing")]:
+        status, err = adafs(*argv, "mnt", **env)
+        assert status == 1 and words in err and KEY not in err, err
+
+
+@pytest.mark.parametrize("line", ["account_key " + KEY, KEY, "account_key: " + KEY])
+def test_a_key_whose_name_was_lost_is_not_shown(adafs, line):
+    status, err = adafs("mnt", config="ro\n" + line + "\n")
+    assert status == 1 and "adafs.conf:2" in err and "name=value" in err
+    assert KEY.rstrip("=")[:20] not in err
+
+
 def test_real_batch_needs_real_blobs(adafs):
     batch = {"AZURE_BATCH_ACCOUNT": "myjobs", "AZURE_BATCH_ACCESS_KEY": KEY,
              "AZURE_BATCH_ENDPOINT": "https://myjobs.westeurope.batch.azure.com"}

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "batch/foreman/foreman.h"
 #include "batch/foreman/pool_make.h"
 #include "batch/foreman/pool_words.h"
 
@@ -51,7 +52,7 @@ static void test_body(void **state)
 	struct adafs_pipeline *p = pipeline("\"container\":{\"image\":\"r.io/a:1\"},", 4);
 	const struct adafs_pool_settings s = {.vm_sizes = (char *)"A1", .slots = 6, .spot = 3};
 	struct adafs_err err = {0};
-	assert_int_equal(pool_settings_check(&s, p, &err), 0);
+	assert_int_equal(adafs_pool_settings_check(&s, p, &err), 0);
 	cJSON *body = pool_make_body(&s, p, "ada", "A1", NOW);
 	const cJSON *vm = adafs_json_get(body, "virtualMachineConfiguration");
 	assert_string_equal(adafs_json_str(body, "vmSize", ""), "A1");
@@ -108,7 +109,7 @@ static void test_checks(void **state)
 	struct adafs_pipeline *p = pipeline("\"container\":{\"image\":\"r.io/a:1\"},", 4);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct adafs_err err = {0};
-		assert_int_equal(pool_settings_check(&rows[i].s, p, &err), -EINVAL);
+		assert_int_equal(adafs_pool_settings_check(&rows[i].s, p, &err), -EINVAL);
 		if (!strstr(err.msg, rows[i].words))
 			fail_msg("'%s' is not in '%s'", rows[i].words, err.msg);
 	}
