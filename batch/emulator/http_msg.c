@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -81,11 +82,13 @@ static void fields_clear(struct http_field **fields, size_t *n)
 
 static const char *field_find(const struct http_field *fields, size_t n, const char *name)
 {
-	/* Most names differ in their first letter: that saves a call. */
-	for (size_t i = 0; i < n; i++)
-		if (((fields[i].name[0] ^ name[0]) & ~0x20) == 0 &&
-		    strcasecmp(fields[i].name, name) == 0)
+	/* Most names differ in their first two letters: that saves a call. */
+	for (size_t i = 0; i < n; i++) {
+		const char *have = fields[i].name;
+		if (((have[0] ^ name[0]) & ~0x20) == 0 && have[0] &&
+		    ((have[1] ^ name[1]) & ~0x20) == 0 && strcasecmp(have, name) == 0)
 			return fields[i].value;
+	}
 	return NULL;
 }
 
@@ -284,7 +287,13 @@ int http_resp_header(struct http_resp *resp, const char *name, const char *value
 int http_resp_headerf(struct http_resp *resp, const char *name, const char *fmt, ...)
 {
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(64 * 1024);
+	char text[128]; /* nearly always enough */
 	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof(text))
+		return http_resp_header(resp, name, text);
 	va_start(ap, fmt);
 	int rc = adafs_buf_vaddf(&b, fmt, ap);
 	va_end(ap);

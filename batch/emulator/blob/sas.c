@@ -61,11 +61,16 @@ static int add_lines(struct adafs_buf *b, const struct http_req *req, const char
 static int account_string(const struct http_req *req, const char *account, struct adafs_buf *b)
 {
 	static const char *const names[] = {"sp", "ss", "srt", "st", "se", "sip", "spr", "sv"};
-	int rc = adafs_buf_addf(b, "%s\n", account);
+	static const char *const later[] = {"ses"};
+	int rc = adafs_buf_reserve(b, 256);
+	if (rc == 0)
+		rc = adafs_buf_adds(b, account);
+	if (rc == 0)
+		rc = adafs_buf_add(b, "\n", 1);
 	if (rc == 0)
 		rc = add_lines(b, req, names, ADAFS_ARRAY_SIZE(names));
 	if (rc == 0 && strcmp(param(req, "sv"), "2020-12-06") >= 0)
-		rc = adafs_buf_addf(b, "%s\n", param(req, "ses"));
+		rc = add_lines(b, req, later, ADAFS_ARRAY_SIZE(later));
 	return rc;
 }
 
