@@ -114,6 +114,8 @@ def test_a_node_that_cannot_be_prepared_is_out_for_the_job(b, tmp_path):  # noqa
     ran = tmp_path / "ran"
     b.job("j", pool="p", jobPreparationTask=own("echo x >> %s; exit 7" % ran, constraints={"maxTaskRetryCount": 2}))
     b.add("j", sh("t", "true"))
+    for i in range(3):  # many more than a scheduler would skip
+        b.add("j", *[sh("more%d" % k, "true") for k in range(100 * i, 100 * i + 100)])
     info = b.wait("it fails", lambda: [s["jobPreparationTaskExecutionInfo"] for s in b.list(
         STATUS % "j", S_filter="jobPreparationTaskExecutionInfo/result eq 'failure'")])[0]
     assert (info["exitCode"], info["retryCount"], info["failureInfo"]["code"]) == (7, 2, "FailureExitCode")

@@ -148,6 +148,9 @@ static void place_pool(struct batch_service *s, struct pool *p, struct run_list 
 			struct node *n = choose_node(p, t, reserved);
 			if (n && !place(s, t, n, started))
 				return;
+			/* Prepared nowhere: other jobs must not wait for that. */
+			if (!n && jobs[i]->prepares && !emptiest_node(p, jobs[i]))
+				break;
 			if (!n && t->slots <= p->slots && !reserved)
 				reserved = emptiest_node(p, t->job);
 			if ((!n && ++skipped > LOOK_AHEAD) || !free_slots(p, reserved))
