@@ -1,10 +1,11 @@
 /* Entities as the service shows them. Bulky parts of a spec are referred to, not copied. */
+#include "batch/emulator/batch/view.h"
+
 #include <inttypes.h>
 #include <string.h>
 
 #include "batch/base/clock.h"
 #include "batch/emulator/batch/job_own.h"
-#include "batch/emulator/batch/view.h"
 
 void view_add(struct view *v, const char *name, cJSON *item)
 {
