@@ -236,6 +236,27 @@ static void test_evaluation_errors(void **state)
 				       "$NodeDeallocationOption=requeue"));
 }
 
+/* A list that grows 60-fold with every statement neither eats the memory nor takes long. */
+static void test_memory_is_bounded(void **state)
+{
+	(void)state;
+	struct scene s;
+	char formula[8192] = "a = [1", args[256] = "a";
+	scene_init(&s);
+	for (int i = 0; i < 59; i++) {
+		strcat(formula, ",1");
+		strcat(args, ",a");
+	}
+	strcat(formula, "];");
+	for (int i = 0; i < 20; i++)
+		sprintf(formula + strlen(formula), "a=round(%s);", args);
+	assert_int_equal(evaluate(&s, formula), -EINVAL);
+	assert_int_equal(s.error.kind, AUTOSCALE_EVALUATION);
+	assert_non_null(strstr(s.error.detail, "too much memory"));
+	/* What was made before is shown as far as there is room. */
+	assert_non_null(strstr(s.text, ";a=[1,1,"));
+}
+
 static void test_samples(void **state)
 {
 	(void)state;
@@ -311,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),	cmocka_unit_test(test_results),
 		cmocka_unit_test(test_syntax),	cmocka_unit_test(test_evaluation_errors),
+		cmocka_unit_test(test_memory_is_bounded),
 		cmocka_unit_test(test_samples), cmocka_unit_test(test_missing_samples),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

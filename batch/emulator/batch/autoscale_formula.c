@@ -21,6 +21,7 @@
 #define MAX_NAME 128
 #define MAX_ARGS 64
 #define MAX_TARGET 1e9
+#define MAX_MEMORY (4u << 20) /* bounds the time as well: there are no loops */
 
 struct variable {
 	char name[MAX_NAME];
@@ -120,6 +121,11 @@ static struct value syntax(struct eval *e, const char *where, const char *wanted
 
 void *eval_alloc(struct eval *e, size_t size)
 {
+	if (size > MAX_MEMORY - e->owned_size) {
+		eval_fail(e, AUTOSCALE_EVALUATION, e->at, "The formula needs too much memory");
+		return NULL;
+	}
+	e->owned_size += size;
 	void **list = reallocarray(e->owned, e->n_owned + 1, sizeof(*list));
 	if (list) {
 		e->owned = list;
@@ -672,7 +678,8 @@ static void print_value(struct adafs_buf *b, const struct value *v)
 	case VALUE_VEC:
 		adafs_buf_adds(b, "[");
 		for (size_t i = 0; i < v->n; i++)
-			adafs_buf_addf(b, "%s%.15g", i ? "," : "", v->vec[i]);
+			if (adafs_buf_addf(b, "%s%.15g", i ? "," : "", v->vec[i]) < 0)
+				return;
 		adafs_buf_adds(b, "]");
 		break;
 	case VALUE_TIME:

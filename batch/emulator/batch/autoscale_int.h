@@ -41,7 +41,7 @@ struct eval {
 	bool failed, stopped, no_memory;
 	struct autoscale_error *error;
 	void **owned; /* freed at the end */
-	size_t n_owned;
+	size_t n_owned, owned_size;
 	struct variable *variable; /* of the user, in the order of their names */
 	size_t n_variables;
 	double dedicated, low_priority;
@@ -57,7 +57,11 @@ static inline bool eval_live(const struct eval *e)
 /* Note the first failure with the line and column of `where`; returns a value of no type. */
 struct value eval_fail(struct eval *e, enum autoscale_failure kind, const char *where,
 		       const char *fmt, ...) ADAFS_PRINTF(4, 5);
-/* Memory that lives as long as the evaluation; NULL: noted as a failure. */
+/*
+ * Memory that lives as long as the evaluation. NULL: noted as a failure, also when the formula has
+ * asked for more than any honest one does: a list given to a function many times over grows without
+ * bound.
+ */
 void *eval_alloc(struct eval *e, size_t size);
 
 static inline struct value value_double(double d)

@@ -36,11 +36,11 @@ static struct value vec_op(struct eval *e, enum op op, const struct value *a, co
 	if (a->type == VALUE_VEC && b->type == VALUE_VEC && a->n != b->n)
 		return eval_fail(e, AUTOSCALE_EVALUATION, where, "The vectors differ in length");
 	struct value v = {.type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double))};
-	for (; v.vec && v.n < n; v.n++) {
-		double x = a->type == VALUE_VEC ? a->vec[v.n] : eval_number(e, a, where);
-		double y = b->type == VALUE_VEC ? b->vec[v.n] : eval_number(e, b, where);
-		v.vec[v.n] = apply_op(op, x, y);
-	}
+	double x = a->type == VALUE_VEC ? 0 : eval_number(e, a, where);
+	double y = b->type == VALUE_VEC ? 0 : eval_number(e, b, where);
+	for (; v.vec && v.n < n; v.n++)
+		v.vec[v.n] = apply_op(op, a->type == VALUE_VEC ? a->vec[v.n] : x,
+				      b->type == VALUE_VEC ? b->vec[v.n] : y);
 	return v;
 }
 
