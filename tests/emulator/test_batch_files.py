@@ -34,7 +34,7 @@ def test_files(b, tmp_path):
         assert b.call("GET", path + name).body == b"data\n"
     assert b.call("GET", path + "nothing").code == "FileNotFound"
     assert b.call("GET", path + "wd%2F..%2F..%2F..%2Fsecret").code == "FileNotFound"
-    for root in ("", ".", "%2F.", "wd%2F.."):
+    for root in ("", ".", "%2F", "%2F%2F", "%2F.", "wd%2F.."):
         assert b.call("DELETE", path + root, recursive="true").status in (404, 405)
     flat = {f["name"]: f for f in b.list("/jobs/f/tasks/t/files")}
     assert set(flat) == {"stdout.txt", "stderr.txt", "wd"} and "properties" not in flat["wd"]
@@ -53,6 +53,46 @@ def test_files(b, tmp_path):
     b.add("f", sh("later", "true"))
     r = b.call("GET", "/jobs/f/tasks/later/files/stdout.txt")
     assert r.status == 409 and r.code == "OperationInvalidForCurrentState"
+
+
+def test_links_of_a_task_lead_to_no_other_file(b, tmp_path):
+    """What a task links to is not read, measured, listed or deleted for a client, unless it is a node's."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("not for clients")
+    b.job("links")
+    b.add("links", sh("t", "echo mine > f; ln -s f near; ln -s ../wd around; ln -s nothing broken; mkfifo pipe; "
+                      "ln -s %s dir; ln -s %s/secret file" % (outside, outside)))
+    assert b.wait_task("links", "t")["executionInfo"]["result"] == "success"
+    path = "/jobs/links/tasks/t/files/wd/"
+    node = b.task("links", "t")["nodeInfo"]
+    of_node = "/pools/local/nodes/%s/files/%s/wd/" % (node["nodeId"], node["taskRootDirectory"])
+    for top in (path, of_node):
+        for name in ("near", "around/f"):
+            assert b.call("GET", top + name).body == b"mine\n"
+        for name in ("file", "dir", "dir/secret", "around/dir/secret", "broken", "pipe"):
+            for method in ("GET", "HEAD"):
+                r = b.call(method, top + name)
+                assert r.status == 404 and b"clients" not in r.body, (method, name)
+        for recursive in ("true", "false"):
+            assert b.call("DELETE", top + "dir/secret", recursive=recursive).status == 404
+    listed = {f["name"]: f for f in b.list("/jobs/links/tasks/t/files", recursive="true")}
+    assert listed["wd/near"]["properties"]["contentLength"] == "5" and listed["wd/around"]["isDirectory"]
+    assert listed["wd/file"]["properties"]["fileMode"].startswith("0o120") and not listed["wd/dir"]["isDirectory"]
+    assert not [name for name in listed if "secret" in name]
+    for name in ("dir", "file", "near"):
+        assert b.call("DELETE", path + name, recursive="true").status == 200
+    assert b.call("GET", path + "f").body == b"mine\n"
+    assert (outside / "secret").read_text() == "not for clients"
+
+
+def test_a_file_name_that_is_no_text_is_listed(b):
+    b.job("names")
+    b.add("names", sh("t", "printf x > $(printf 'n\\377me')"))
+    assert b.wait_task("names", "t")["executionInfo"]["result"] == "success"
+    files = b.list("/jobs/names/tasks/t/files", recursive="true")
+    url = next(f["url"] for f in files if f["name"] == "wd/n?me")
+    assert b.call("GET", url[len(b.endpoint):]).body == b"x"
 
 
 def test_resource_files(b, storage):

@@ -2,9 +2,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "batch/base/clock.h"
 #include "batch/base/codec.h"
@@ -55,11 +58,39 @@ static char *node_root(struct api *a)
 	return dir;
 }
 
+/*
+ * Whether a directory or file that is open is part of a node. What a task links to may be any file
+ * of this machine: a client of the service sees those of nodes. Of what is open, for a task may
+ * exchange a link between a look and an access.
+ */
+static bool inside_node(const struct api *a, int fd)
+{
+	ADAFS_FREE char *nodes = adafs_fmt("%s/nodes", a->s->dir);
+	ADAFS_FREE char *top = nodes ? realpath(nodes, NULL) : NULL;
+	char link[64], path[PATH_MAX];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	size_t len = top ? strlen(top) : 0;
+	return len && n > (ssize_t)len && memcmp(path, top, len) == 0 && path[len] == '/';
+}
+
+/* An O_PATH descriptor of something inside a node; -1: there is none. */
+static int open_inside(const struct api *a, const char *path)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	if (fd >= 0 && !inside_node(a, fd)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 /* What the path in the request names below root; free(). NULL: answered. */
 static char *file_path(struct api *a, const char *root)
 {
 	const char *rel = a->args[2];
-	bool ok = *rel; /* the root itself is no file, and not to be deleted as one */
+	/* The root itself is no file, and not to be deleted as one. */
+	bool ok = rel[strspn(rel, "/")];
 	for (const char *p = rel; *p;) {
 		size_t n = strcspn(p, "/");
 		ok = ok && !(p[0] == '.' && (n == 1 || (n == 2 && p[1] == '.')));
@@ -141,10 +172,15 @@ static int file_range(struct api *a, uint64_t size, uint64_t *ret_off, uint64_t 
 static int send_file(struct api *a, const char *path)
 {
 	bool head = strcmp(a->req->method, "HEAD") == 0;
-	ADAFS_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	/* Looked at before it is opened: to open a device may do something. */
+	ADAFS_CLOSE int at = open_inside(a, path);
+	char link[64];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
 	struct stat st;
-	if (fd < 0 || fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) ||
-	    (S_ISDIR(st.st_mode) && !head))
+	ADAFS_CLOSE int fd = at < 0 || fstat(at, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+				     ? -1
+				     : open(link, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || (S_ISDIR(st.st_mode) && !head))
 		return api_error(a, 404, "FileNotFound", NULL);
 	int rc = api_conditions_time(a, st.st_mtime, false);
 	if (rc < 0)
@@ -178,7 +214,8 @@ ADAFS_UNCHECKED static int get_below(struct api *a, char *root)
 	return rc;
 }
 
-static int remove_file(struct api *a, const char *path)
+/* path is below a directory that is open: no link leads out of the node meanwhile. */
+static int remove_open(struct api *a, const char *path)
 {
 	const char *recursive = http_req_param(a->req, "recursive");
 	struct stat st;
@@ -191,6 +228,20 @@ static int remove_file(struct api *a, const char *path)
 		return api_error(a, 409, "OperationInvalidForCurrentState", "Reason",
 				 "The directory is not empty or cannot be deleted", NULL);
 	return api_done(a, 200, NULL);
+}
+
+static int remove_file(struct api *a, char *path)
+{
+	for (size_t n = strlen(path); n && path[n - 1] == '/'; n--)
+		path[n - 1] = 0;
+	char *name = strrchr(path, '/');
+	*name++ = 0;
+	ADAFS_CLOSE int dir = open_inside(a, path);
+	ADAFS_FREE char *open_path =
+		dir < 0 ? NULL : adafs_fmt("/proc/self/fd/%d/%s", dir, name);
+	if (dir < 0)
+		return api_error(a, 404, "FileNotFound", NULL);
+	return open_path ? remove_open(a, open_path) : api_error_internal(a);
 }
 
 /* Lets go of the service's lock meanwhile. */
@@ -240,12 +291,31 @@ static void files_clear(struct files *f)
 	free(f->item);
 }
 
+/* Links show what they lead to, if that is a node's; a tree is never entered by one. */
+static int stat_shown(const struct api *a, int dir, const char *name, struct stat *ret)
+{
+	if (fstatat(dir, name, ret, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (!S_ISLNK(ret->st_mode))
+		return 0;
+	ADAFS_CLOSE int fd = openat(dir, name, O_PATH | O_CLOEXEC);
+	struct stat st;
+	if (fd >= 0 && inside_node(a, fd) && fstat(fd, &st) == 0)
+		*ret = st;
+	return 0;
+}
+
 /* Collect what is in root/rel; directories that vanish meanwhile are no error. */
-static int files_read(struct files *f, const char *root, const char *rel, bool recursive, int depth)
+static int files_read(struct api *a, struct files *f, const char *root, const char *rel,
+		      bool recursive, int depth)
 {
 	ADAFS_FREE char *dir = adafs_fmt("%s/%s", root, rel);
 	DIR *d = dir ? opendir(dir) : NULL;
 	int rc = dir ? 0 : -ENOMEM;
+	if (d && !inside_node(a, dirfd(d))) {
+		closedir(d);
+		return rc;
+	}
 	const struct dirent *e;
 	while (rc == 0 && d && (e = readdir(d)) != NULL) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
@@ -256,13 +326,11 @@ static int files_read(struct files *f, const char *root, const char *rel, bool r
 			rc = -ENOMEM;
 			break;
 		}
-		/* Links show what they lead to, but a tree is never entered by one. */
-		if (fstatat(dirfd(d), e->d_name, &st, 0) < 0 &&
-		    fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		if (stat_shown(a, dirfd(d), e->d_name, &st) < 0)
 			continue;
 		rc = files_add(f, name, &st);
 		if (rc == 0 && recursive && e->d_type == DT_DIR && depth < MAX_DEPTH)
-			rc = files_read(f, root, name, true, depth + 1);
+			rc = files_read(a, f, root, name, true, depth + 1);
 	}
 	if (d)
 		closedir(d);
@@ -288,12 +356,24 @@ static const char *file_key(void *item)
 	return ((struct file *)item)->name;
 }
 
+/* JSON holds text, a file's name any bytes: what is no text becomes question marks; free(). */
+static char *valid_text(const char *name)
+{
+	char *text = strdup(name);
+	if (text && !adafs_utf8_valid(text, strlen(text)))
+		for (char *p = text; *p; p++)
+			if ((unsigned char)*p >= 0x80)
+				*p = '?';
+	return text;
+}
+
 static cJSON *view_file(struct api *a, void *item, const char *select)
 {
 	(void)select;
 	const struct file *f = item;
 	cJSON *o = cJSON_CreateObject();
-	cJSON_AddStringToObject(o, "name", f->name);
+	ADAFS_FREE char *shown = valid_text(f->name);
+	cJSON_AddStringToObject(o, "name", shown ? shown : "");
 	ADAFS_FREE char *name = adafs_url_encode(f->name, strlen(f->name), "/");
 	ADAFS_FREE char *url = name ? adafs_fmt("%s%s/%s", a->base, a->req->path, name) : NULL;
 	cJSON_AddStringToObject(o, "url", url ? url : "");
@@ -322,7 +402,7 @@ ADAFS_UNCHECKED static int list_below(struct api *a, char *root)
 	adafs_mutex_unlock(&a->s->lock);
 	const char *recursive = http_req_param(a->req, "recursive");
 	ADAFS_CLEANUP(files_clear) struct files f = { 0 };
-	int rc = files_read(&f, owned, "", recursive && strcasecmp(recursive, "true") == 0, 0);
+	int rc = files_read(a, &f, owned, "", recursive && strcasecmp(recursive, "true") == 0, 0);
 	if (rc < 0) {
 		rc = api_error_internal(a);
 	} else {
