@@ -57,6 +57,11 @@ def test_errors(b):
         "InvalidPropertyValue"
     assert b.call("POST", "/jobs", b" " * (1 << 20) + b"{}").code == "RequestBodyTooLarge"
     base = {"id": "x", "poolInfo": {"poolId": "local"}}
+    # No id is cut at a NUL, and a backslash before "u0000" is no NUL.
+    assert b.call("POST", "/jobs", dict(base, id="cut\0here")).code == "InvalidRequestBody"
+    assert b.call("POST", "/jobs", b'{"id":"cut\0"}').code == "InvalidRequestBody"
+    assert b.call("GET", "/jobs/cut").status == 404
+    assert b.call("POST", "/jobs", dict(base, id="uncut", displayName="\\u0000")).status == 201
     assert b.call("POST", "/jobs", dict(base, nonsense=1)).code == "InvalidRequestBody"
     assert b.call("POST", "/jobs", dict(base, priority=1001)).code == "OutOfRangePriority"
     b.job("Twice")

@@ -367,6 +367,21 @@ static int api_begin(void *service, struct http_req *req, struct http_resp *resp
 	return rc;
 }
 
+/* Texts end at a NUL here: what came after one would be dropped in silence. */
+static bool has_nul(const char *json, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (!json[i])
+			return true;
+		if (json[i] != '\\')
+			continue;
+		if (len - i >= 6 && memcmp(json + i, "\\u0000", 6) == 0)
+			return true;
+		i++; /* what is escaped starts no escape */
+	}
+	return false;
+}
+
 static int parse_body(struct api *a)
 {
 	const struct adafs_buf *b = &a->req->body;
@@ -376,6 +391,8 @@ static int parse_body(struct api *a)
 		return api_error_internal(a);
 	if (!b->len)
 		return 0;
+	if (has_nul(b->data, b->len))
+		return api_error(a, 400, "InvalidRequestBody", "Reason", "The body holds a NUL", NULL);
 	struct adafs_err err = { 0 };
 	a->body = adafs_utf8_valid(b->data, b->len) ? adafs_json_parse(b->data, b->len, &err) : NULL;
 	if (!a->body)
