@@ -1,6 +1,7 @@
 /* The language of autoscale formulas: values, operators, functions, samples, errors, results. */
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -257,6 +258,36 @@ static void test_memory_is_bounded(void **state)
 	assert_non_null(strstr(s.text, ";a=[1,1,"));
 }
 
+static void *deep_formulas(void *arg)
+{
+	static const char *const openings[] = {"[", "(", "-", "round(", "1+(", "x[", "1?"};
+	struct scene *s = arg;
+	char formula[8192];
+	for (size_t i = 0; i < sizeof(openings) / sizeof(*openings); i++) {
+		strcpy(formula, "x=");
+		while (strlen(formula) + strlen(openings[i]) < sizeof(formula))
+			strcat(formula, openings[i]);
+		assert_int_equal(evaluate(s, formula), -EINVAL);
+		assert_int_equal(autoscale_check(formula, &s->error), -EINVAL);
+	}
+	return NULL;
+}
+
+/* The stack that the emulator's HTTP server gives its threads is enough for the deepest formula. */
+static void test_depth_is_bounded(void **state)
+{
+	(void)state;
+	struct scene s;
+	pthread_attr_t attr;
+	pthread_t thread;
+	scene_init(&s);
+	assert_int_equal(pthread_attr_init(&attr), 0);
+	assert_int_equal(pthread_attr_setstacksize(&attr, 512 * 1024), 0);
+	assert_int_equal(pthread_create(&thread, &attr, deep_formulas, &s), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	pthread_attr_destroy(&attr);
+}
+
 static void test_samples(void **state)
 {
 	(void)state;
@@ -332,7 +363,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),	cmocka_unit_test(test_results),
 		cmocka_unit_test(test_syntax),	cmocka_unit_test(test_evaluation_errors),
-		cmocka_unit_test(test_memory_is_bounded),
+		cmocka_unit_test(test_memory_is_bounded), cmocka_unit_test(test_depth_is_bounded),
 		cmocka_unit_test(test_samples), cmocka_unit_test(test_missing_samples),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -339,33 +339,55 @@ double eval_number(struct eval *e, const struct value *v, const char *where)
 
 static struct value expression(struct eval *e);
 
-/* The list up to the closing word; returns how many. */
-static size_t arguments(struct eval *e, struct value *arg, const char *close)
+/* Not on the stack: lists are nested, and the stack of a server's thread is small. */
+struct list {
+	struct value *item;
+	size_t n;
+};
+
+static void list_clear(struct list *l)
 {
-	size_t n = 0;
+	free(l->item);
+}
+
+static void list_add(struct eval *e, struct list *l, const struct value *v)
+{
+	if (l->n == MAX_ARGS) {
+		syntax(e, e->at, "a shorter list");
+		return;
+	}
+	struct value *item = reallocarray(l->item, l->n + 1, sizeof(*item));
+	if (!item) {
+		e->no_memory = e->failed = true;
+		return;
+	}
+	l->item = item;
+	item[l->n++] = *v;
+}
+
+/* The list up to the closing word. */
+static void arguments(struct eval *e, struct list *l, const char *close)
+{
 	if (accept(e, close))
-		return 0;
+		return;
 	do {
 		struct value v = expression(e);
-		if (n == MAX_ARGS)
-			syntax(e, e->at, "a shorter list");
-		else
-			arg[n++] = v;
+		list_add(e, l, &v);
 	} while (!e->failed && accept(e, ","));
 	expect(e, close, "',' or the end of the list");
-	return n;
 }
 
 static struct value vector_literal(struct eval *e)
 {
-	struct value arg[MAX_ARGS];
+	ADAFS_CLEANUP(list_clear) struct list arg = {0};
 	const char *where = e->at;
-	size_t n = arguments(e, arg, "]");
+	arguments(e, &arg, "]");
 	if (!eval_live(e))
 		return (struct value){0};
-	struct value v = {.type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double))};
-	for (; v.vec && v.n < n; v.n++)
-		v.vec[v.n] = eval_number(e, &arg[v.n], where);
+	struct value v = {.type = VALUE_VEC,
+			  .vec = eval_alloc(e, (arg.n + 1) * sizeof(double))};
+	for (; v.vec && v.n < arg.n; v.n++)
+		v.vec[v.n] = eval_number(e, &arg.item[v.n], where);
 	return v;
 }
 
@@ -406,7 +428,7 @@ static struct value number_literal(struct eval *e)
 static struct value named(struct eval *e)
 {
 	char name[MAX_NAME];
-	struct value arg[MAX_ARGS];
+	ADAFS_CLEANUP(list_clear) struct list arg = {0};
 	skip_blanks(e);
 	const char *where = e->at;
 	if (!read_name(e, name))
@@ -416,8 +438,8 @@ static struct value named(struct eval *e)
 	where = e->at - 1;
 	if (!function_known(name))
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown function %s", name);
-	size_t n = arguments(e, arg, ")");
-	return eval_live(e) ? function_call(e, name, arg, n, where) : (struct value){0};
+	arguments(e, &arg, ")");
+	return eval_live(e) ? function_call(e, name, arg.item, arg.n, where) : (struct value){0};
 }
 
 static struct value primary(struct eval *e)
@@ -463,7 +485,7 @@ static struct value time_member(struct eval *e, const struct value *v, const cha
 static struct value member(struct eval *e, const struct value *v)
 {
 	char name[MAX_NAME];
-	struct value arg[MAX_ARGS];
+	ADAFS_CLEANUP(list_clear) struct list arg = {0};
 	skip_blanks(e);
 	const char *where = e->at;
 	if (!read_name(e, name))
@@ -473,12 +495,12 @@ static struct value member(struct eval *e, const struct value *v)
 	where = e->at - 1;
 	if (!method_known(name))
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown method %s", name);
-	size_t n = arguments(e, arg, ")");
+	arguments(e, &arg, ")");
 	if (!eval_live(e))
 		return (struct value){0};
 	if (v->type != VALUE_METRIC)
 		return eval_fail(e, AUTOSCALE_EVALUATION, where, "%s is a method of metrics", name);
-	return method_call(e, v->metric, name, arg, n, where);
+	return method_call(e, v->metric, name, arg.item, arg.n, where);
 }
 
 static struct value postfix(struct eval *e)
