@@ -23,21 +23,27 @@ static int parse_date(struct blob_call *c, const char *name, bool *ret_has, time
 	return 0;
 }
 
+/* The header's name, in room where it has a prefix; most have none. */
+static const char *prefixed(const char *prefix, const char *name, char room[64])
+{
+	if (!*prefix)
+		return name;
+	snprintf(room, 64, "%s%s", prefix, name);
+	return room;
+}
+
 int conditions_parse(struct blob_call *c, const char *prefix, struct blob_conditions *ret)
 {
-	char name[64];
+	char room[64];
 	struct blob_conditions k = {0};
-	snprintf(name, sizeof(name), "%sif-match", prefix);
-	k.match = call_header(c, name);
-	snprintf(name, sizeof(name), "%sif-none-match", prefix);
-	k.none_match = call_header(c, name);
-	snprintf(name, sizeof(name), "%sif-tags", *prefix ? prefix : "x-ms-");
-	k.tags = call_header(c, name);
-	snprintf(name, sizeof(name), "%sif-modified-since", prefix);
-	int rc = parse_date(c, name, &k.has_modified, &k.modified_since);
-	snprintf(name, sizeof(name), "%sif-unmodified-since", prefix);
+	k.match = call_header(c, prefixed(prefix, "if-match", room));
+	k.none_match = call_header(c, prefixed(prefix, "if-none-match", room));
+	k.tags = call_header(c, *prefix ? prefixed(prefix, "if-tags", room) : "x-ms-if-tags");
+	int rc = parse_date(c, prefixed(prefix, "if-modified-since", room), &k.has_modified,
+			    &k.modified_since);
 	if (rc == 0)
-		rc = parse_date(c, name, &k.has_unmodified, &k.unmodified_since);
+		rc = parse_date(c, prefixed(prefix, "if-unmodified-since", room),
+				&k.has_unmodified, &k.unmodified_since);
 	if (rc == 0)
 		*ret = k;
 	return rc;
