@@ -6,13 +6,12 @@
 
 #include "batch/azure/sas.h"
 #include "batch/base/buf.h"
-#include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "batch/foreman/internal.h"
 #include "batch/foreman/policy.h"
 
-#define MAX_CHECK_MS (12 * 3600 * 1000)
-#define DELEGATION_CHECK_MS (3600 * 1000)
+#define MAX_CHECK_US (INT64_C(12) * 3600 * 1000000)
+#define DELEGATION_CHECK_US (INT64_C(3600) * 1000000)
 /* Nothing is there: to list it is the smallest thing that a SAS of the policy may ask for. */
 #define NOTHING_PREFIX "assets/.adafs/none/"
 
@@ -52,16 +51,16 @@ static int setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 	int rc = read_policies(f, &acl, reterr);
 	if (rc)
 		return rc;
-	rc = policy_merge(acl.policy, &acl.n, adafs_blob_now_us(f->blob), life_us(f), &changed, &added);
+	int64_t now_us = adafs_blob_now_us(f->blob);
+	rc = policy_merge(acl.policy, &acl.n, now_us, life_us(f), &changed, &added);
 	if (rc == -ENOSPC)
 		return adafs_err_set(
 			reterr, rc,
 			"container '%s' has five stored access policies of others: remove one, "
 			"adafs needs one of its own",
 			f->container);
-	int64_t check_ms = life_us(f) / 1000 / 4;
-	f->policy_check_ms =
-		adafs_clock_mono_ms() + (uint64_t)(check_ms < MAX_CHECK_MS ? check_ms : MAX_CHECK_MS);
+	int64_t check_us = life_us(f) / 4;
+	f->policy_check_us = now_us + (check_us < MAX_CHECK_US ? check_us : MAX_CHECK_US);
 	if (!changed)
 		return 0;
 	if (added)
@@ -69,12 +68,17 @@ static int setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 	return write_policies(f, &acl, reterr);
 }
 
+bool foreman_access_due(struct adafs_foreman *f)
+{
+	return f->policy_check_us && adafs_blob_now_us(f->blob) >= f->policy_check_us;
+}
+
 int foreman_setup_access(struct adafs_foreman *f, struct adafs_err *reterr)
 {
 	const struct adafs_storage_account *a = adafs_blob_client_account(f->blob);
 	if (a->token) {
 		f->policy_proven = true;
-		f->policy_check_ms = adafs_clock_mono_ms() + DELEGATION_CHECK_MS;
+		f->policy_check_us = adafs_blob_now_us(f->blob) + DELEGATION_CHECK_US;
 		return adafs_blob_delegation_renew(f->blob, reterr);
 	}
 	/* With a SAS only, tasks get the user's own and there is no policy to set. */

@@ -45,8 +45,9 @@ struct adafs_foreman {
 	unsigned pool_next_size; /* VM size of the pool to come; 0: none is. Tracker thread only */
 	struct sas_urls urls;
 	bool policy_proven; /* the service has obeyed it; submitter thread after start */
-	uint64_t policy_check_ms; /* when to look at its expiry, or the delegation key's, again; 0:
-				     never */
+	/* When to look at its expiry, or the delegation key's, again: by the service's clock, which
+	 * goes on while this machine sleeps; 0: never. Submitter thread after start. */
+	int64_t policy_check_us;
 	struct foreman_pipelines pipelines; /* submitter thread only */
 	char **missing_assets; /* submitter thread only after start: required blobs that are not
 				  there */
@@ -109,6 +110,8 @@ int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_
  * delegation key. Nothing to do with the user's own SAS.
  */
 int foreman_setup_access(struct adafs_foreman *f, struct adafs_err *reterr);
+/* Whether that is to be looked at again. Submitter thread. */
+bool foreman_access_due(struct adafs_foreman *f);
 /* Whether the service obeys the policy by now; -EAGAIN: not yet. Asks only as long as it is not known. */
 int foreman_prove_access(struct adafs_foreman *f, struct adafs_err *reterr);
 

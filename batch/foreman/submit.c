@@ -480,7 +480,7 @@ static int check_ready(struct adafs_foreman *f, struct foreman_job *j, struct ad
 {
 	uint64_t now = adafs_clock_mono_ms();
 	int rc = 0;
-	if (now >= f->policy_check_ms && f->policy_check_ms)
+	if (foreman_access_due(f))
 		rc = foreman_setup_access(f, reterr);
 	if (rc == 0)
 		rc = foreman_prove_access(f, reterr);

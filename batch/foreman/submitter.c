@@ -14,6 +14,7 @@
 #include "batch/foreman/internal.h"
 
 #define ACCESS_RETRY_MS 60000
+#define ACCESS_LOOK_MS 60000
 
 bool foreman_transient(const struct adafs_err *err)
 {
@@ -188,7 +189,7 @@ static void do_access(struct adafs_foreman *f)
 	struct adafs_err err = {0};
 	if (foreman_setup_access(f, &err) == 0)
 		return;
-	f->policy_check_ms = adafs_clock_mono_ms() + ACCESS_RETRY_MS;
+	f->policy_check_us = adafs_blob_now_us(f->blob) + ACCESS_RETRY_MS * INT64_C(1000);
 	adafs_log(WARN, "foreman", "the access of waiting tasks cannot be extended now: %s", err.msg);
 }
 
@@ -209,11 +210,15 @@ static enum chore next_chore_locked(struct adafs_foreman *f, struct foreman_job 
 		return JOB;
 	if (f->scan_wanted && f->scan_retry_ms < *ret_due)
 		*ret_due = f->scan_retry_ms;
-	if (f->policy_check_ms && has_active_locked(f)) {
-		if (now >= f->policy_check_ms)
+	if (f->policy_check_us && has_active_locked(f)) {
+		int64_t left_us = f->policy_check_us - adafs_blob_now_us(f->blob);
+		if (left_us <= 0)
 			return ACCESS;
-		if (f->policy_check_ms < *ret_due)
-			*ret_due = f->policy_check_ms;
+		/* This wait ends later when the machine sleeps meanwhile: never a long one. */
+		uint64_t left_ms = (uint64_t)left_us / 1000 + 1;
+		uint64_t look_ms = now + (left_ms < ACCESS_LOOK_MS ? left_ms : ACCESS_LOOK_MS);
+		if (look_ms < *ret_due)
+			*ret_due = look_ms;
 	}
 	return NOTHING;
 }
