@@ -21,12 +21,12 @@
 int adafs_pool_settings_check(const struct adafs_pool_settings *s, const struct adafs_pipeline *p,
 			struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /*
- * Whether the pipeline can run in a pool that exists, by the pool as the service shows it: its slots, and whether it has
- * containers. blob_local: the Blob service is on this machine. Sets *ret_local: the nodes are, too. -EINVAL with
- * the fix.
+ * Whether the pipeline can run in a pool that exists, by the pool as the service shows it: its
+ * slots, and whether it has containers. blob_local: the Blob service is on this machine. Sets
+ * *ret_local: the nodes are, too. -EINVAL with the fix.
  */
-int adafs_pool_suits(const cJSON *pool, const struct adafs_pipeline *p, bool blob_local, bool *ret_local,
-		     struct adafs_err *reterr) ADAFS_MUST_CHECK;
+int adafs_pool_suits(const cJSON *pool, const struct adafs_pipeline *p, bool blob_local,
+		     bool *ret_local, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 
 /* States of jobs and steps as users read them. */
 enum adafs_state {

@@ -175,8 +175,8 @@ static int check_containers(const cJSON *pool, const struct adafs_pipeline *p,
 		adafs_pipeline_name(p), image, adafs_json_str(pool, "id", ""));
 }
 
-int adafs_pool_suits(const cJSON *pool, const struct adafs_pipeline *p, bool blob_local, bool *ret_local,
-		     struct adafs_err *reterr)
+int adafs_pool_suits(const cJSON *pool, const struct adafs_pipeline *p, bool blob_local,
+		     bool *ret_local, struct adafs_err *reterr)
 {
 	const char *url = adafs_json_str(pool, "url", "");
 	bool local = *url ? adafs_url_is_loopback(url) : blob_local;
@@ -269,6 +269,22 @@ static void count_nodes(struct adafs_foreman *f)
 	adafs_mutex_unlock(&f->lock);
 }
 
+/* Somebody has deleted it. It is not made anew: that may have been to stop what it costs. */
+static void take_no_pool(struct adafs_foreman *f)
+{
+	adafs_mutex_lock(&f->lock);
+	bool changed = foreman_text_set(&f->pool_state, "missing");
+	changed |= foreman_text_set(&f->pool_trouble,
+				    has_settings(f) ? "it was deleted; mount again to have it made"
+						    : "it was deleted; make it again under this name");
+	f->pool_nodes = 0;
+	if (changed) {
+		adafs_log(WARN, "foreman", "pool '%s' was deleted", f->pool);
+		foreman_show_locked(f);
+	}
+	adafs_mutex_unlock(&f->lock);
+}
+
 int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 {
 	ADAFS_JSON *pool = NULL;
@@ -279,6 +295,9 @@ int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 			f->pool_next_size = 0;
 			rc = adafs_batch_pool_get(f->batch, f->pool, &pool, reterr);
 		}
+	} else if (rc == -ENOENT) {
+		take_no_pool(f);
+		return 0;
 	}
 	if (rc)
 		return rc;

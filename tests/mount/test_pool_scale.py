@@ -270,3 +270,11 @@ def test_check_knows_that_a_mount_makes_the_pool(scaled, emulator):
     assert "ok   pool       'scaled' does not exist yet: a mount makes it of STANDARD_A1,STANDARD_B2" in ended.stdout
     with pytest.raises(urllib.error.HTTPError):
         get_pool(emulator)
+
+
+def test_a_job_says_that_its_pool_was_deleted(make_mount, emulator, tmp_path):
+    m = make_mount(f"pipeline={TINY}", "pool=local", "poll=0.05", env=emulator.settings).start()
+    batch_call(emulator.settings, "DELETE", "/pools/local")
+    copy_image(m, tmp_path)
+    job = wait_for("a job", lambda: list((m.path / "jobs").iterdir()), 20)[0]
+    wait_for("the sentence", lambda: "it was deleted; make it again" in (job / "waiting_for").read_text(), 40)
