@@ -90,8 +90,8 @@ char *adafs_blob_client_describe(const struct adafs_blob_client *c);
 /* Wait until the client can sign: at once for a key or SAS, for a token as adafs_token_wait. */
 int adafs_blob_client_ready(const struct adafs_blob_client *c, struct adafs_err *reterr);
 /*
- * The service's time in microseconds since 1970, as far as known: what the expiry of SAS, policies and keys is
- * compared with.
+ * The service's time in microseconds since 1970, as far as known: what the expiry of SAS, policies
+ * and keys is compared with.
  */
 int64_t adafs_blob_now_us(const struct adafs_blob_client *c);
 /* The loop that it sends through; borrowed. */

@@ -148,8 +148,8 @@ time_t adafs_http_now(struct adafs_http *h);
  */
 int adafs_http_clock_skew(struct adafs_http *h, const char *url, int64_t *ret_seconds);
 /*
- * Microseconds since 1970 by the clock of a URL's host, as its last reply told; adafs_http_now while it has not
- * answered. For times that the host compares with its own clock.
+ * Microseconds since 1970 by the clock of a URL's host, as its last reply told; adafs_http_now
+ * while it has not answered. For times that the host compares with its own clock.
  */
 int64_t adafs_http_service_us(struct adafs_http *h, const char *url);
 /* The configured io_timeout. */

@@ -44,7 +44,8 @@ struct adafs_token {
 	struct adafs_http *http; /* borrowed */
 	struct adafs_entra settings;
 	struct adafs_entra_resource resource;
-	int stop_fd; /* readable: the thread is to end */
+	int stop_fd;	   /* readable: the thread is to end */
+	atomic_int asking; /* the one of chain that is asked now or was last */
 
 	struct adafs_mutex lock;     /* rank ADAFS_RANK_LEAF */
 	struct adafs_cond asked_for; /* or stopping */
@@ -180,6 +181,7 @@ static int fetch(struct adafs_token *t, int known, struct entra_answer *ret, int
 			continue;
 		if (known >= 0 && known != (int)i)
 			continue;
+		atomic_store(&t->asking, (int)i);
 		int rc = fetch_by(&call, i, ret, &err);
 		if (rc == 0) {
 			*ret_source = (int)i;
@@ -191,7 +193,8 @@ static int fetch(struct adafs_token *t, int known, struct entra_answer *ret, int
 			return adafs_err_copy(reterr, &err);
 		add_skipped(skipped, size, chain[i].name, err.msg);
 	}
-	return adafs_err_set(reterr, -EACCES, "no credential of Entra ID is here (%.420s): run 'az login', or set "
+	return adafs_err_set(reterr, -EACCES,
+			     "no credential of Entra ID is here (%.420s): run 'az login', or set "
 			     "another as adafs(1) says",
 			     skipped);
 }
@@ -217,8 +220,8 @@ static void keep_locked(struct adafs_token *t, const struct entra_answer *a)
 }
 
 /*
- * What a request ends with that gets no token. A file of the credential that is missing must not look like a blob
- * that is: whoever asks would take it for deleted.
+ * What a request ends with that gets no token. A file of the credential that is missing must not
+ * look like a blob that is: whoever asks would take it for deleted.
  */
 static int request_errno(int rc)
 {
@@ -398,8 +401,11 @@ int adafs_token_wait(struct adafs_token *t, uint32_t timeout_ms, struct adafs_er
 	if (good_locked(t, boot_ms()))
 		rc = 0;
 	else if (rc < 0)
-		adafs_err_set(reterr, rc, "no token for %s within %u s", t->resource.resource,
-			      timeout_ms / 1000);
+		adafs_err_set(reterr, rc,
+			      "no token for %s within %u s: Entra ID, %s has not answered; choose "
+			      "another credential with auth=, or wait longer with io_timeout=",
+			      t->resource.resource, timeout_ms / 1000,
+			      chain[atomic_load(&t->asking)].name);
 	else
 		rc = failure_locked(t, reterr);
 	adafs_mutex_unlock(&t->lock);
