@@ -491,6 +491,30 @@ def test_own_tasks_survive_a_kill(tmp_path):
         e.stop()
 
 
+def test_files_past_their_retention_go(tmp_path):
+    e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0").start()
+    try:
+        c = Batch(e.settings)
+        keep = {"retentionTime": "PT0S"}
+        node, = new_pool(c)
+        for j in ("ended", "goes-on"):
+            c.job(j, pool="p", jobPreparationTask=own("echo p", constraints=keep), jobReleaseTask=own("echo r"))
+            c.add(j, sh("t", "true"))
+            c.wait_task(j, "t")
+        c.ok("POST", "/jobs/ended/terminate", None, 202)
+        c.wait_job("ended")
+        assert node_file(c, node, "workitems/ended/job-1/jobpreparation/stdout.txt") == "p\n"
+        e.stop()
+        e.start()  # it looks for such files at once, and later now and then
+        c = Batch(e.settings)
+        path = "workitems/%s/job-1/%s/stdout.txt"
+        c.wait("gone", lambda: node_file(c, node, path % ("ended", "jobpreparation")) is None)
+        assert node_file(c, node, path % ("ended", "jobrelease")) == "r\n"
+        assert node_file(c, node, path % ("goes-on", "jobpreparation")) == "p\n"
+    finally:
+        e.stop()
+
+
 def test_own_tasks_over_a_storm_of_kills_and_preemption(tmp_path):
     """Every task ends once, after a preparation on its node that succeeded; every job is released."""
     e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0",

@@ -85,8 +85,10 @@ static void sweep_files(struct batch_service *s)
 		const struct job_node *at;
 		for (size_t k = 0; k < j->tasks.n; k++)
 			sweep_task(s, entity_task(j->tasks.item[k]), now);
-		TAILQ_FOREACH(at, &j->nodes, link)
-			sweep_own(s, at, now);
+		/* Tasks of a job may use what prepared it. */
+		if (j->e.state == JOB_COMPLETED)
+			TAILQ_FOREACH(at, &j->nodes, link)
+				sweep_own(s, at, now);
 	}
 }
 
