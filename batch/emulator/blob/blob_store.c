@@ -404,7 +404,9 @@ static int put_locked(struct blob_store *s, const struct blob_write *bw,
 int store_blob_put(struct blob_store *s, const struct blob_write *bw, struct blob_writer *w,
 		   blob_stamp *ret_stamp)
 {
-	int rc = w->fd < 0 ? 0 : data_sync(s, w->file, w->fd);
+	int rc = w->fd < 0 ? 0 : data_room(s);
+	if (rc == 0 && w->fd >= 0)
+		rc = data_sync(s, w->file, w->fd);
 	if (rc == 0)
 		rc = db_begin(s);
 	if (rc < 0)

@@ -233,6 +233,8 @@ int store_block_open(struct blob_store *s, const char *container, const char *na
 	struct db *db = db_reader_get(s);
 	int rc = db_container_id(db, container, &cid);
 	db_reader_put(s, db);
+	if (rc == 0)
+		rc = data_room(s);
 	if (rc != 0)
 		return rc;
 	while ((rc = upload_reserve(s, cid, name, number, len, w)) != 1) {

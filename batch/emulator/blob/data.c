@@ -8,9 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "batch/base/file.h"
 #include "batch/base/log.h"
+
+/* Of the disk, for what bytes are not: a full one must still let blobs be deleted. */
+#define RESERVE (8ULL << 20)
 
 static char *file_path(struct blob_store *s, int64_t file)
 {
@@ -38,15 +42,26 @@ static int folder_create(struct blob_store *s, int64_t file)
 	return adafs_fsync_dir(s->dir);
 }
 
+int data_room(struct blob_store *s)
+{
+	struct statvfs v;
+	if (statvfs(s->dir, &v) < 0)
+		return -errno;
+	return (uint64_t)v.f_bavail * v.f_frsize < RESERVE ? -ENOSPC : 0;
+}
+
 int data_create(struct blob_store *s, int64_t *ret_file, int *ret_fd)
 {
 	int64_t file = __atomic_fetch_add(&s->next_file, 1, __ATOMIC_SEQ_CST);
+	int rc = data_room(s);
+	if (rc < 0)
+		return rc;
 	ADAFS_FREE char *path = file_path(s, file);
 	if (!path)
 		return -ENOMEM;
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0 && errno == ENOENT) {
-		int rc = folder_create(s, file);
+		rc = folder_create(s, file);
 		if (rc < 0)
 			return rc;
 		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

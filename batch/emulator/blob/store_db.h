@@ -244,7 +244,9 @@ void uploads_free(struct blob_store *s);
 
 /* --- data.c ---------------------------------------------------------------------------------- */
 
-/* Create a new data file. */
+/* -ENOSPC: what is left of the disk is kept for the database. */
+int data_room(struct blob_store *s);
+/* Create a new data file, if there is room. */
 int data_create(struct blob_store *s, int64_t *ret_file, int *ret_fd);
 /* Its bytes and its name are on disk then. */
 int data_sync(struct blob_store *s, int64_t file, int fd);
