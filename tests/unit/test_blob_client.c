@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "batch/base/clock.h"
+#include "batch/base/codec.h"
 #include "http_fixture.h"
 
 #define RANGE_HEAD                                                                          \
@@ -30,6 +31,36 @@ static void test_sas_reader(void **state)
 	/* Made once, used for both. */
 	size_t n = strcspn(sas, " ");
 	assert_memory_equal(sas, strstr(f.server.seen[1].head, "?sv="), n);
+	adafs_blob_client_free(reader);
+	end(&f);
+}
+
+/* A SAS must not have ended by the clock of who checks it, however this machine's is set. */
+static void test_sas_by_the_clock_of_the_service(void **state)
+{
+	(void)state;
+	char date[ADAFS_RFC1123_LEN], expiry[ADAFS_ISO8601_LEN] = "", buf[8];
+	size_t len;
+	time_t theirs = time(NULL) + 7200;
+	adafs_clock_rfc1123(theirs, date);
+	ADAFS_FREE char *reply = adafs_fmt("HTTP/1.1 416 Range\r\nDate: %s\r\nx-ms-error-code: "
+					   "InvalidRange\r\nContent-Length: 0\r\n\r\n",
+					   date);
+	const struct step steps[] = {{REPLY, reply}, {REPLY, reply}};
+	struct fixture f;
+	begin_with(&f, steps, 2, 8000, 0);
+	assert_int_equal(adafs_blob_get(f.blob, "c", "n", NULL, 9, 8, NULL, buf, 8, &len, NULL), 0);
+	assert_in_range(adafs_blob_now_us(f.blob) / 1000000, theirs - 1, theirs + 60);
+	struct adafs_blob_client *reader = adafs_blob_client_new_sas_reader(f.blob, NULL);
+	assert_int_equal(adafs_blob_get(reader, "c", "n", NULL, 9, 8, NULL, buf, 8, &len, NULL), 0);
+	const char *se = strstr(f.server.seen[1].head, "&se=");
+	se = se ? se : strstr(f.server.seen[1].head, "?se=");
+	assert_non_null(se);
+	ADAFS_FREE char *text = adafs_url_decode(se + 4, strcspn(se + 4, "& "), false);
+	int64_t until_us;
+	snprintf(expiry, sizeof(expiry), "%s", text);
+	assert_int_equal(adafs_clock_parse_iso8601(expiry, &until_us), 0);
+	assert_true(until_us / 1000000 > theirs);
 	adafs_blob_client_free(reader);
 	end(&f);
 }
@@ -348,6 +379,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sas_reader),
+		cmocka_unit_test(test_sas_by_the_clock_of_the_service),
 		cmocka_unit_test(test_range_checksum),
 		cmocka_unit_test(test_range_ends),
 		cmocka_unit_test(test_whole),
