@@ -10,6 +10,9 @@
 #define TICKS_PER_US 10
 #define TICKS_PER_SECOND (INT64_C(10000000))
 
+/* A name is shorter. */
+#define FORMULA_MAX_NAME 128
+
 enum value_type {
 	VALUE_NONE, /* of a statement, or of what is only parsed */
 	VALUE_DOUBLE,
@@ -87,7 +90,17 @@ struct value operator_compare(struct eval *e, const char *op, const struct value
 			      const struct value *b, const char *where);
 struct value operator_minus(struct eval *e, const struct value *v, const char *where);
 
+/* "$CPUPercent", ... */
 const char *metric_name(enum autoscale_metric m);
+
+/* Give a variable a value, in a live evaluation; a name that is read-only is refused anyway. */
+void variable_assign(struct eval *e, const char *name, const struct value *v, const char *where);
+/* What a name stands for. Without a live evaluation a value of no type. */
+struct value variable_read(struct eval *e, const char *name, const char *where);
+/* What becomes of tasks on nodes that go, if the formula does not say. */
+const char *variable_default_option(void);
+/* "$TargetDedicatedNodes=0;..." and all variables of the user. */
+void variables_print(const struct eval *e, struct adafs_buf *b);
 
 /* Whether a function of this name exists. */
 bool function_known(const char *name);
