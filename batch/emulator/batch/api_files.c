@@ -177,9 +177,9 @@ static int send_file(struct api *a, const char *path)
 	char link[64];
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
 	struct stat st;
-	ADAFS_CLOSE int fd = at < 0 || fstat(at, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
-				     ? -1
-				     : open(link, O_RDONLY | O_CLOEXEC);
+	bool plain = at >= 0 && fstat(at, &st) == 0 &&
+		     (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
+	ADAFS_CLOSE int fd = plain ? open(link, O_RDONLY | O_CLOEXEC) : -1;
 	if (fd < 0 || (S_ISDIR(st.st_mode) && !head))
 		return api_error(a, 404, "FileNotFound", NULL);
 	int rc = api_conditions_time(a, st.st_mtime, false);

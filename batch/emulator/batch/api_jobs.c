@@ -10,8 +10,15 @@
 #include "batch/emulator/traps.h"
 
 static const struct odata_property job_filter[] = {
-	ODATA_ROW_S("id"), ODATA_ROW_E("state"), ODATA_ROW_T("stateTransitionTime"), ODATA_ROW_T("creationTime"), ODATA_ROW_T("lastModified"),
-	ODATA_ROW_T("executionInfo/startTime"), ODATA_ROW_T("executionInfo/endTime"), ODATA_ROW_S("executionInfo/poolId"), { 0 },
+	ODATA_ROW_S("id"),
+	ODATA_ROW_E("state"),
+	ODATA_ROW_T("stateTransitionTime"),
+	ODATA_ROW_T("creationTime"),
+	ODATA_ROW_T("lastModified"),
+	ODATA_ROW_T("executionInfo/startTime"),
+	ODATA_ROW_T("executionInfo/endTime"),
+	ODATA_ROW_S("executionInfo/poolId"),
+	{ 0 },
 };
 
 /* What the tables cannot say of a job's body. 0 or answered. */
@@ -184,24 +191,6 @@ static int keep_own_pool(struct api *a, const struct job *j, cJSON *change)
 	return 0;
 }
 
-/* Members of change replace those of the spec; change is left empty. */
-static int merge(cJSON *spec, cJSON *change)
-{
-	while (change->child) {
-		cJSON *item = cJSON_DetachItemViaPointer(change, change->child);
-		/* cJSON frees the item's own name before it copies the one it is given. */
-		ADAFS_FREE char *name = strdup(item->string);
-		if (!name) {
-			cJSON_Delete(item);
-			return -ENOMEM;
-		}
-		cJSON_DeleteItemFromObjectCaseSensitive(spec, name);
-		if (!cJSON_AddItemToObject(spec, name, item))
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 static int job_change(struct api *a, const struct batch_spec_field *fields, bool replace)
 {
 	static const char *const reset[] = { "priority",    "maxParallelTasks", "allowTaskPreemption",
@@ -219,7 +208,7 @@ static int job_change(struct api *a, const struct batch_spec_field *fields, bool
 		return rc;
 	for (size_t i = 0; replace && i < ADAFS_ARRAY_SIZE(reset); i++)
 		cJSON_DeleteItemFromObjectCaseSensitive(j->e.spec, reset[i]);
-	if (merge(j->e.spec, change) < 0 || batch_spec_job_defaults(j->e.spec) < 0 ||
+	if (batch_spec_merge(j->e.spec, change) < 0 || batch_spec_job_defaults(j->e.spec) < 0 ||
 	    job_load_spec(j) < 0)
 		return api_error_internal(a);
 	service_touch_locked(a->s, &j->e);

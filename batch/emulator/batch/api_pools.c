@@ -8,9 +8,17 @@
 #include "batch/emulator/batch/scheduler.h"
 
 static const struct odata_property pool_filter[] = {
-	ODATA_ROW_S("id"), ODATA_ROW_E("state"), ODATA_ROW_E("allocationState"), ODATA_ROW_T("stateTransitionTime"),
-	ODATA_ROW_T("allocationStateTransitionTime"), ODATA_ROW_T("creationTime"), ODATA_ROW_T("lastModified"),
-	ODATA_ROW_B("enableAutoScale"), ODATA_ROW_B("enableInterNodeCommunication"), ODATA_ROW_E("vmSize"), { 0 },
+	ODATA_ROW_S("id"),
+	ODATA_ROW_E("state"),
+	ODATA_ROW_E("allocationState"),
+	ODATA_ROW_T("stateTransitionTime"),
+	ODATA_ROW_T("allocationStateTransitionTime"),
+	ODATA_ROW_T("creationTime"),
+	ODATA_ROW_T("lastModified"),
+	ODATA_ROW_B("enableAutoScale"),
+	ODATA_ROW_B("enableInterNodeCommunication"),
+	ODATA_ROW_E("vmSize"),
+	{ 0 },
 };
 
 /* --- pools -------------------------------------------------------------------------------- */
@@ -157,16 +165,8 @@ static int pool_delete(struct api *a)
 
 static int change_spec(struct api *a, struct pool *p, cJSON *change)
 {
-	while (change->child) {
-		cJSON *item = cJSON_DetachItemViaPointer(change, change->child);
-		ADAFS_FREE char *name = strdup(item->string);
-		if (!name) {
-			cJSON_Delete(item);
-			return -ENOMEM;
-		}
-		cJSON_DeleteItemFromObjectCaseSensitive(p->e.spec, name);
-		cJSON_AddItemToObject(p->e.spec, name, item);
-	}
+	if (batch_spec_merge(p->e.spec, change) < 0)
+		return -ENOMEM;
 	service_touch_locked(a->s, &p->e);
 	service_dirty_locked(a->s, &p->e, true);
 	return 0;

@@ -15,9 +15,17 @@
 #define DELETE_WAIT_MS 10000
 
 static const struct odata_property task_filter[] = {
-	ODATA_ROW_S("id"), ODATA_ROW_E("state"), ODATA_ROW_T("stateTransitionTime"), ODATA_ROW_T("creationTime"), ODATA_ROW_T("lastModified"),
-	{ "lastModifiedTime", ODATA_TIME, ODATA_T, "lastModified" }, ODATA_ROW_T("executionInfo/startTime"), ODATA_ROW_T("executionInfo/endTime"),
-	ODATA_ROW_INT("executionInfo/exitCode"), ODATA_ROW_E("executionInfo/result"), { 0 },
+	ODATA_ROW_S("id"),
+	ODATA_ROW_E("state"),
+	ODATA_ROW_T("stateTransitionTime"),
+	ODATA_ROW_T("creationTime"),
+	ODATA_ROW_T("lastModified"),
+	{ "lastModifiedTime", ODATA_TIME, ODATA_T, "lastModified" },
+	ODATA_ROW_T("executionInfo/startTime"),
+	ODATA_ROW_T("executionInfo/endTime"),
+	ODATA_ROW_INT("executionInfo/exitCode"),
+	ODATA_ROW_E("executionInfo/result"),
+	{ 0 },
 };
 
 /* --- add ---------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -246,5 +247,22 @@ int batch_spec_check(const struct batch_spec_field *fields, const cJSON *body, c
 			return refuse(why, "MissingRequiredProperty", fields->name,
 				      "The property is required");
 	*ret = ADAFS_STEAL(out);
+	return 0;
+}
+
+int batch_spec_merge(cJSON *spec, cJSON *change)
+{
+	while (change->child) {
+		cJSON *item = cJSON_DetachItemViaPointer(change, change->child);
+		/* cJSON frees the item's own name before it copies the one it is given. */
+		ADAFS_FREE char *name = strdup(item->string);
+		if (!name) {
+			cJSON_Delete(item);
+			return -ENOMEM;
+		}
+		cJSON_DeleteItemFromObjectCaseSensitive(spec, name);
+		if (!cJSON_AddItemToObject(spec, name, item))
+			return -ENOMEM;
+	}
 	return 0;
 }

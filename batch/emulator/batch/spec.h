@@ -49,6 +49,9 @@ struct batch_spec_error {
 int batch_spec_check(const struct batch_spec_field *fields, const cJSON *body, cJSON **ret,
 		     struct batch_spec_error *why) ADAFS_MUST_CHECK;
 
+/* Members of change replace those of the spec; change is left empty. 0 or -ENOMEM. */
+int batch_spec_merge(cJSON *spec, cJSON *change) ADAFS_MUST_CHECK;
+
 extern const struct batch_spec_field batch_spec_pool_add[];
 extern const struct batch_spec_field batch_spec_pool_patch[];
 extern const struct batch_spec_field batch_spec_pool_patch_2024[]; /* from 2024-07-01 on */
