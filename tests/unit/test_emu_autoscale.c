@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "batch/emulator/batch/autoscale_formula.h"
+#include "batch/emulator/batch/autoscale/autoscale_formula.h"
 
 #define SECOND INT64_C(1000000)
 /* Monday, 2 March 2026, 13:45:10 UTC. */

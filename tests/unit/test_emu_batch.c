@@ -12,9 +12,9 @@
 #include "batch/base/clock.h"
 #include "batch/base/codec.h"
 #include "batch/emulator/batch/auth.h"
-#include "batch/emulator/batch/deps.h"
-#include "batch/emulator/batch/odata.h"
-#include "batch/emulator/batch/spec.h"
+#include "batch/emulator/batch/engine/deps.h"
+#include "batch/emulator/batch/api/odata.h"
+#include "batch/emulator/batch/api/spec.h"
 
 static cJSON *json(const char *text)
 {

@@ -15,8 +15,8 @@
 
 #include "batch/base/buf.h"
 #include "batch/base/file.h"
-#include "batch/emulator/batch/glob.h"
-#include "batch/emulator/batch/process.h"
+#include "batch/emulator/batch/node/glob.h"
+#include "batch/emulator/batch/node/process.h"
 
 /* --- globs -------------------------------------------------------------------------------- */
 

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "batch/emulator/batch/autoscale_formula.h"
+#include "batch/emulator/batch/autoscale/autoscale_formula.h"
 #include "batch/foreman/pool_formula.h"
 
 #define MINUTE (INT64_C(60) * 1000000)

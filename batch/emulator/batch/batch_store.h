@@ -6,7 +6,7 @@
 #define ADAFS_EMULATOR_BATCH_STORE_H
 
 #include "batch/base/err.h"
-#include "batch/emulator/batch/model.h"
+#include "batch/emulator/batch/engine/model.h"
 
 struct batch_store;
 

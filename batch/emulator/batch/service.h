@@ -1,6 +1,9 @@
 /*
  * emulator/batch/service.h - what the parts of the Batch service share.
  *
+ * api/ answers requests, engine/ holds pools, jobs and tasks and decides what runs where, node/ runs one task
+ * as a node does, autoscale/ evaluates formulas; this folder has the service itself and its database.
+ *
  * Threads: the HTTP server's pool runs handlers (api_*.c), one scheduler thread starts tasks and
  * keeps deadlines (scheduler.c), one thread a running task moves its files and waits for its
  * process (runner.c), one deletes what was thrown away (janitor.c). All state is under one lock,
@@ -18,7 +21,7 @@
 #include "batch/base/buf.h"
 #include "batch/base/mutex.h"
 #include "batch/emulator/batch/batch_service.h"
-#include "batch/emulator/batch/model.h"
+#include "batch/emulator/batch/engine/model.h"
 #include "batch/emulator/http.h"
 
 struct batch_store;
