@@ -238,8 +238,17 @@ int lease_set_locked(struct blob_store *s, int64_t blob, const struct blob_lease
 
 /* Forget the staged blocks of a blob (name NULL: of the whole container). */
 int staged_drop_locked(struct blob_store *s, int64_t container, const char *name);
+
+/* --- upload_store.c -------------------------------------------------------------------------- */
+
 /* Whether an upload still writes to the file. */
 bool upload_writes_locked(const struct blob_store *s, int64_t file);
+/*
+ * The next block goes to a new upload. This one ends with its last writer, at once if it has none:
+ * do not use it any more. 0, or -errno of noting its file as dropped.
+ */
+int upload_detach_locked(struct blob_store *s, struct upload *u);
+/* At the end of the store: all that are attached; nobody writes any more. */
 void uploads_free(struct blob_store *s);
 
 /* --- data.c ---------------------------------------------------------------------------------- */
