@@ -195,24 +195,29 @@ int db_blob_row(struct sqlite3_stmt *st, struct blob_info *ret);
 /* What exists under the write's name, and whether the guard lets it be replaced. */
 int blob_prepare_locked(struct blob_store *s, const struct blob_write *bw,
 			struct blob_info *ret_old, bool *ret_exists, int64_t *ret_container);
-/* Delete a content that no blob names any more, noting its files as dropped. */
-int content_release_locked(struct blob_store *s, int64_t content);
-int content_new_locked(struct blob_store *s, int64_t *ret_content);
-/* The extents that cover [off, off + len) of a content, merged; nothing is opened. -ESTALE: gone.
- */
-int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len,
-		 struct blob_pieces *ret);
-int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64_t file,
-		      uint64_t off, uint64_t len);
-/* A content of the same bytes without the block list. */
-int content_clone_locked(struct blob_store *s, const struct blob_info *source,
-			 int64_t *ret_content);
 /* The row of a new version; its texts are borrowed from bw: never clear it. */
 struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, blob_stamp stamp);
 /* Replace the blob's row (old may be NULL), keep a lease that holds, and release the old content
  * and all staged blocks. */
 int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
 			const struct blob_info *b);
+
+/* --- content_store.c ------------------------------------------------------------------------- */
+
+/* A content of no extents and no name yet. */
+int content_new_locked(struct blob_store *s, int64_t *ret_content);
+/* Bytes [pos, pos + len) of a content lie in the file from off on. */
+int extent_add_locked(struct blob_store *s, int64_t content, uint64_t pos, int64_t file,
+		      uint64_t off, uint64_t len);
+/* The extents that cover [off, off + len) of a content, merged; nothing is opened. -ESTALE: gone.
+ * free() ret->v, which holds what was found also after a failure. */
+int extents_find(struct db *db, int64_t content, uint64_t off, uint64_t len,
+		 struct blob_pieces *ret);
+/* A content of the same bytes without the block list. */
+int content_clone_locked(struct blob_store *s, const struct blob_info *source,
+			 int64_t *ret_content);
+/* Delete a content that no blob names any more, noting its files as dropped. */
+int content_release_locked(struct blob_store *s, int64_t content);
 
 /* --- hot_store.c ----------------------------------------------------------------------------- */
 
