@@ -162,22 +162,20 @@ void db_text(struct sqlite3_stmt *st, int index, const char *text);
 /* A column as an owned text, NULL for SQL NULL; sets *oom when memory ran out. */
 char *db_column_text(struct sqlite3_stmt *st, int column, bool *oom);
 
+/* An idle connection for reading, waiting for one if need be; it goes back by db_reader_put. */
 struct db *db_reader_get(struct blob_store *s);
 void db_reader_put(struct blob_store *s, struct db *db);
 
-/* Lock the writer and begin an operation. */
-int db_begin(struct blob_store *s);
-/*
- * Keep the operation if rc is 0, else roll it back; unlock; return once the transaction that it is
- * part of is on disk; unlink what lost its last reference. Returns rc, or why that failed.
- */
-int db_end(struct blob_store *s, int rc);
+/* The time of a change, of the wall clock; later than every one given before. */
 blob_stamp db_stamp_locked(struct blob_store *s);
 /*
  * The id of a new content or container. None comes twice while the store is open, unlike SQLite's
  * own: a reader that looked one up, and finds it gone, must not meet another's bytes under it.
  */
 int64_t db_id_locked(struct blob_store *s);
+
+/* Whether an extent or a staged block lies in the data file; true when that cannot be told. */
+bool db_file_used_locked(struct blob_store *s, int64_t file);
 
 /* Container's id by name. BE_CONTAINER_NOT_FOUND. */
 int db_container_id(struct db *db, const char *name, int64_t *ret_id);
@@ -189,6 +187,16 @@ struct blob_lease db_lease_row(struct sqlite3_stmt *st, int column, bool *oom);
 void db_lease_bind(struct sqlite3_stmt *st, int index, const struct blob_lease *l);
 /* Fill from a row of BLOB_COLUMNS. */
 int db_blob_row(struct sqlite3_stmt *st, struct blob_info *ret);
+
+/* --- commit_store.c -------------------------------------------------------------------------- */
+
+/* Lock the writer and begin an operation. 0, or -errno without the lock. */
+int db_begin(struct blob_store *s);
+/*
+ * Keep the operation if rc is 0, else roll it back; unlock; return once the transaction that it is
+ * part of is on disk; unlink what lost its last reference. Returns rc, or why that failed.
+ */
+int db_end(struct blob_store *s, int rc);
 
 /* --- blob_store.c, used by its neighbours ---------------------------------------------------- */
 
