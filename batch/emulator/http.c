@@ -13,9 +13,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +28,7 @@
 #include "batch/base/log.h"
 #include "batch/base/mutex.h"
 #include "batch/emulator/http_fault.h"
+#include "batch/emulator/http_send.h"
 
 #define STACK_SIZE (512 * 1024) /* of a connection's thread */
 /*
@@ -42,7 +41,6 @@
 /* Headers of a request and the piece of body in hand; wiped after each request. */
 #define CONNECTION_MEMORY (64 * 1024)
 #define MEMORY_INCREMENT (32 * 1024)
-#define SEGMENT_BLOCK (128 * 1024) /* read at once when a body has several segments */
 
 struct operation_count {
 	const char *operation; /* static text */
@@ -154,16 +152,6 @@ static bool admin_answer(struct exchange *x)
 	return http_fault_admin(s->traps, &x->req, &x->resp);
 }
 
-static uint64_t response_length(const struct exchange *x)
-{
-	if (strcmp(x->req.method, "HEAD") == 0)
-		return 0;
-	uint64_t len = x->resp.body.len;
-	for (size_t i = 0; i < x->resp.n_segments; i++)
-		len += x->resp.segments[i].len;
-	return len;
-}
-
 static void log_exchange(struct exchange *x)
 {
 	struct http_server *s = x->server;
@@ -175,7 +163,7 @@ static void log_exchange(struct exchange *x)
 	ADAFS_FREE char *line = adafs_fmt(
 		"%s %s %s %d %s in=%llu out=%llu ms=%llu", s->ops->name, x->req.method,
 		x->req.target, x->resp.status, operation, (unsigned long long)x->req.body_len,
-		(unsigned long long)response_length(x), (unsigned long long)ms);
+		(unsigned long long)http_send_length(&x->req, &x->resp), (unsigned long long)ms);
 	if (!line)
 		return;
 	adafs_redact(line);
@@ -194,126 +182,6 @@ static void log_exchange(struct exchange *x)
 
 /* --- sending an answer ----------------------------------------------------------------------- */
 
-/* A body of several segments on its way to the client; owns what it took from the response. */
-struct segment_reader {
-	struct http_segment *segments;
-	size_t n_segments, current;
-	uint64_t current_start; /* position in the body where the current segment starts */
-	int *fds;
-	size_t n_fds;
-};
-
-static ssize_t segments_read(void *cls, uint64_t pos, char *buf, size_t max)
-{
-	struct segment_reader *r = cls;
-	while (r->current < r->n_segments && pos >= r->current_start + r->segments[r->current].len)
-		r->current_start += r->segments[r->current++].len;
-	if (r->current == r->n_segments)
-		return MHD_CONTENT_READER_END_OF_STREAM;
-	const struct http_segment *s = &r->segments[r->current];
-	uint64_t skip = pos - r->current_start;
-	size_t len = max < s->len - skip ? max : (size_t)(s->len - skip);
-	ssize_t n = pread(s->fd, buf, len, (off_t)(s->off + skip));
-	if (n <= 0) {
-		adafs_log(ERROR, "emulator", "data file ends early or cannot be read: %s",
-			  n < 0 ? strerror(errno) : "short");
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	}
-	return n;
-}
-
-static void segments_free(void *cls)
-{
-	struct segment_reader *r = cls;
-	for (size_t i = 0; i < r->n_fds; i++)
-		close(r->fds[i]);
-	free(r->fds);
-	free(r->segments);
-	free(r);
-}
-
-static struct MHD_Response *segments_response(struct http_resp *resp)
-{
-	struct segment_reader *r = calloc(1, sizeof(*r));
-	if (!r)
-		return NULL;
-	uint64_t len = 0;
-	for (size_t i = 0; i < resp->n_segments; i++)
-		len += resp->segments[i].len;
-	r->segments = ADAFS_STEAL(resp->segments);
-	r->n_segments = resp->n_segments;
-	r->fds = ADAFS_STEAL(resp->fds);
-	r->n_fds = resp->n_fds;
-	resp->n_segments = resp->n_fds = 0;
-	struct MHD_Response *m = MHD_create_response_from_callback(len, SEGMENT_BLOCK,
-								   segments_read, r, segments_free);
-	if (!m)
-		segments_free(r);
-	return m;
-}
-
-static struct MHD_Response *sendfile_response(struct http_resp *resp)
-{
-	struct http_segment s = resp->segments[0];
-	struct MHD_Response *m = MHD_create_response_from_fd_at_offset64(s.len, s.fd, s.off);
-	if (!m)
-		return NULL;
-	for (size_t i = 0; i < resp->n_fds;
-	     i++) /* the descriptor is libmicrohttpd's to close now */
-		if (resp->fds[i] == s.fd)
-			resp->fds[i] = resp->fds[--resp->n_fds];
-	return m;
-}
-
-/* A body of a known length that is never sent: HEAD. */
-static ssize_t no_content(void *cls, uint64_t pos, char *buf, size_t max)
-{
-	(void)cls;
-	(void)pos;
-	(void)buf;
-	(void)max;
-	return MHD_CONTENT_READER_END_WITH_ERROR;
-}
-
-static struct MHD_Response *empty_response(void)
-{
-	return MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
-}
-
-static struct MHD_Response *make_response(struct exchange *x)
-{
-	struct http_resp *resp = &x->resp;
-	if (strcmp(x->req.method, "HEAD") == 0 && resp->head_length)
-		return MHD_create_response_from_callback(resp->head_length, 1024, no_content, NULL,
-							 NULL);
-	if (strcmp(x->req.method, "HEAD") == 0 || resp->status == 304 || resp->status == 204)
-		return empty_response();
-	if ((x->fault.cut || x->fault.slow_bytes > 0) && response_length(x))
-		return http_fault_response(&x->fault, resp);
-	if (resp->n_segments == 1 && resp->segments[0].len)
-		return sendfile_response(resp);
-	if (resp->n_segments > 1)
-		return segments_response(resp);
-	if (!resp->body.len)
-		return empty_response();
-	size_t len = 0;
-	char *data = adafs_buf_steal(&resp->body, &len);
-	struct MHD_Response *m =
-		data ? MHD_create_response_from_buffer(len, data, MHD_RESPMEM_MUST_FREE) : NULL;
-	if (!m)
-		free(data);
-	return m;
-}
-
-/* The headers of a file go out in one packet with its first bytes: the client wakes up once. */
-static bool cork(struct MHD_Connection *c, bool on)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-	int value = on;
-	return info && setsockopt(info->connect_fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value)) == 0;
-}
-
 static enum MHD_Result send_answer(struct MHD_Connection *c, struct exchange *x)
 {
 	struct http_server *s = x->server;
@@ -328,15 +196,10 @@ static enum MHD_Result send_answer(struct MHD_Connection *c, struct exchange *x)
 	}
 	if (x->fault.lost)
 		return MHD_NO; /* libmicrohttpd cuts the connection */
-	x->corked = x->resp.n_segments && cork(c, true);
-	struct MHD_Response *m = make_response(x);
+	x->corked = x->resp.n_segments && http_send_cork(c, true);
+	struct MHD_Response *m = http_send_response(&x->req, &x->fault, &x->resp);
 	if (!m)
 		return MHD_NO;
-	for (size_t i = 0; i < x->resp.n_headers; i++) {
-		/* libmicrohttpd refuses empty values; readers strip the blank. */
-		const char *value = *x->resp.headers[i].value ? x->resp.headers[i].value : " ";
-		MHD_add_response_header(m, x->resp.headers[i].name, value);
-	}
 	enum MHD_Result rc = MHD_queue_response(c, (unsigned)x->resp.status, m);
 	MHD_destroy_response(m);
 	return rc;
@@ -507,7 +370,7 @@ static void request_completed(void *cls, struct MHD_Connection *c, void **con_cl
 	if (!x)
 		return;
 	if (x->corked)
-		(void)cork(c, false);
+		(void)http_send_cork(c, false);
 	exchange_end(x);
 	*con_cls = NULL;
 }

@@ -45,7 +45,8 @@ static void group_done_locked(struct blob_store *s, int rc, int64_t **ret_gone, 
 		atomic_fetch_add(&s->version, 1);
 	size_t n = 0;
 	for (size_t i = 0; rc == 0 && i < s->n_dropped; i++)
-		if (!db_file_used_locked(s, s->dropped[i]) && !upload_writes_locked(s, s->dropped[i]))
+		if (!db_file_used_locked(s, s->dropped[i]) &&
+		    !upload_writes_locked(s, s->dropped[i]))
 			s->dropped[n++] = s->dropped[i];
 	*ret_gone = ADAFS_STEAL(s->dropped);
 	*ret_n = n;
