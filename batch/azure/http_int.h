@@ -1,6 +1,7 @@
 /*
- * azure/http_int.h - what the loop (http.c) shares with the half that does not need curl
- * (http_transfer.c): transfers, their lists, and the state of the loop. Only for these two.
+ * azure/http_int.h - what the loop (http.c), a single attempt (http_attempt.c) and the part that
+ * does not need curl (http_transfer.c) share: transfers, their lists, and the state of the loop.
+ * Only for these three.
  */
 #ifndef ADAFS_AZURE_HTTP_INT_H
 #define ADAFS_AZURE_HTTP_INT_H
@@ -80,6 +81,24 @@ struct adafs_http {
 	atomic_llong clock_offset; /* seconds to add to the local clock */
 	atomic_ullong requests, retries, timeouts, bytes_in, bytes_out;
 };
+
+/* --- http_attempt.c, on the loop thread --------------------------------------------------- */
+
+/* A byte moved: the deadline of the transfer starts again. */
+void http_progress(struct transfer *t);
+/*
+ * Sign the request, hand it to curl and move the transfer to `active`. 0, or -errno with t->err
+ * saying why: http_attempt_end takes back what was built. t->parked: it was -EAGAIN, as sign has no
+ * token yet; nothing was built.
+ */
+int http_attempt_begin(struct transfer *t);
+/*
+ * Take the handle back, and the transfer out of its list; on one under way this closes its
+ * connection. well: curl ended it without an error; only such a handle serves again.
+ */
+void http_attempt_end(struct transfer *t, bool well);
+
+/* --- http_transfer.c ---------------------------------------------------------------------- */
 
 /* A transfer is in at most one list. */
 void http_list_add(struct transfer_list *l, struct transfer *t);

@@ -18,7 +18,7 @@ LAYERS = {
 # A third-party header and the only files that may know it.
 OWNERS = {
     r"fuse(_lowlevel|_opt)?\.h|fuse3/.*": r"fs/.*",
-    r"curl/.*": r"batch/azure/http\.c",
+    r"curl/.*": r"batch/azure/http[^/]*\.c",
     r"microhttpd\.h": r"batch/emulator/http[^/]*\.c",
     r"sqlite3\.h": r"batch/emulator/.*store[^/]*\.c",
     r"expat\.h": r"batch/base/xml\.c",
