@@ -30,7 +30,7 @@
 #include "batch/emulator/http_fault.h"
 #include "batch/emulator/http_send.h"
 
-#define STACK_SIZE (512 * 1024) /* of a connection's thread */
+#define STACK_SIZE (1024 * 1024) /* of a connection's thread */
 /*
  * More connections than this are closed as they come. One that moved no byte for so long is closed,
  * else whoever keeps idle ones open could lock everybody else out.

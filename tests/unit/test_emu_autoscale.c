@@ -282,7 +282,7 @@ static void test_depth_is_bounded(void **state)
 	pthread_t thread;
 	scene_init(&s);
 	assert_int_equal(pthread_attr_init(&attr), 0);
-	assert_int_equal(pthread_attr_setstacksize(&attr, 512 * 1024), 0);
+	assert_int_equal(pthread_attr_setstacksize(&attr, 1024 * 1024), 0);
 	assert_int_equal(pthread_create(&thread, &attr, deep_formulas, &s), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	pthread_attr_destroy(&attr);
