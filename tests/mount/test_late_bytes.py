@@ -2,35 +2,14 @@
 import ctypes
 import os
 
-import pytest
-
-from gateway import Gate
 from harness import wait_for
-from images import tiff, write_pipeline
+from images import tiff
 
 PROT_READ_WRITE, MAP_SHARED = 3, 1
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-
-
-@pytest.fixture
-def gate(emulator):
-    g = Gate(emulator.blob_endpoint())
-    yield g
-    g.shutdown()
-    g.server_close()
-
-
-@pytest.fixture
-def mounted(emulator, gate, make_mount, tmp_path):
-    parts = emulator.settings["AZURE_STORAGE_CONNECTION_STRING"]
-    env = dict(emulator.settings)
-    env["AZURE_STORAGE_CONNECTION_STRING"] = parts.replace(gate.service, f"127.0.0.1:{gate.server_port}")
-    m = make_mount(f"pipeline={write_pipeline(tmp_path / 'tiny.json')}", "pool=asleep", "attr_timeout=1", env=env).start()
-    (m.path / "inbox/flood").mkdir()
-    return m
 
 
 def write_late(path, data, late, gate, refused):
@@ -45,24 +24,24 @@ def write_late(path, data, late, gate, refused):
     assert libc.munmap(at, len(data)) == 0
 
 
-def test_an_image_is_kept_below_rejected(mounted, gate):
+def test_an_image_is_kept_below_rejected(gated, gate):
     data = tiff(1)
     late = bytes([data[-1] ^ 1])
-    write_late(mounted.path / "inbox/flood/a.tif", data, late, gate, ("PUT", "/images/"))
-    kept = mounted.path / "rejected/flood/a.tif"
+    write_late(gated.path / "inbox/flood/a.tif", data, late, gate, ("PUT", "/images/"))
+    kept = gated.path / "rejected/flood/a.tif"
     wait_for("the bytes are kept", kept.exists, 30)
     assert kept.read_bytes() == data[:-1] + late
     assert kept.with_name("a.tif.reason").read_text().strip()
-    assert (mounted.path / "containers/ada/images/flood/a.tif").read_bytes() == data
-    path = mounted.path / "inbox/flood/a.tif"
+    assert (gated.path / "containers/ada/images/flood/a.tif").read_bytes() == data
+    path = gated.path / "inbox/flood/a.tif"
     wait_for("the page cache has the stored bytes", lambda: path.read_bytes() == data, 20)
 
 
-def test_elsewhere_the_log_names_the_file(mounted, gate):
-    (mounted.path / "containers/plain").mkdir()
-    write_late(mounted.path / "containers/plain/f", b"0123456789", b"x", gate, ("PUT", "/plain/"))
+def test_elsewhere_the_log_names_the_file(gated, gate):
+    (gated.path / "containers/plain").mkdir()
+    write_late(gated.path / "containers/plain/f", b"0123456789", b"x", gate, ("PUT", "/plain/"))
     wait_for("the log says so", lambda: any(
         " error " in line and "'plain/f'" in line and "lost" in line
-        for line in mounted.log.read_text(errors="replace").splitlines()), 30)
-    path = mounted.path / "containers/plain/f"
+        for line in gated.log.read_text(errors="replace").splitlines()), 30)
+    path = gated.path / "containers/plain/f"
     wait_for("the page cache has the stored bytes", lambda: path.read_bytes() == b"0123456789", 20)
