@@ -78,3 +78,14 @@ def test_what_an_identity_does_not_open(e, b, name, files, code):
     failure = b.wait_task("j", name)["executionInfo"]["failureInfo"]
     assert (failure["category"].lower(), failure["code"]) == ("usererror", code)
     assert "sig=" not in str(failure)
+
+
+def test_files_of_the_accounts_own_storage(e, b):
+    b.add("j", sh("auto", "cat all/in/c", resourceFiles=[{"autoStorageContainerName": "box", "blobPrefix": "in/",
+                                                          "filePath": "all"}]))
+    t = b.wait_task("j", "auto")
+    assert t["executionInfo"]["result"] == "success", t["executionInfo"]
+    assert b.file("j", "auto", "stdout.txt") == "in/c"
+    assert "sig=" not in str(t) and t["resourceFiles"][0]["autoStorageContainerName"] == "box"
+    b.add("j", sh("none", "true", resourceFiles=[{"autoStorageContainerName": "nobox"}]))
+    assert b.wait_task("j", "none")["executionInfo"]["failureInfo"]["code"] == "ResourceContainerNotFound"

@@ -119,6 +119,22 @@ static int apply_to(const struct batch_service *s, const struct pool *p, cJSON *
 		       : -ENOMEM;
 }
 
+/* A container of the account's own storage, which is this emulator's, needs no SAS of the client. */
+static int apply_auto_storage(const struct batch_service *s, cJSON *entry)
+{
+	const char *container = adafs_json_str(entry, "autoStorageContainerName", NULL);
+	if (!container || !s->blob_authority)
+		return 0;
+	ADAFS_FREE char *name = adafs_url_encode(container, strlen(container), "");
+	ADAFS_FREE char *url =
+		name ? adafs_fmt("http://%s/%s/%s", s->blob_authority, s->account, name) : NULL;
+	ADAFS_FREE char *opened = NULL;
+	int rc = url ? with_sas(s, container, url, &opened) : -ENOMEM;
+	if (rc < 0)
+		return rc;
+	return cJSON_AddStringToObject(entry, "storageContainerUrl", opened) ? 0 : -ENOMEM;
+}
+
 int identity_apply_locked(const struct batch_service *s, const struct pool *p, cJSON *spec)
 {
 	int rc = 0;
@@ -129,6 +145,8 @@ int identity_apply_locked(const struct batch_service *s, const struct pool *p, c
 			rc = apply_to(s, p, item, "httpUrl");
 		if (rc == 0)
 			rc = apply_to(s, p, item, "storageContainerUrl");
+		if (rc == 0)
+			rc = apply_auto_storage(s, item);
 	}
 	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(spec, "outputFiles"))
 	{

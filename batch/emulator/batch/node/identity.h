@@ -14,7 +14,8 @@
 
 /*
  * Give the URLs in a copy of a task's spec what their identities may do: entries that refer to one
- * of the pool's get a SAS of a delegation key, those that refer to another are marked as refused.
+ * of the pool's get a SAS of a delegation key, those that refer to another are marked as refused; containers of
+ * the account's own storage (autoStorageContainerName) get such a URL.
  * 0, -ENOMEM or -EIO. Under the service's lock.
  */
 int identity_apply_locked(const struct batch_service *s, const struct pool *p, cJSON *spec);
