@@ -55,7 +55,9 @@ def test_a_corrupt_image_fails_at_close_and_is_explained(make_mount):
     reason = wait_for("the reason", lambda: (m.path / "rejected/corrupt.tif.reason").exists()
                       and (m.path / "rejected/corrupt.tif.reason").read_text(), 30)
     assert "tile" in reason and "end of the file" in reason
-    assert (m.path / "rejected/corrupt.tif").read_bytes() == (data / "corrupt.tif").read_bytes()
+    kept = m.path / "rejected/corrupt.tif"  # the reason is stored first
+    wait_for("the refused bytes", kept.exists, 30)
+    assert kept.read_bytes() == (data / "corrupt.tif").read_bytes()
     assert list((m.path / "jobs").iterdir()) == []
     with pytest.raises(OSError) as e:
         (m.path / "inbox" / "text.tif").write_bytes(b"this is no image at all")
