@@ -111,8 +111,11 @@ int foreman_prove_access(struct adafs_foreman *f, struct adafs_err *reterr)
 				     "waits for the container's new access policy to take effect");
 	if (rc == 0) {
 		f->policy_proven = true;
-	} else if (reterr->http_status == 500) {
-		/* Azurite fails on a policy without permissions, which the service takes. */
+	} else if (reterr->http_status == 500 && adafs_blob_client_account(f->blob)->path_style) {
+		/*
+		 * Azurite fails on a policy without permissions. The service takes it, and a failure of its own
+		 * must not cost the tasks what can be extended: its endpoints are never path-style.
+		 */
 		adafs_log(WARN, "foreman", "the Blob service cannot do stored access policies: the "
 					   "SAS of tasks hold their own expiry, which nothing extends");
 		*f->urls.policy = 0;
