@@ -1,4 +1,4 @@
-"""What analysts and their scripts run on a disk, run on containers/: each with its own check that nothing was changed."""
+"""What analysts and their scripts run on a disk, run on containers/, each with a check that nothing was changed."""
 import hashlib
 import os
 import random
@@ -209,16 +209,16 @@ os.kill(os.getpid(), 9)
     db.close()
 
 
-def test_fio_verifies_what_it_wrote(folder):
+def test_fio_verifies_what_it_wrote(folder, tmp_path):
     need("fio")
     for name, *options in (("sequential", "--rw=write", "--bs=256k", "--size=12m"),
                            ("random", "--rw=randwrite", "--bs=4k-64k", "--size=6m"),
                            ("mapped", "--rw=randrw", "--bs=4k", "--size=4m", "--ioengine=mmap"),
                            ("many", "--rw=randwrite", "--bs=16k", "--size=1m", "--numjobs=4")):
         run("fio", f"--name={name}", f"--directory={folder}", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1",
-            "--randseed=7", "--fallocate=none", "--end_fsync=1", "--thread", *options)
+            "--randseed=7", "--fallocate=none", "--end_fsync=1", "--thread", *options, cwd=tmp_path)
         run("fio", f"--name={name}", f"--directory={folder}", "--verify=crc32c", "--verify_only", "--verify_fatal=1",
-            "--randseed=7", "--fallocate=none", "--thread", *options)
+            "--randseed=7", "--fallocate=none", "--thread", *options, cwd=tmp_path)
 
 
 # --- images --------------------------------------------------------------------------------------
