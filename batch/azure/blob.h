@@ -150,6 +150,25 @@ int adafs_blob_list_some(struct adafs_blob_client *c, const char *container, con
 			 const char *delimiter, unsigned flags, unsigned max, adafs_blob_list_fn *fn,
 			 void *arg, struct adafs_err *reterr);
 
+/*
+ * A listing page by page: while the caller works on one, the next is under way. marker: where to start, as an earlier
+ * listing said; NULL: at the beginning. All texts are copied. NULL: out of memory. Of one thread at a time.
+ */
+struct adafs_blob_pages;
+struct adafs_blob_pages *adafs_blob_pages_open(struct adafs_blob_client *c, const char *container,
+					       const char *prefix, const char *delimiter,
+					       unsigned flags, const char *marker);
+/*
+ * Wait for the next page and call fn for what is on it. 1: there are more; 0: it was the last; or the service's error, or what
+ * fn returned; then the listing has ended.
+ */
+int adafs_blob_pages_next(struct adafs_blob_pages *p, adafs_blob_list_fn *fn, void *arg,
+			  struct adafs_err *reterr);
+/* Where the page after the last one that was read starts; borrowed. "": before the first, and at the end. */
+const char *adafs_blob_pages_marker(const struct adafs_blob_pages *p);
+/* A page that is under way is dropped when it comes. Accepts NULL. */
+void adafs_blob_pages_close(struct adafs_blob_pages *p);
+
 /* --- reading ---------------------------------------------------------------------------- */
 /* Get Blob Properties (HEAD). snapshot may be NULL. ret is to be cleared on success. */
 int adafs_blob_head(struct adafs_blob_client *c, const char *container, const char *name,

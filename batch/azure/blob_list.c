@@ -1,167 +1,74 @@
 /*
- * List Blobs. A page is parsed in the calling thread after it has arrived whole: a page that broke
- * off is asked for again without the callback having seen half of it.
+ * List Blobs. Pages come whole before they are read, so that one which broke off is asked for again without anybody having seen
+ * half of it. Where the next page starts is told at the end of a page: it is asked for on the loop thread when a page has
+ * arrived and somebody waits for it, else when that page is taken. So one page at most lies unread while one is being read.
  */
-#include "batch/azure/blob_int.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "batch/base/clock.h"
-#include "batch/base/codec.h"
-#include "batch/base/xml.h"
+#include "batch/azure/blob_list_int.h"
 
 #define MAX_QUERY (32 * 1024)
-#define BLOB_PATH "EnumerationResults/Blobs/Blob"
-#define PREFIX_PATH "EnumerationResults/Blobs/BlobPrefix"
 
-struct listing {
+struct adafs_blob_pages {
+	unsigned refs; /* atomic: the caller's and one of the request under way */
 	struct blob_target target;
-	const char *prefix, *delimiter;
+	char *container, *url, *prefix, *delimiter;
 	unsigned flags;
-	unsigned max; /* 0: all pages */
-	adafs_blob_list_fn *fn;
-	void *arg;
-	/* parser */
-	bool encoded; /* the Name that is open is percent-encoded */
-	char *name;
-	struct adafs_blob_props props;
-	char *last_prefix; /* the same one may come again on the next page */
-	char *marker;
-	unsigned seen;
+	unsigned max; /* names a page; 0: as many as the service gives, and pages are asked for ahead */
+	struct blob_page page;
+	bool started, last;
+	struct adafs_mutex lock; /* rank ADAFS_RANK_LEAF */
+	struct adafs_cond arrived;
+	/* Under lock. */
+	char *marker;  /* where the page starts that was asked for or is to be asked for next */
+	bool asked;    /* it is under way */
+	bool ready;    /* it is there: body, or err */
+	bool waiting;  /* somebody waits for it */
+	bool closed;
+	struct adafs_buf body;
+	struct adafs_err err;
 };
 
-static void listing_clear(struct listing *l)
+static void pages_unref(struct adafs_blob_pages *p)
 {
-	free(l->name);
-	free(l->last_prefix);
-	free(l->marker);
-	adafs_blob_props_clear(&l->props);
+	if (__atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	adafs_buf_clear(&p->body);
+	blob_page_clear(&p->page);
+	adafs_cond_clear(&p->arrived);
+	adafs_mutex_clear(&p->lock);
+	free(p->container);
+	free(p->url);
+	free(p->prefix);
+	free(p->delimiter);
+	free(p->marker);
+	free(p);
 }
 
-static int on_start(void *arg, const char *path, const char **attrs)
+/* --- asking -------------------------------------------------------------------------------- */
+static const char *include_of(unsigned flags)
 {
-	struct listing *l = arg;
-	if (strcmp(path, BLOB_PATH "/Name") != 0 && strcmp(path, PREFIX_PATH "/Name") != 0)
-		return 0;
-	l->encoded = false;
-	for (size_t i = 0; attrs[i]; i += 2)
-		if (strcmp(attrs[i], "Encoded") == 0 && strcmp(attrs[i + 1], "true") == 0)
-			l->encoded = true;
-	return 0;
+	if ((flags & ADAFS_LIST_META) && (flags & ADAFS_LIST_SNAPSHOTS))
+		return "metadata,snapshots";
+	if (flags & ADAFS_LIST_META)
+		return "metadata";
+	return flags & ADAFS_LIST_SNAPSHOTS ? "snapshots" : NULL;
 }
 
-static int set_name(struct listing *l, const char *text, size_t len)
-{
-	free(l->name);
-	l->name = l->encoded ? adafs_url_decode(text, len, false) : strndup(text, len);
-	if (l->name)
-		return 0;
-	return l->encoded && errno == EINVAL ? -EPROTO : -ENOMEM;
-}
-
-static int set_size(struct adafs_blob_props *p, const char *text)
-{
-	char *end;
-	errno = 0;
-	long long size = strtoll(text, &end, 10);
-	if (errno || *end || end == text || size < 0)
-		return -EPROTO;
-	p->size = size;
-	return 0;
-}
-
-static int set_property(struct listing *l, const char *name, const char *text)
-{
-	struct adafs_blob_props *p = &l->props;
-	time_t t;
-	if (strcmp(name, "Content-Length") == 0)
-		return set_size(p, text);
-	if (strcmp(name, "Etag") == 0)
-		blob_etag_copy(p->etag, text);
-	else if (strcmp(name, "Last-Modified") == 0 && adafs_clock_parse_rfc1123(text, &t) == 0)
-		p->last_modified = t;
-	else if (strcmp(name, "Creation-Time") == 0 && adafs_clock_parse_rfc1123(text, &t) == 0)
-		p->created = t;
-	else if (strcmp(name, "BlobType") == 0)
-		p->type = blob_type_parse(text);
-	else if (strcmp(name, "AccessTier") == 0)
-		p->archived = strcmp(text, "Archive") == 0;
-	else if (strcmp(name, "Content-MD5") == 0)
-		blob_props_set_md5(p, text);
-	else if (strcmp(name, "Content-Type") == 0)
-		snprintf(p->content_type, sizeof(p->content_type), "%s", text);
-	return 0;
-}
-
-static int emit(struct listing *l, bool is_prefix)
-{
-	int rc = 0;
-	if (!l->name)
-		return -EPROTO;
-	bool again = is_prefix && l->last_prefix && strcmp(l->last_prefix, l->name) == 0;
-	if (!again) {
-		rc = l->fn(l->arg, l->name, is_prefix ? NULL : &l->props);
-		l->seen++;
-	}
-	if (is_prefix) {
-		free(l->last_prefix);
-		l->last_prefix = ADAFS_STEAL(l->name);
-	}
-	free(l->name);
-	l->name = NULL;
-	adafs_blob_props_clear(&l->props);
-	return rc < 0 ? rc : 0;
-}
-
-static int on_blob_element(struct listing *l, const char *path, const char *text, size_t len)
-{
-	if (strcmp(path, "/Name") == 0)
-		return set_name(l, text, len);
-	if (strncmp(path, "/Properties/", 12) == 0)
-		return set_property(l, path + 12, text);
-	if (strcmp(path, "/Snapshot") == 0)
-		snprintf(l->props.snapshot, sizeof(l->props.snapshot), "%s", text);
-	if (strncmp(path, "/Metadata/", 10) == 0)
-		return adafs_blob_meta_set(&l->props.meta, path + 10, text) == -ENOMEM ? -ENOMEM
-										       : 0;
-	return *path ? 0 : emit(l, false);
-}
-
-static int on_end(void *arg, const char *path, const char *text, size_t len)
-{
-	struct listing *l = arg;
-	static const size_t blob = sizeof(BLOB_PATH) - 1, prefix = sizeof(PREFIX_PATH) - 1;
-	if (strncmp(path, BLOB_PATH, blob) == 0 && (path[blob] == '/' || !path[blob]))
-		return on_blob_element(l, path + blob, text, len);
-	if (strcmp(path, PREFIX_PATH "/Name") == 0)
-		return set_name(l, text, len);
-	if (strncmp(path, PREFIX_PATH, prefix) == 0 && !path[prefix])
-		return emit(l, true);
-	if (strcmp(path, "EnumerationResults/NextMarker") == 0) {
-		l->marker = strdup(text);
-		return l->marker ? 0 : -ENOMEM;
-	}
-	return 0;
-}
-
-static int build_query(const struct listing *l, const char *marker, struct adafs_buf *q)
+static int build_query(const struct adafs_blob_pages *p, const char *marker, struct adafs_buf *q)
 {
 	char max[16];
-	const char *include = (l->flags & ADAFS_LIST_META) && (l->flags & ADAFS_LIST_SNAPSHOTS)
-				      ? "metadata,snapshots"
-			      : l->flags & ADAFS_LIST_META	? "metadata"
-			      : l->flags & ADAFS_LIST_SNAPSHOTS ? "snapshots"
-								: NULL;
-	snprintf(max, sizeof(max), "%u", l->max ? l->max : 5000);
+	const char *include = include_of(p->flags);
+	snprintf(max, sizeof(max), "%u", p->max ? p->max : 5000);
 	int rc = blob_query_add(q, "comp", "list");
 	if (rc == 0)
 		rc = blob_query_add(q, "maxresults", max);
-	if (rc == 0 && *l->prefix)
-		rc = blob_query_add(q, "prefix", l->prefix);
-	if (rc == 0 && l->delimiter && *l->delimiter)
-		rc = blob_query_add(q, "delimiter", l->delimiter);
+	if (rc == 0 && *p->prefix)
+		rc = blob_query_add(q, "prefix", p->prefix);
+	if (rc == 0 && p->delimiter && *p->delimiter)
+		rc = blob_query_add(q, "delimiter", p->delimiter);
 	if (rc == 0 && include)
 		rc = blob_query_add(q, "include", include);
 	if (rc == 0 && marker && *marker)
@@ -169,55 +76,194 @@ static int build_query(const struct listing *l, const char *marker, struct adafs
 	return rc;
 }
 
-/* One page; *marker is where it starts, and then where the next one does (NULL: no more). */
-static int list_page(struct listing *l, char **marker, struct adafs_err *reterr)
+static void on_page(void *arg, struct adafs_http_response *response, const struct adafs_err *err);
+
+/* Ask for the page at marker, which was claimed by setting `asked`; without the lock. */
+static void ask(struct adafs_blob_pages *p, const char *marker)
 {
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf query = ADAFS_BUF_INIT(MAX_QUERY);
-	int rc = build_query(l, *marker, &query);
-	if (rc < 0)
-		return adafs_err_set(reterr, rc, "List Blobs: %s", strerror(-rc));
-	struct adafs_http_request *rq =
-		blob_container_request(&l->target, "GET", "List Blobs", query.data);
+	struct adafs_http_request *rq = NULL;
+	if (build_query(p, marker, &query) == 0)
+		rq = blob_container_request(&p->target, "GET", "List Blobs", query.data);
 	if (rq)
 		rq->max_body = BLOB_MAX_PAGE;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
-	rc = adafs_http_perform(l->target.http, rq, &response, reterr);
-	if (rc < 0)
-		return rc;
-	const struct adafs_xml_handler handler = {.start = on_start, .end = on_end, .arg = l};
-	rc = adafs_xml_parse(adafs_buf_str(&response.body), response.body.len, &handler, reterr);
-	if (rc < 0)
-		return rc;
-	bool stuck = l->marker && *l->marker && *marker && strcmp(l->marker, *marker) == 0;
-	free(*marker);
-	*marker = ADAFS_STEAL(l->marker);
-	return stuck ? adafs_err_set(reterr, -EPROTO, "List Blobs: the same page came twice") : 0;
+	__atomic_add_fetch(&p->refs, 1, __ATOMIC_RELAXED);
+	adafs_http_send(p->target.http, rq, on_page, p);
 }
 
-static int list_all(struct listing *l, struct adafs_err *reterr)
+static void on_page(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
+{
+	struct adafs_blob_pages *p = arg;
+	char *next = !err->rc && !p->max ? blob_page_marker(adafs_buf_str(&response->body),
+							    response->body.len)
+					 : NULL;
+	adafs_mutex_lock(&p->lock);
+	p->asked = false;
+	p->ready = true;
+	p->err = *err;
+	if (!err->rc) {
+		p->body = response->body;
+		response->body = (struct adafs_buf){ 0 };
+	}
+	bool again = next && *next && p->marker && strcmp(next, p->marker) == 0;
+	free(p->marker);
+	p->marker = next;
+	/* Who waits takes this page at once: the service goes on with the next one meanwhile. */
+	bool go_on = p->waiting && !p->closed && next && *next && !again;
+	p->asked = go_on;
+	adafs_cond_broadcast(&p->arrived);
+	adafs_mutex_unlock(&p->lock);
+	/* Only its own completion changes the marker while a page is asked for. */
+	if (go_on)
+		ask(p, next);
+	pages_unref(p);
+}
+
+/* Wait for the page, and take it; the next one is under way or being asked for when this returns. */
+static int take_page(struct adafs_blob_pages *p, struct adafs_buf *ret, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *marker = NULL;
+	adafs_mutex_lock(&p->lock);
+	if (!p->ready && !p->asked) {
+		p->asked = true;
+		marker = p->marker ? strdup(p->marker) : NULL;
+		adafs_mutex_unlock(&p->lock);
+		ask(p, marker);
+		adafs_mutex_lock(&p->lock);
+	}
+	p->waiting = true;
+	while (!p->ready)
+		adafs_cond_wait(&p->arrived, &p->lock);
+	p->waiting = p->ready = false;
+	int rc = p->err.rc;
+	if (rc && reterr)
+		*reterr = p->err;
+	*ret = p->body;
+	p->body = (struct adafs_buf){ 0 };
+	bool go_on = !rc && !p->asked && p->marker && *p->marker;
+	char *next = go_on ? p->marker : NULL;
+	p->asked |= go_on;
+	adafs_mutex_unlock(&p->lock);
+	if (go_on)
+		ask(p, next);
+	return rc;
+}
+
+static void close_pages(struct adafs_blob_pages *p)
+{
+	adafs_mutex_lock(&p->lock);
+	p->closed = true;
+	adafs_mutex_unlock(&p->lock);
+	pages_unref(p);
+}
+
+/* --- page after page ------------------------------------------------------------------------- */
+static int copy_text(char **to, const char *from)
+{
+	if (from && !(*to = strdup(from)))
+		return -ENOMEM;
+	return 0;
+}
+
+static struct adafs_blob_pages *open_pages(const struct blob_target *target, const char *prefix,
+					   const char *delimiter, unsigned flags, unsigned max,
+					   const char *marker)
+{
+	struct adafs_blob_pages *p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	*p = (struct adafs_blob_pages){ .refs = 1, .target = *target, .flags = flags, .max = max };
+	adafs_mutex_init(&p->lock, ADAFS_RANK_LEAF);
+	adafs_cond_init(&p->arrived);
+	if (copy_text(&p->container, target->container) || copy_text(&p->url, target->url) ||
+	    copy_text(&p->prefix, prefix) || copy_text(&p->delimiter, delimiter) ||
+	    copy_text(&p->marker, marker)) {
+		pages_unref(p);
+		return NULL;
+	}
+	p->target.container = p->container;
+	p->target.url = p->url;
+	return p;
+}
+
+struct adafs_blob_pages *adafs_blob_pages_open(struct adafs_blob_client *c, const char *container,
+					       const char *prefix, const char *delimiter,
+					       unsigned flags, const char *marker)
+{
+	const struct blob_target target = blob_target_of(c, container, NULL);
+	return open_pages(&target, prefix, delimiter, flags, 0, marker);
+}
+
+int adafs_blob_pages_next(struct adafs_blob_pages *p, adafs_blob_list_fn *fn, void *arg,
+			  struct adafs_err *reterr)
+{
+	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf body = { 0 };
+	if (p->last)
+		return 0;
+	ADAFS_FREE char *before = ADAFS_STEAL(p->page.marker);
+	int rc = take_page(p, &body, reterr);
+	if (rc < 0)
+		return rc;
+	p->page.fn = fn;
+	p->page.arg = arg;
+	if (!body.data)
+		return adafs_err_set(reterr, -EPROTO, "List Blobs: an empty answer");
+	rc = blob_page_read(&p->page, body.data, body.len);
+	if (rc == -EPROTO)
+		return adafs_err_set(reterr, rc, "List Blobs: the answer cannot be read");
+	if (rc < 0)
+		return rc;
+	const char *marker = p->page.marker;
+	if (marker && *marker && before && strcmp(marker, before) == 0)
+		return adafs_err_set(reterr, -EPROTO, "List Blobs: the same page came twice");
+	p->last = !marker || !*marker;
+	if (p->last)
+		return 0;
+	/* It was not found ahead, or only a page of some was asked for. */
+	adafs_mutex_lock(&p->lock);
+	if (!p->asked && !p->ready && !(p->marker && *p->marker)) {
+		free(p->marker);
+		p->marker = strdup(marker);
+		rc = p->marker ? 0 : -ENOMEM;
+	}
+	adafs_mutex_unlock(&p->lock);
+	return rc < 0 ? adafs_err_set(reterr, rc, "out of memory") : 1;
+}
+
+const char *adafs_blob_pages_marker(const struct adafs_blob_pages *p)
+{
+	return p->page.marker ? p->page.marker : "";
+}
+
+void adafs_blob_pages_close(struct adafs_blob_pages *p)
+{
+	if (p)
+		close_pages(p);
+}
+
+/* --- all of it --------------------------------------------------------------------------------- */
+static int list(const struct blob_target *target, const char *prefix, const char *delimiter,
+		unsigned flags, unsigned max, adafs_blob_list_fn *fn, void *arg,
+		struct adafs_err *reterr)
+{
+	struct adafs_blob_pages *p = open_pages(target, prefix, delimiter, flags, max, NULL);
+	if (!p)
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	int rc;
 	/* Pages may be short, and even empty: only the marker tells the end. */
 	do {
-		rc = list_page(l, &marker, reterr);
-	} while (rc == 0 && marker && *marker && (!l->max || l->seen == 0));
-	listing_clear(l);
-	return rc;
+		rc = adafs_blob_pages_next(p, fn, arg, reterr);
+	} while (rc > 0 && (!max || p->page.seen == 0));
+	close_pages(p);
+	return rc < 0 ? rc : 0;
 }
 
 int adafs_blob_list_some(struct adafs_blob_client *c, const char *container, const char *prefix,
 			 const char *delimiter, unsigned flags, unsigned max,
 			 adafs_blob_list_fn *fn, void *arg, struct adafs_err *reterr)
 {
-	struct listing l = {.target = blob_target_of(c, container, NULL),
-			    .prefix = prefix,
-			    .delimiter = delimiter,
-			    .flags = flags,
-			    .max = max,
-			    .fn = fn,
-			    .arg = arg};
-	return list_all(&l, reterr);
+	const struct blob_target target = blob_target_of(c, container, NULL);
+	return list(&target, prefix, delimiter, flags, max, fn, arg, reterr);
 }
 
 int adafs_blob_list(struct adafs_blob_client *c, const char *container, const char *prefix,
@@ -234,7 +280,6 @@ int adafs_blob_list_url(struct adafs_http *http, const char *container_url_with_
 	ADAFS_FREE char *url = adafs_blob_url_in_container(container_url_with_sas, NULL);
 	if (!url)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct listing l = {
-		.target = blob_target_url(http, url), .prefix = prefix, .fn = fn, .arg = arg};
-	return list_all(&l, reterr);
+	const struct blob_target target = blob_target_url(http, url);
+	return list(&target, prefix, NULL, 0, 0, fn, arg, reterr);
 }

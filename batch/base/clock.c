@@ -61,8 +61,44 @@ static bool tm_ok(const struct tm *tm, int month)
 	       tm->tm_sec <= 60;
 }
 
+static int number(const char *p, int digits)
+{
+	int n = 0;
+	for (; digits > 0; digits--, p++) {
+		if (*p < '0' || *p > '9')
+			return -1;
+		n = n * 10 + (*p - '0');
+	}
+	return n;
+}
+
+/* The form that services send, at a tenth of scanf's price: a listing has two an entry. */
+static bool parse_fixed(const char *text, time_t *ret_t)
+{
+	static const char shape[] = "---, -- --- ---- --:--:-- GMT";
+	for (size_t i = 0; i < sizeof(shape); i++)
+		if (shape[i] == '-' ? !text[i] : shape[i] != text[i])
+			return false;
+	struct tm tm = { .tm_mday = number(text + 5, 2), .tm_year = number(text + 12, 4),
+			 .tm_hour = number(text + 17, 2), .tm_min = number(text + 20, 2),
+			 .tm_sec = number(text + 23, 2) };
+	int month = 0;
+	while (month < 12 && memcmp(text + 8, month_names[month], 3) != 0)
+		month++;
+	if (tm.tm_year < 1970 || !tm_ok(&tm, month + 1))
+		return false;
+	/* Days since 1970 with years that begin in March. */
+	int year = tm.tm_year - (month < 2), era = year / 400, of_era = year % 400;
+	int of_year = (153 * ((month + 10) % 12) + 2) / 5 + tm.tm_mday - 1;
+	int64_t days = (int64_t)era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+	*ret_t = (time_t)(days * 86400 + tm.tm_hour * 3600 + tm.tm_min * 60 + tm.tm_sec);
+	return true;
+}
+
 int adafs_clock_parse_rfc1123(const char *text, time_t *ret_t)
 {
+	if (parse_fixed(text, ret_t))
+		return 0;
 	char day[4], month[4], zone[4];
 	struct tm tm = { 0 };
 	if (sscanf(text, "%3s, %2d %3s %4d %2d:%2d:%2d %3s", day, &tm.tm_mday, month, &tm.tm_year,

@@ -119,6 +119,11 @@ static void test_rfc1123(void **state)
 	assert_string_equal(text, "Thu, 01 Jan 2026 00:00:00 GMT");
 	assert_int_equal(adafs_clock_parse_rfc1123(text, &t), 0);
 	assert_int_equal(t, 1767225600);
+	for (time_t at = 0; at < INT64_C(16725225600); at += 86400 * 7 + 3661) { /* to the year 2500 */
+		adafs_clock_rfc1123(at, text);
+		assert_int_equal(adafs_clock_parse_rfc1123(text, &t), 0);
+		assert_int_equal(t, at);
+	}
 	static const char *const bad[] = {"",
 					  "Thu",
 					  "Thu, 32 Jan 2026 00:00:00 GMT",
