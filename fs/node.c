@@ -17,11 +17,16 @@ struct node_table {
 	size_t n_buckets, n_nodes;
 };
 
-static uint64_t hash_add(uint64_t h, const char *text)
+static uint64_t hash_text(uint64_t h, const char *text)
 {
 	for (; *text; text++)
 		h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-	return (h ^ 0xff) * UINT64_C(0x100000001b3);
+	return h;
+}
+
+static uint64_t hash_add(uint64_t h, const char *text)
+{
+	return (hash_text(h, text) ^ 0xff) * UINT64_C(0x100000001b3);
 }
 
 static uint64_t mix(uint64_t h)
@@ -33,10 +38,20 @@ static uint64_t mix(uint64_t h)
 	return h ^ h >> 33;
 }
 
+uint64_t node_ino_begin(const char *identity)
+{
+	return hash_text(UINT64_C(0xcbf29ce484222325), identity);
+}
+
+uint64_t node_ino_end(uint64_t begun, const char *rest)
+{
+	uint64_t h = mix(hash_add(begun, rest));
+	return h > 1 ? h : h + 2; /* 0 is no inode, 1 the root */
+}
+
 uint64_t node_ino(const char *identity)
 {
-	uint64_t h = mix(hash_add(UINT64_C(0xcbf29ce484222325), identity));
-	return h > 1 ? h : h + 2; /* 0 is no inode, 1 the root */
+	return node_ino_end(node_ino_begin(""), identity);
 }
 
 static size_t bucket_of(const struct node_table *t, const struct node *parent, const char *name,
@@ -61,12 +76,20 @@ struct node_table *node_table_new(void)
 	return t;
 }
 
+/* A node that never moved has its texts behind it: listings make them by the hundred thousand. */
+static void free_texts(const struct node *n, char *name, char *version)
+{
+	if (name != n->text) {
+		free(name);
+		free(version);
+	}
+}
+
 static void node_destroy(struct node *n)
 {
 	if (n->ops->free_data && n->data)
 		n->ops->free_data(n->data);
-	free(n->name);
-	free(n->version);
+	free_texts(n, n->name, n->version);
 	free(n);
 }
 
@@ -140,18 +163,13 @@ static struct node *find_locked(struct node_table *t, const struct node *parent,
 static struct node *node_make(struct fs *fs, struct node *parent, const char *name,
 			      const char *version, const struct node_ops *ops, uint64_t ino, void *data)
 {
-	struct node *n = calloc(1, sizeof(*n));
+	size_t name_size = strlen(name) + 1, version_size = strlen(version) + 1;
+	struct node *n = malloc(sizeof(*n) + name_size + version_size);
 	if (!n)
 		return NULL;
 	*n = (struct node){ .ops = ops, .fs = fs, .parent = parent, .ino = ino, .data = data, .refs = 1 };
-	n->name = strdup(name);
-	n->version = strdup(version);
-	if (!n->name || !n->version) {
-		free(n->name);
-		free(n->version);
-		free(n);
-		return NULL;
-	}
+	n->name = memcpy(n->text, name, name_size);
+	n->version = memcpy(n->text + name_size, version, version_size);
 	return n;
 }
 
@@ -264,8 +282,7 @@ int node_move(struct node *n, struct node *parent, const char *name, const char 
 	/* Inserted in front: a node that stood here is shadowed from now on. */
 	hash_insert_locked(t, n);
 	adafs_mutex_unlock(&t->lock);
-	free(old_name);
-	free(old_version);
+	free_texts(n, old_name, old_version);
 	node_unref(old_parent);
 	return 0;
 }

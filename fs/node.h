@@ -30,6 +30,7 @@ struct node {
 	uint64_t lookups;
 	unsigned refs;
 	struct node *hash_next;
+	char text[]; /* name and version until the node moves */
 };
 
 /* A child as LOOKUP, CREATE and MKDIR answer it. */
@@ -129,6 +130,9 @@ struct node *node_ref(struct node *n);
 void node_unref(struct node *n);
 /* A stable st_ino from what a node stands for, e.g. "job/flood-pre-01234567/steps/01-cover". */
 uint64_t node_ino(const char *identity);
+/* The same in two steps, for many that begin alike. */
+uint64_t node_ino_begin(const char *identity);
+uint64_t node_ino_end(uint64_t begun, const char *rest);
 
 /* struct stat of a synthetic directory or file, owned by the mount's user: mode has type and permission bits. */
 void node_stat(const struct node *n, mode_t mode, int64_t size, time_t mtime, struct stat *ret);
