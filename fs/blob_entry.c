@@ -60,30 +60,32 @@ static void fill(struct blob_entry *e, const struct adafs_blob_props *p)
 	e->is_dir = e->marker = blob_meta_is_dir(&p->meta);
 	e->archived = p->archived;
 	e->has_md5 = p->has_md5;
-	e->type = p->type;
+	e->type = (uint8_t)p->type;
 	e->size = p->size;
 	e->last_modified = p->last_modified;
 	e->created = p->created;
 	memcpy(e->md5, p->md5, sizeof(e->md5));
-	memcpy(e->etag, p->etag, sizeof(e->etag));
 	if (!mtime || !blob_mtime_parse(mtime, &e->mtime))
 		e->mtime = (struct timespec){ .tv_sec = p->last_modified };
 }
 
 struct blob_entry *blob_entry_new(const char *name, const struct adafs_blob_props *props)
 {
-	size_t name_len = strlen(name) + 1, meta_len = props ? packed_size(&props->meta) : 0;
-	struct blob_entry *e = calloc(1, sizeof(*e) + name_len + meta_len);
-	if (!e)
+	const char *etag = props ? props->etag : "";
+	size_t name_len = strlen(name) + 1, etag_len = strlen(etag) + 1;
+	size_t meta_len = props ? packed_size(&props->meta) : 0;
+	struct blob_entry *e = malloc(sizeof(*e) + name_len + etag_len + meta_len);
+	if (!e || meta_len > UINT32_MAX) {
+		free(e);
 		return NULL;
-	e->refs = 1;
-	e->is_dir = true;
+	}
+	*e = (struct blob_entry){ .refs = 1, .is_dir = true, .meta_len = (uint32_t)meta_len };
 	e->name = memcpy(e->text, name, name_len);
-	e->meta = e->text + name_len;
-	e->meta_len = meta_len;
+	e->etag = memcpy(e->text + name_len, etag, etag_len);
+	e->meta = e->text + name_len + etag_len;
 	if (!props)
 		return e;
-	char *p = e->text + name_len;
+	char *p = e->text + name_len + etag_len;
 	for (size_t i = 0; i < props->meta.n; i++) {
 		p = stpcpy(p, props->meta.item[i].name) + 1;
 		p = stpcpy(p, props->meta.item[i].value) + 1;
@@ -115,11 +117,11 @@ int blob_entry_props(const struct blob_entry *e, struct adafs_blob_props *ret)
 		.size = e->size,
 		.last_modified = e->last_modified,
 		.created = e->created,
-		.type = e->type,
+		.type = (enum adafs_blob_type)e->type,
 		.archived = e->archived,
 		.has_md5 = e->has_md5,
 	};
-	memcpy(p.etag, e->etag, sizeof(p.etag));
+	snprintf(p.etag, sizeof(p.etag), "%s", e->etag);
 	memcpy(p.md5, e->md5, sizeof(p.md5));
 	for (const char *m = e->meta; m < e->meta + e->meta_len;) {
 		const char *value = m + strlen(m) + 1;

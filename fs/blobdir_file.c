@@ -48,7 +48,7 @@ static int take_reader(struct fs *fs, struct bfile *f, struct node *n, const str
 	adafs_mutex_lock(&wfiles_lock);
 	struct handle *old = f->reader;
 	f->reader = fresh;
-	memcpy(f->reader_etag, e->etag, sizeof(f->reader_etag));
+	snprintf(f->reader_etag, sizeof(f->reader_etag), "%s", e->etag);
 	adafs_mutex_unlock(&wfiles_lock);
 	if (old)
 		handle_unref(fs, old);

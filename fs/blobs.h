@@ -25,15 +25,15 @@ struct blob_entry {
 	bool marker; /* a directory with a marker blob `name` */
 	bool archived;
 	bool has_md5;
-	enum adafs_blob_type type;
 	int64_t size;
 	struct timespec mtime; /* metadata `mtime`, else Last-Modified */
 	time_t last_modified, created;
-	uint8_t md5[16];
-	char etag[ADAFS_ETAG_LEN]; /* "" of a directory without marker */
-	size_t meta_len;
-	const char *meta; /* name NUL value NUL ... */
 	const char *name;
+	const char *etag; /* "" of a directory without marker */
+	const char *meta; /* name NUL value NUL ... */
+	uint32_t meta_len;
+	uint8_t type; /* enum adafs_blob_type */
+	uint8_t md5[16];
 	char text[];
 };
 /* props NULL: a directory without marker. NULL: out of memory. */
