@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "batch/base/clock.h"
+#include "fs/meta.h"
 
 bool blob_meta_is_dir(const struct adafs_blob_meta *m)
 {
@@ -54,10 +56,19 @@ static size_t packed_size(const struct adafs_blob_meta *m)
 	return n;
 }
 
+/* A target that no link can have makes it an ordinary file. */
+static bool is_link(const struct adafs_blob_props *p)
+{
+	const char *v = adafs_blob_meta_get(&p->meta, META_LINK);
+	return v && !strcasecmp(v, "true") && p->size > 0 && p->size < PATH_MAX;
+}
+
 static void fill(struct blob_entry *e, const struct adafs_blob_props *p)
 {
 	const char *mtime = adafs_blob_meta_get(&p->meta, "mtime");
 	e->is_dir = e->marker = blob_meta_is_dir(&p->meta);
+	e->is_link = !e->is_dir && is_link(p);
+	e->mode = (uint16_t)meta_mode(&p->meta, e->is_dir);
 	e->archived = p->archived;
 	e->has_md5 = p->has_md5;
 	e->type = (uint8_t)p->type;
@@ -79,7 +90,8 @@ struct blob_entry *blob_entry_new(const char *name, const struct adafs_blob_prop
 		free(e);
 		return NULL;
 	}
-	*e = (struct blob_entry){ .refs = 1, .is_dir = true, .meta_len = (uint32_t)meta_len };
+	*e = (struct blob_entry){ .refs = 1, .is_dir = true, .mode = 0755,
+				   .meta_len = (uint32_t)meta_len };
 	e->name = memcpy(e->text, name, name_len);
 	e->etag = memcpy(e->text + name_len, etag, etag_len);
 	e->meta = e->text + name_len + etag_len;

@@ -48,6 +48,7 @@ static void bnode_free(void *data)
 {
 	struct bnode *b = data;
 	blob_entry_unref(b->entry);
+	free(b->link);
 	view_unref(b->view);
 	free(b);
 }
@@ -96,8 +97,10 @@ struct node *blobdir_node(struct node *dir, const char *name, const char *versio
 		view_unref(v);
 		return NULL;
 	}
-	return node_get(dir->fs, dir, name, version, is_dir ? &blobdir_dir_ops : &blobdir_file_ops,
-			node_ino(identity), b);
+	const struct node_ops *ops = is_dir ? &blobdir_dir_ops : &blobdir_file_ops;
+	if (entry && entry->is_link)
+		ops = &blobdir_link_ops;
+	return node_get(dir->fs, dir, name, version, ops, node_ino(identity), b);
 }
 
 struct blob_entry *bnode_entry(const struct node *n)
@@ -186,17 +189,25 @@ int blobdir_log(int rc, const char *what, const char *container, const char *blo
 }
 
 /* --- lookup -------------------------------------------------------------------------------- */
+static mode_t file_mode(const struct blob_entry *e)
+{
+	if (e && e->is_link)
+		return S_IFLNK | 0777;
+	mode_t mode = e ? e->mode : 0644;
+	/* Page and append blobs are no files to write to. */
+	return S_IFREG | (e && e->type != ADAFS_BLOB_BLOCK ? mode & ~(mode_t)0222 : mode);
+}
+
 void blobdir_stat(const struct node *n, const struct blob_entry *e, struct stat *ret)
 {
 	bool is_dir = bnode_of(n)->is_dir;
-	node_stat(n, is_dir ? S_IFDIR | 0755 : S_IFREG | 0644, is_dir || !e ? 0 : e->size,
-		  n->fs->mounted, ret);
+	mode_t mode = is_dir ? S_IFDIR | (e ? e->mode : 0755) : file_mode(e);
+	node_stat(n, mode, is_dir || !e ? 0 : e->size, n->fs->mounted, ret);
 	/* A directory without marker has no time of its own. */
 	if (e && *e->etag)
 		ret->st_atim = ret->st_mtim = ret->st_ctim = e->mtime;
-	if (is_dir)
-		ret->st_nlink = 2;
-	else
+	/* One link, not two and one for each directory below: find(1) would count on that. */
+	if (!is_dir)
 		ret->st_blksize = 128 * 1024;
 }
 
@@ -281,7 +292,8 @@ static int add_entries(const struct node *dir, const char *prefix, const struct 
 		ADAFS_FREE char *identity = adafs_fmt("blob/%s/%s%s", v->container, prefix, e->name);
 		if (!identity)
 			return -ENOMEM;
-		int rc = dirlist_add(ret, e->name, node_ino(identity), e->is_dir ? S_IFDIR : S_IFREG,
+		mode_t type = e->is_dir ? S_IFDIR : e->is_link ? S_IFLNK : S_IFREG;
+		int rc = dirlist_add(ret, e->name, node_ino(identity), type,
 				     blob_entry_ref(e));
 		if (rc)
 			return rc;
@@ -341,12 +353,14 @@ const struct node_ops blobdir_dir_ops = {
 	.getattr = blobdir_getattr,
 	.setattr = blobdir_setattr,
 	.create = blobdir_create,
+	.symlink = blobdir_symlink,
 	.mkdir = blobdir_mkdir,
 	.unlink = blobdir_unlink,
 	.rmdir = blobdir_rmdir,
 	.rename = blobdir_rename,
 	.getxattr = blobdir_getxattr,
 	.listxattr = blobdir_listxattr,
+	.setxattr = blobdir_setxattr,
 	.free_data = bnode_free,
 };
 
@@ -358,5 +372,15 @@ const struct node_ops blobdir_file_ops = {
 	.open = blobdir_open,
 	.getxattr = blobdir_getxattr,
 	.listxattr = blobdir_listxattr,
+	.setxattr = blobdir_setxattr,
+	.free_data = bnode_free,
+};
+
+const struct node_ops blobdir_link_ops = {
+	.kind = "link",
+	.readonly_errno = EROFS,
+	.getattr = blobdir_getattr,
+	.setattr = blobdir_setattr,
+	.readlink = blobdir_readlink,
 	.free_data = bnode_free,
 };

@@ -25,6 +25,7 @@ struct blobdir_commit {
 struct blobdir_policy {
 	const char *kind;
 	bool read_only;
+	bool links; /* symbolic links may be made */
 	/* Whether a listed blob is shown; called for files. */
 	bool (*shown)(void *arg, const char *path, const struct adafs_blob_props *props);
 	/*

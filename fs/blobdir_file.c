@@ -1,5 +1,5 @@
 /*
- * blobdir_file.c - open files and attributes of a blob tree. A handle reads what its node is: the spool while somebody writes the
+ * blobdir_file.c - open files of a blob tree. A handle reads what its node is: the spool while somebody writes the
  * node, else the node's version through the block cache. Since a node only changes its version by this mount's own
  * commit, a reader never mixes two versions of somebody else.
  */
@@ -11,7 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "batch/base/codec.h"
 #include "batch/base/log.h"
 #include "fs/names.h"
 #include "fs/op.h"
@@ -106,11 +105,19 @@ static int bfile_fsync(struct call *c, struct handle *h)
 	return wfile_fsync(f->w, c);
 }
 
+static int bfile_fallocate(struct call *c, struct handle *h, off_t off, off_t len)
+{
+	struct bfile *f = (struct bfile *)h;
+	return wfile_reserve(f->w, c->may_wait, off, len);
+}
+
 static void bfile_release(struct call *c, struct handle *h)
 {
 	struct bfile *f = (struct bfile *)h;
 	if (f->w)
 		wfile_close(f->w);
+	else
+		blobdir_reader_gone(h->node);
 	if (f->reader)
 		handle_unref(c->fs, f->reader);
 	free(f);
@@ -122,6 +129,7 @@ static const struct handle_ops writer_ops = {
 	.write = bfile_write,
 	.flush = bfile_flush,
 	.fsync = bfile_fsync,
+	.fallocate = bfile_fallocate,
 	.release = bfile_release,
 };
 
@@ -133,34 +141,6 @@ static struct bfile *bfile_new(const struct handle_ops *ops)
 	return f;
 }
 
-/* --- is it still this version? ------------------------------------------------------------------ */
-/*
- * Ask, as far as it is not known, whether the node's version is the one at the service. 0; -ESTALE: no, the kernel looks
- * the name up again. A directory is never stale.
- */
-static int check_version(struct call *c, struct node *n)
-{
-	struct view *v = bnode_of(n)->view;
-	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
-	const char *name;
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *now = NULL, *mine = bnode_entry(n);
-	struct adafs_err err = { 0 };
-	if (!mine)
-		return -ESTALE;
-	if (!blob || blob_split(blob, &prefix, &name))
-		return -ENOMEM;
-	int rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, c->may_wait, &now, &err);
-	if (rc == -ENOENT)
-		return -ESTALE;
-	if (rc)
-		return blobdir_log(rc, "lookup", v->container, blob, &err);
-	if (now->is_dir || strcmp(now->etag, mine->etag))
-		return -ESTALE;
-	if (now != mine)
-		bnode_set_entry(n, now);
-	return 0;
-}
-
 /* --- open and create ------------------------------------------------------------------------------ */
 static int open_writer(struct call *c, struct node *n, int flags, struct handle **ret)
 {
@@ -170,6 +150,9 @@ static int open_writer(struct call *c, struct node *n, int flags, struct handle 
 	const char *name;
 	if (v->policy->read_only || c->fs->options->read_only)
 		return -EROFS;
+	/* Others append to it, or use it as a disk: as a block blob it would be neither. */
+	if (base && base->type != ADAFS_BLOB_BLOCK)
+		return -EPERM;
 	struct bfile *f = bfile_new(&writer_ops);
 	if (!f || !blob || blob_split(blob, &prefix, &name)) {
 		free(f);
@@ -198,7 +181,7 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 	if (w)
 		wfile_unref(w);
 	else
-		rc = check_version(c, n);
+		rc = blobdir_check_version(c, n);
 	if (rc)
 		return rc;
 	adafs_mutex_lock(&wfiles_lock);
@@ -214,6 +197,9 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 	struct bfile *f = bfile_new(&reader_ops);
 	if (!f)
 		return -ENOMEM;
+	adafs_mutex_lock(&wfiles_lock);
+	bnode_of(n)->readers++;
+	adafs_mutex_unlock(&wfiles_lock);
 	*ret = &f->base;
 	return 0;
 }
@@ -249,8 +235,8 @@ static int base_of_new(struct call *c, struct node *dir, const char *name, struc
 int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mode,
 		   struct fuse_file_info *fi, struct child *ret, struct handle **ret_handle)
 {
-	(void)mode;
 	const struct view *v = bnode_of(dir)->view;
+	const struct meta_change bits = { .mode = &mode };
 	ADAFS_FREE char *blob = blobdir_blob_in(dir, name);
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *base = NULL;
 	char version[40];
@@ -273,6 +259,8 @@ int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mo
 	rc = n ? wfile_open(n, dir, name, base, &f->w) : -ENOMEM;
 	if (!rc && base)
 		rc = wfile_truncate(f->w, true, 0);
+	if (!rc)
+		rc = wfile_change_meta(f->w, true, &bits);
 	if (rc) {
 		if (f && f->w)
 			wfile_close(f->w);
@@ -287,106 +275,7 @@ int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mo
 	return 0;
 }
 
-/* --- attributes ------------------------------------------------------------------------------------ */
-static int file_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
-			double *ret_timeout_s)
-{
-	struct wfile *w = wfile_of(n);
-	if (w) {
-		wfile_stat(w, ret);
-		wfile_unref(w);
-		*ret_timeout_s = 0;
-		return 0;
-	}
-	/* An open file stays what it was at open. */
-	int rc = h ? 0 : check_version(c, n);
-	if (rc)
-		return rc;
-	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
-	const char *name;
-	if (!e)
-		return -ESTALE;
-	if (!blob || blob_split(blob, &prefix, &name))
-		return -ENOMEM;
-	blobdir_stat(n, e, ret);
-	*ret_timeout_s = h ? c->fs->options->attr_timeout_s
-			   : blobs_left_s(c->fs->blobs, bnode_of(n)->view->container, prefix, name);
-	return 0;
-}
-
-int blobdir_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
-		    double *ret_timeout_s)
-{
-	if (!bnode_of(n)->is_dir)
-		return file_getattr(c, n, h, ret, ret_timeout_s);
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
-	blobdir_stat(n, e, ret);
-	*ret_timeout_s = c->fs->options->attr_timeout_s;
-	return 0;
-}
-
-/* Set Blob Metadata with a new mtime: all of it is replaced, so all of it is sent, for this version only. */
-static int set_mtime_now(struct call *c, struct node *n, struct timespec t)
-{
-	struct view *v = bnode_of(n)->view;
-	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n), *fresh = NULL;
-	struct adafs_err err = { 0 };
-	const char *name;
-	char text[BLOB_MTIME_LEN];
-	if (!e)
-		return -ESTALE;
-	if (!c->may_wait)
-		return -EWOULDBLOCK;
-	struct adafs_blob_props props;
-	if (!blob || blob_split(blob, &prefix, &name) || blob_entry_props(e, &props))
-		return -ENOMEM;
-	blob_mtime_format(t, text);
-	const struct adafs_blob_cond cond = { .if_match = e->etag };
-	int rc = adafs_blob_meta_set(&props.meta, "mtime", text);
-	if (!rc)
-		rc = adafs_blob_set_meta(c->fs->blob, v->container, blob, &props.meta, &cond, props.etag,
-					 &err);
-	if (!rc && !(fresh = blob_entry_new(name, &props)))
-		rc = -ENOMEM;
-	adafs_blob_props_clear(&props);
-	if (rc == -ENOENT || rc == -ESTALE)
-		blobs_forget(c->fs->blobs, v->container, prefix, false);
-	if (rc)
-		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "setting the time", v->container, blob, &err);
-	blobs_put(c->fs->blobs, v->container, prefix, name, fresh);
-	bnode_set_entry(n, fresh);
-	struct node *dir = node_parent(n);
-	rc = node_move(n, dir, name, fresh->etag);
-	node_unref(dir);
-	return rc;
-}
-
-static int set_time(struct call *c, struct node *n, const struct stat *st, int to_set)
-{
-	struct timespec t = st->st_mtim;
-	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
-		clock_gettime(CLOCK_REALTIME, &t);
-	struct wfile *w = wfile_of(n);
-	if (!w)
-		return set_mtime_now(c, n, t);
-	int rc = wfile_set_mtime(w, c->may_wait, t);
-	if (rc == -EAGAIN && !c->may_wait)
-		rc = -EWOULDBLOCK;
-	if (rc == -EAGAIN) {
-		/* It is open for writing but clean: the commit that may follow has to find the new ETag. */
-		wfile_begin(w);
-		rc = set_mtime_now(c, n, t);
-		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = rc ? NULL : bnode_entry(n);
-		if (e)
-			wfile_rebase(w, e);
-		wfile_end(w);
-	}
-	wfile_unref(w);
-	return rc;
-}
-
+/* --- truncate ---------------------------------------------------------------------------------- */
 /* truncate(2) without a handle is an open, a truncate and a close. */
 static int truncate_path(struct call *c, struct node *n, int64_t size)
 {
@@ -394,7 +283,7 @@ static int truncate_path(struct call *c, struct node *n, int64_t size)
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
 	struct wfile *w = wfile_of(n);
-	int rc = w ? 0 : check_version(c, n);
+	int rc = w ? 0 : blobdir_check_version(c, n);
 	wfile_unref(w);
 	if (!rc)
 		rc = open_writer(c, n, 0, &h);
@@ -409,66 +298,8 @@ static int truncate_path(struct call *c, struct node *n, int64_t size)
 	return rc;
 }
 
-static int set_size(struct call *c, struct node *n, struct handle *h, int64_t size)
+int blobdir_truncate(struct call *c, struct node *n, struct handle *h, int64_t size)
 {
 	struct bfile *f = (struct bfile *)h;
 	return f && f->w ? wfile_truncate(f->w, c->may_wait, size) : truncate_path(c, n, size);
-}
-
-int blobdir_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
-		    struct stat *ret)
-{
-	double timeout_s;
-	const struct view *v = bnode_of(n)->view;
-	if (v->policy->read_only || c->fs->options->read_only)
-		return -EROFS;
-	int rc = 0;
-	if ((to_set & FUSE_SET_ATTR_SIZE) && !bnode_of(n)->is_dir)
-		rc = set_size(c, n, h, st->st_size);
-	/* Times of directories, modes and owners are accepted and not kept, as on any disk without them. */
-	if (!rc && (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) && !bnode_of(n)->is_dir)
-		rc = set_time(c, n, st, to_set);
-	return rc ? rc : blobdir_getattr(c, n, h, ret, &timeout_s);
-}
-
-/* --- extended attributes ----------------------------------------------------------------------------- */
-int blobdir_getxattr(struct call *c, struct node *n, const char *name, struct adafs_buf *ret)
-{
-	(void)c;
-	const struct view *v = bnode_of(n)->view;
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
-	if (v->policy->getxattr) {
-		ADAFS_FREE char *blob = blobdir_blob(n);
-		struct adafs_blob_props props;
-		if (!blob || (e && blob_entry_props(e, &props)))
-			return -ENOMEM;
-		int rc = v->policy->getxattr(v->policy->arg, blobdir_shown_path(v, blob), e ? &props : NULL,
-					     name, ret);
-		if (e)
-			adafs_blob_props_clear(&props);
-		return rc;
-	}
-	if (e && *e->etag && !strcmp(name, "user.adafs.etag"))
-		return adafs_buf_adds(ret, e->etag);
-	if (e && e->has_md5 && !strcmp(name, "user.adafs.md5")) {
-		char hex[33];
-		adafs_hex_encode(e->md5, sizeof(e->md5), hex);
-		return adafs_buf_adds(ret, hex);
-	}
-	return -ENODATA;
-}
-
-int blobdir_listxattr(struct call *c, struct node *n, struct adafs_buf *ret)
-{
-	(void)c;
-	const struct view *v = bnode_of(n)->view;
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
-	if (v->policy->listxattr) {
-		ADAFS_FREE char *blob = blobdir_blob(n);
-		return blob ? v->policy->listxattr(v->policy->arg, blobdir_shown_path(v, blob), ret)
-			    : -ENOMEM;
-	}
-	static const char etag[] = "user.adafs.etag", md5[] = "user.adafs.md5";
-	int rc = e && *e->etag ? adafs_buf_add(ret, etag, sizeof(etag)) : 0;
-	return !rc && e && e->has_md5 ? adafs_buf_add(ret, md5, sizeof(md5)) : rc;
 }

@@ -1,6 +1,7 @@
 /*
  * fs/blobdir_int.h - what the parts of a blob tree share: blobdir.c (nodes, lookup, listing), blobdir_file.c
- * (attributes, handles), blobdir_mutate.c and blobdir_rename.c (names), write.c (files being written), commit.c.
+ * (handles), blobdir_attr.c, blobdir_link.c, blobdir_mutate.c and blobdir_rename.c (names), blobdir_orphan.c (open files that
+ * lose their name), write.c (files being written), commit.c.
  */
 #ifndef ADAFS_FS_BLOBDIR_INT_H
 #define ADAFS_FS_BLOBDIR_INT_H
@@ -10,6 +11,7 @@
 #include "batch/base/mutex.h"
 #include "fs/blobdir.h"
 #include "fs/blobs.h"
+#include "fs/meta.h"
 #include "fs/spool.h"
 
 struct wfile;
@@ -23,16 +25,19 @@ struct view {
 	struct node *root; /* lives as long as any node below it */
 };
 
-/* The data of a node. entry and w are guarded by wfiles_lock. */
+/* The data of a node. What follows is_dir is guarded by wfiles_lock. */
 struct bnode {
 	struct view *view;
 	bool is_dir;
 	struct blob_entry *entry; /* the version that this node is; NULL: a directory, or never committed */
 	struct wfile *w;          /* not NULL while somebody has it open for writing; borrowed */
+	struct wfile *orphan;     /* keeps the content while readers are left and the name is gone; an open of their own */
+	unsigned readers;         /* open handles that only read */
+	char *link;               /* the target, once known */
 	bool pages_lost;          /* the kernel's pages hold bytes that were never stored: an open drops them */
 };
 
-extern const struct node_ops blobdir_dir_ops, blobdir_file_ops;
+extern const struct node_ops blobdir_dir_ops, blobdir_file_ops, blobdir_link_ops;
 
 static inline struct bnode *bnode_of(const struct node *n)
 {
@@ -65,16 +70,47 @@ void blobdir_stat(const struct node *n, const struct blob_entry *e, struct stat 
 int blobdir_log(int rc, const char *what, const char *container, const char *blob,
 		const struct adafs_err *err);
 
-/* --- blobdir_file.c: handles and attributes ------------------------------------------------- */
+/* --- blobdir_file.c: handles ------------------------------------------------------------------ */
+int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret);
+int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mode,
+		   struct fuse_file_info *fi, struct child *ret, struct handle **ret_handle);
+/* truncate(2), or ftruncate(2) with h. */
+int blobdir_truncate(struct call *c, struct node *n, struct handle *h, int64_t size);
+
+/* --- blobdir_attr.c, blobdir_xattr.c ------------------------------------------------------------ */
 int blobdir_getattr(struct call *c, struct node *n, struct handle *h, struct stat *ret,
 		    double *ret_timeout_s);
 int blobdir_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
 		    struct stat *ret);
-int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret);
-int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mode,
-		   struct fuse_file_info *fi, struct child *ret, struct handle **ret_handle);
+/*
+ * Ask, as far as it is not known, whether a file's node is the version at the service. 0; -ESTALE: no, the kernel looks
+ * the name up again.
+ */
+int blobdir_check_version(struct call *c, struct node *n);
+/*
+ * Change what is kept in metadata: of the commit that is to come, else at once and only of the version that the node is. A directory without
+ * marker gets one. Errors of meta_apply, -ESTALE, -EOPNOTSUPP (no place for an attribute), or the service's.
+ */
+int blobdir_change_meta(struct call *c, struct node *n, const struct meta_change *change);
 int blobdir_getxattr(struct call *c, struct node *n, const char *name, struct adafs_buf *ret);
 int blobdir_listxattr(struct call *c, struct node *n, struct adafs_buf *ret);
+int blobdir_setxattr(struct call *c, struct node *n, const char *name, const void *value, size_t size,
+		     int flags);
+
+/* --- blobdir_link.c -------------------------------------------------------------------------- */
+int blobdir_readlink(struct call *c, struct node *n, struct adafs_buf *ret);
+int blobdir_symlink(struct call *c, struct node *dir, const char *target, const char *name,
+		    struct child *ret);
+
+/* --- blobdir_orphan.c -------------------------------------------------------------------------- */
+/*
+ * Before a name goes: opens its file as a writer would, if it has readers. *ret NULL: it has none. To be ended by
+ * blobdir_orphaned, or by wfile_close when the name stays.
+ */
+void blobdir_hold(struct node *dir, const char *name, const struct blob_entry *e, struct wfile **ret);
+/* The name is gone: what was held goes to the readers that are left. */
+void blobdir_orphaned(struct wfile *held);
+void blobdir_reader_gone(struct node *n);
 
 /* --- blobdir_mutate.c, blobdir_rename.c ------------------------------------------------------- */
 int blobdir_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode, struct child *ret);
@@ -84,6 +120,12 @@ int blobdir_rename(struct call *c, struct node *dir, const char *name, struct no
 		   const char *newname, unsigned flags);
 /* A directory whose last name went keeps existing: give it a marker if it has none. */
 void blobdir_keep(struct node *dir);
+/*
+ * Put a small blob that must not exist, under a name that is a marker's or a link's: with meta (which gets its mtime) as metadata.
+ * -EEXIST: something is there.
+ */
+int blobdir_put_new(struct fs *fs, const char *container, const char *blob, const char *text,
+		    struct adafs_blob_meta *meta, struct blob_entry **ret, struct adafs_err *reterr);
 
 /* --- write.c: files being written --------------------------------------------------------------- */
 /*
@@ -112,6 +154,7 @@ struct wfile {
 	uint64_t held_gen;       /* this content is not tried again at RELEASE: refused, failed, or its writer was killed */
 	struct adafs_err held;   /* why; rc 0: killed */
 	struct timespec mtime;
+	struct adafs_blob_meta meta; /* what the next commit carries along; see meta_carry */
 	char *blob;              /* its whole name; changed under both locks by who is busy */
 	int64_t run_start, run_end; /* the last sequential run of writes */
 	bool send_all;           /* a commit wants all blocks, not only those behind the writer */
@@ -137,6 +180,8 @@ int wfile_open(struct node *n, struct node *dir, const char *name, struct blob_e
 	       struct wfile **ret);
 /* A handle is closed: on the last one commits what is left, tells the policy, forgets the file. On a worker. */
 void wfile_close(struct wfile *w);
+/* One more open of a file that has readers, as wfile_open; NULL: it has none. */
+struct wfile *wfile_share(struct wfile *w);
 /* With a reference, or NULL. */
 struct wfile *wfile_of(const struct node *n);
 struct wfile *wfile_find(struct fs *fs, const struct node *dir, const char *name);
@@ -150,10 +195,14 @@ void wfile_stat(struct wfile *w, struct stat *ret);
 /* These follow the rule of -EWOULDBLOCK. */
 int wfile_write(struct wfile *w, bool may_wait, const void *data, size_t size, off_t off);
 int wfile_truncate(struct wfile *w, bool may_wait, int64_t size);
+/* posix_fallocate(3): what is there stays, the file grows to off + len if it is shorter. -ENOSPC, -EFBIG. */
+int wfile_reserve(struct wfile *w, bool may_wait, int64_t off, int64_t len);
 /* The bytes read; -EAGAIN: the content is still base's, read that. */
 ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off);
-/* 0: kept for the commit. -EAGAIN: nothing is to be committed, so the blob's metadata must be set now. */
-int wfile_set_mtime(struct wfile *w, bool may_wait, struct timespec t);
+/* 0 or an error of meta_apply: kept for the commit. -EAGAIN: nothing is to be committed, so the blob's metadata must be set now. */
+int wfile_change_meta(struct wfile *w, bool may_wait, const struct meta_change *change);
+/* What the file carries along as of now; ret is all zero. 0 or -ENOMEM. */
+int wfile_copy_meta(struct wfile *w, struct adafs_blob_meta *ret);
 /* close(2) and fsync(2). killed: the caller was killed. */
 int wfile_flush(struct wfile *w, const struct call *c, bool killed);
 int wfile_fsync(struct wfile *w, const struct call *c);
@@ -165,6 +214,8 @@ void wfile_end(struct wfile *w);
 /* Between begin and end: a new place (dir NULL: none any more) and the version there. */
 int wfile_move(struct wfile *w, struct node *dir, const char *name, struct blob_entry *base);
 void wfile_unlink(struct wfile *w);
+/* Between begin and end, before unlink: content that is only at the service comes to the spool, unless it is large. */
+void wfile_save(struct wfile *w);
 /* Between begin and end: the same content has a new version. */
 void wfile_rebase(struct wfile *w, struct blob_entry *base);
 /* Tell the policy what it has to know before the file is moved or at its end. */

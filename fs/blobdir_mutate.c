@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "batch/base/log.h"
 #include "fs/names.h"
@@ -13,33 +14,51 @@ static bool read_only(const struct call *c, const struct node *dir)
 	return bnode_of(dir)->view->policy->read_only || c->fs->options->read_only;
 }
 
-/* A marker blob `dir` with hdi_isfolder, which azcopy, blobfuse2 and HNS tools know. -EEXIST: something is there. */
-static int put_marker(struct fs *fs, const char *container, const char *blob, struct blob_entry **ret,
-		      struct adafs_err *reterr)
+int blobdir_put_new(struct fs *fs, const char *container, const char *blob, const char *text,
+		    struct adafs_blob_meta *meta, struct blob_entry **ret, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *prefix = NULL;
 	const char *name;
-	struct adafs_blob_props props = { 0 };
-	const struct adafs_blob_source nothing = { .data = "", .len = 0 };
+	struct timespec now;
+	bool changed;
+	clock_gettime(CLOCK_REALTIME, &now);
+	const struct meta_change time = { .mtime = &now };
+	const struct adafs_blob_source src = { .data = text, .len = strlen(text) };
+	struct adafs_blob_props props = { .size = (int64_t)src.len, .created = now.tv_sec,
+					  .last_modified = now.tv_sec };
 	int rc = blob_split(blob, &prefix, &name);
-	if (!rc)
-		rc = adafs_blob_meta_set(&props.meta, "hdi_isfolder", "true");
+	if (!rc && !adafs_blob_meta_get(meta, META_MTIME))
+		rc = meta_apply(meta, &time, false, &changed);
 	if (rc)
 		return rc;
-	const struct adafs_blob_put put = { .meta = &props.meta, .cond = { .if_none_match = "*" } };
-	rc = adafs_blob_put(fs->blob, container, blob, &nothing, &put, props.etag, reterr);
+	const struct adafs_blob_put put = { .meta = meta, .cond = { .if_none_match = "*" } };
+	rc = adafs_blob_put(fs->blob, container, blob, &src, &put, props.etag, reterr);
 	if (rc == -ESTALE)
 		rc = -EEXIST;
-	props.created = props.last_modified = time(NULL);
+	props.meta = *meta; /* borrowed */
 	if (!rc && !(*ret = blob_entry_new(name, &props)))
 		rc = -ENOMEM;
-	adafs_blob_meta_clear(&props.meta);
+	return rc;
+}
+
+/* A marker blob `dir` with hdi_isfolder, which azcopy, blobfuse2 and HNS tools know. -EEXIST: something is there. */
+static int put_marker(struct fs *fs, const char *container, const char *blob, mode_t mode,
+		      struct blob_entry **ret, struct adafs_err *reterr)
+{
+	struct adafs_blob_meta meta = { 0 };
+	const struct meta_change bits = { .mode = &mode };
+	bool changed;
+	int rc = adafs_blob_meta_set(&meta, META_FOLDER, "true");
+	if (!rc)
+		rc = meta_apply(&meta, &bits, true, &changed);
+	if (!rc)
+		rc = blobdir_put_new(fs, container, blob, "", &meta, ret, reterr);
+	adafs_blob_meta_clear(&meta);
 	return rc;
 }
 
 int blobdir_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode, struct child *ret)
 {
-	(void)mode;
 	const struct view *v = bnode_of(dir)->view;
 	ADAFS_FREE char *prefix = blobdir_prefix(dir), *blob = blobdir_blob_in(dir, name);
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = NULL;
@@ -60,7 +79,7 @@ int blobdir_mkdir(struct call *c, struct node *dir, const char *name, mode_t mod
 	rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, true, &e, &err);
 	if (rc != -ENOENT)
 		return rc ? blobdir_log(rc, "lookup", v->container, blob, &err) : -EEXIST;
-	rc = put_marker(c->fs, v->container, blob, &e, &err);
+	rc = put_marker(c->fs, v->container, blob, mode, &e, &err);
 	if (rc)
 		return rc == -EEXIST ? rc : blobdir_log(rc, "mkdir", v->container, blob, &err);
 	blobs_put(c->fs->blobs, v->container, prefix, name, e);
@@ -84,7 +103,7 @@ void blobdir_keep(struct node *dir)
 	if (e && e->marker)
 		return;
 	struct adafs_err err = { 0 };
-	int rc = put_marker(fs, v->container, blob, &marker, &err);
+	int rc = put_marker(fs, v->container, blob, 0755, &marker, &err);
 	if (!rc)
 		blobs_put(fs->blobs, v->container, parent, name, marker);
 	else if (rc != -EEXIST)
@@ -104,6 +123,7 @@ static int delete_blob(struct call *c, const struct view *v, const char *blob)
 static int unlink_written(struct call *c, struct wfile *w, const char *blob)
 {
 	wfile_begin(w);
+	wfile_save(w);
 	/* A commit that ended without an answer may have made the blob. */
 	int rc = w->base || *w->nonce ? delete_blob(c, w->view, blob) : 0;
 	if (rc == -ENOENT)
@@ -114,14 +134,40 @@ static int unlink_written(struct call *c, struct wfile *w, const char *blob)
 	return rc;
 }
 
-static int check_file(struct call *c, const struct view *v, const char *prefix, const char *name)
+/* One that others read as well: they may go on longer than the writers do. */
+static int unlink_open(struct call *c, struct wfile *w, const char *blob)
 {
+	struct wfile *held = wfile_share(w);
+	int rc = unlink_written(c, w, blob);
+	if (rc && held)
+		wfile_close(held);
+	else
+		blobdir_orphaned(held);
+	return rc;
+}
+
+/* A file that nobody writes. */
+static int unlink_stored(struct call *c, struct node *dir, const char *prefix, const char *name,
+			 const char *blob)
+{
+	const struct view *v = bnode_of(dir)->view;
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = NULL;
 	struct adafs_err err = { 0 };
+	struct wfile *held;
 	int rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, true, &e, &err);
 	if (rc)
 		return blobdir_log(rc, "lookup", v->container, name, &err);
-	return e->is_dir ? -EISDIR : 0;
+	if (e->is_dir)
+		return -EISDIR;
+	blobdir_hold(dir, name, e, &held);
+	if (!held)
+		return delete_blob(c, v, blob);
+	rc = unlink_written(c, held, blob);
+	if (rc)
+		wfile_close(held);
+	else
+		blobdir_orphaned(held);
+	return rc;
 }
 
 int blobdir_unlink(struct call *c, struct node *dir, const char *name)
@@ -135,15 +181,8 @@ int blobdir_unlink(struct call *c, struct node *dir, const char *name)
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
 	struct wfile *w = wfile_find(c->fs, dir, name);
-	int rc;
-	if (w) {
-		rc = unlink_written(c, w, blob);
-		wfile_unref(w);
-	} else {
-		rc = check_file(c, v, prefix, name);
-		if (!rc)
-			rc = delete_blob(c, v, blob);
-	}
+	int rc = w ? unlink_open(c, w, blob) : unlink_stored(c, dir, prefix, name, blob);
+	wfile_unref(w);
 	if (rc && rc != -ENOENT)
 		return rc;
 	blobs_put(c->fs->blobs, v->container, prefix, name, NULL);

@@ -39,11 +39,13 @@ static int moved_meta(const struct move *m, const struct adafs_blob_props *props
 		rc = p->before_rename(p->arg, m->old_blob, m->new_blob, props, meta, reterr);
 	if (rc)
 		return rc;
-	const char *mtime = adafs_blob_meta_get(&props->meta, "mtime");
+	const char *mtime = adafs_blob_meta_get(&props->meta, META_MTIME);
 	if (!meta->n)
 		rc = adafs_blob_meta_copy(meta, &props->meta);
-	else if (mtime)
-		rc = adafs_blob_meta_set(meta, "mtime", mtime);
+	else
+		rc = meta_carry(meta, &props->meta);
+	if (!rc && mtime)
+		rc = adafs_blob_meta_set(meta, META_MTIME, mtime);
 	if (!rc) {
 		adafs_random_hex(16, nonce);
 		rc = adafs_blob_meta_set(meta, ADAFS_META_COPY, nonce);
@@ -152,6 +154,7 @@ struct place {
 	char *prefix, *blob;
 	struct blob_entry *entry; /* what the service has there; NULL: nothing */
 	struct wfile *w;          /* open for writing; NULL: not */
+	struct wfile *held;       /* one more open of w, for its readers */
 };
 
 static void place_clear(struct place *p)
@@ -160,6 +163,8 @@ static void place_clear(struct place *p)
 	free(p->blob);
 	blob_entry_unref(p->entry);
 	wfile_unref(p->w);
+	if (p->held)
+		wfile_close(p->held);
 }
 
 static int place_init(struct call *c, struct place *p, struct node *dir, const char *name)
@@ -259,20 +264,36 @@ static void end_both(const struct place *from, const struct place *to)
 		wfile_end(to->w);
 }
 
+/* Who reads what is about to be replaced goes on reading it. */
+static void hold_readers(struct place *to)
+{
+	if (to->w)
+		to->held = wfile_share(to->w);
+	else if (to->entry)
+		blobdir_hold(to->dir, to->name, to->entry, &to->held);
+	if (to->held && !to->w)
+		to->w = wfile_of(to->held->node);
+}
+
 static int rename_file(struct call *c, struct place *from, struct place *to, bool no_replace)
 {
 	if (to->entry && to->entry->is_dir)
 		return -EISDIR;
 	if (no_replace && (to->w || (to->entry && blobdir_shown(to->dir, to->entry))))
 		return -EEXIST;
+	/* The service does not let a copy change the kind of a blob. */
+	if (from->entry && to->entry && from->entry->type != to->entry->type)
+		return -EPERM;
 	/* A hidden blob is not there for the user: it may be replaced. */
 	if (to->entry)
 		no_replace = false;
+	hold_readers(to);
 	begin_both(from, to);
 	/* It may have been committed since it was looked up. */
 	if (to->w && to->w != from->w) {
 		blob_entry_unref(to->entry);
 		to->entry = to->w->base ? blob_entry_ref(to->w->base) : NULL;
+		wfile_save(to->w);
 	}
 	int rc = from->w ? rename_written(c, from, to, no_replace)
 			 : rename_stored(c, from, to, no_replace);
@@ -280,6 +301,8 @@ static int rename_file(struct call *c, struct place *from, struct place *to, boo
 	if (!rc && to->w && to->w != from->w)
 		wfile_unlink(to->w);
 	end_both(from, to);
+	if (!rc)
+		blobdir_orphaned(ADAFS_STEAL(to->held));
 	if (!rc)
 		blobdir_keep(from->dir);
 	return rc;

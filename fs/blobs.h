@@ -22,9 +22,11 @@ void blobs_free(struct blobs *b);
 struct blob_entry {
 	unsigned refs; /* atomic */
 	bool is_dir;
-	bool marker; /* a directory with a marker blob `name` */
+	bool marker;  /* a directory with a marker blob `name` */
+	bool is_link; /* a symbolic link: its content is the target */
 	bool archived;
 	bool has_md5;
+	uint16_t mode; /* permission bits */
 	int64_t size;
 	struct timespec mtime; /* metadata `mtime`, else Last-Modified */
 	time_t last_modified, created;

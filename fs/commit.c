@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "batch/base/log.h"
 #include "batch/base/random.h"
@@ -162,23 +161,12 @@ static int put_blocks(struct wfile *w, const struct adafs_blob_put *put, char et
 }
 
 /* --- metadata ------------------------------------------------------------------------------------ */
-static bool is_own_meta(const char *name)
+/* What goes with the file whatever its content is; what is said of the content is said anew. */
+static int add_carried(struct wfile *w, struct adafs_blob_meta *meta)
 {
-	return !strncasecmp(name, "adafs", 5) || !strcasecmp(name, "mtime") ||
-	       !strcasecmp(name, "hdi_isfolder");
-}
-
-/* What others noted about the file stays with it; what we say of its content is said anew. */
-static int keep_meta(struct adafs_blob_meta *meta, const struct blob_entry *base)
-{
-	struct adafs_blob_props props;
-	int rc = blob_entry_props(base, &props);
-	if (rc)
-		return rc;
-	for (size_t i = 0; i < props.meta.n && !rc; i++)
-		if (!is_own_meta(props.meta.item[i].name))
-			rc = adafs_blob_meta_set(meta, props.meta.item[i].name, props.meta.item[i].value);
-	adafs_blob_props_clear(&props);
+	adafs_mutex_lock(&w->lock);
+	int rc = meta_carry(meta, &w->meta);
+	adafs_mutex_unlock(&w->lock);
 	return rc;
 }
 
@@ -350,8 +338,8 @@ int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
 	struct adafs_blob_meta meta = { 0 };
 	char nonce[64], etag[ADAFS_ETAG_LEN], sha256[ADAFS_SHA256_HEX_LEN] = "";
 	int rc = ask_policy(w, killed, sha256, &meta, reterr);
-	if (!rc && w->base)
-		rc = keep_meta(&meta, w->base);
+	if (!rc)
+		rc = add_carried(w, &meta);
 	if (!rc)
 		rc = make_meta(w, &meta, nonce);
 	bool stored = false;

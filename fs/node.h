@@ -70,6 +70,8 @@ struct handle_ops {
 	int (*write)(struct call *c, struct handle *h, const void *data, size_t size, off_t off);
 	int (*flush)(struct call *c, struct handle *h);
 	int (*fsync)(struct call *c, struct handle *h);
+	/* Make sure that len bytes at off can be written, growing the file. Absent: EOPNOTSUPP. */
+	int (*fallocate)(struct call *c, struct handle *h, off_t off, off_t len);
 	/* The last one: frees h. Never fails; runs on a worker when it may wait. */
 	void (*release)(struct call *c, struct handle *h);
 };
@@ -101,6 +103,8 @@ struct node_ops {
 	int (*open)(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret);
 	int (*create)(struct call *c, struct node *dir, const char *name, mode_t mode,
 		      struct fuse_file_info *fi, struct child *ret, struct handle **ret_handle);
+	int (*symlink)(struct call *c, struct node *dir, const char *target, const char *name,
+		       struct child *ret);
 	int (*mkdir)(struct call *c, struct node *dir, const char *name, mode_t mode, struct child *ret);
 	int (*unlink)(struct call *c, struct node *dir, const char *name);
 	int (*rmdir)(struct call *c, struct node *dir, const char *name);
@@ -116,6 +120,11 @@ struct node_ops {
 	/* "user.*" only; others are answered by the core with EOPNOTSUPP. -ENODATA. */
 	int (*getxattr)(struct call *c, struct node *n, const char *name, struct adafs_buf *ret);
 	int (*listxattr)(struct call *c, struct node *n, struct adafs_buf *ret); /* names, each with its NUL */
+	/*
+	 * value NULL: remove it. Besides the errors of xattr(7): -EOPNOTSUPP where absent. flags: XATTR_*.
+	 */
+	int (*setxattr)(struct call *c, struct node *n, const char *name, const void *value, size_t size,
+			int flags);
 	int (*statfs)(struct call *c, struct node *n, struct statvfs *ret);
 	void (*free_data)(void *data);
 };

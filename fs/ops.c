@@ -5,6 +5,7 @@
 #include "fs/ops.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,17 +185,22 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	op_start(op);
 }
 
-static void refuse_link(fuse_req_t req)
+static int run_symlink(struct op *op)
 {
-	fuse_reply_err(req, EPERM);
+	if (!op->node->ops->symlink)
+		return missing_mutation(op->node);
+	return op->node->ops->symlink(&op->call, op->node, op->name2, op->name, &op->child);
 }
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
-	(void)link;
-	(void)parent;
-	(void)name;
-	refuse_link(req);
+	static const struct op_kind kind = { "symlink", .run = run_symlink, .reply = reply_entry };
+	struct op *op = op_new(req, &kind, op_node(req, parent));
+	if (!op)
+		return;
+	op->name = name;
+	op->name2 = link;
+	op_start(op);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
@@ -202,16 +208,8 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 	(void)ino;
 	(void)newparent;
 	(void)newname;
-	refuse_link(req);
-}
-
-static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
-{
-	(void)parent;
-	(void)name;
-	(void)mode;
-	(void)rdev;
-	refuse_link(req);
+	/* A blob has one name. */
+	fuse_reply_err(req, EPERM);
 }
 
 /* --- attributes ------------------------------------------------------------------------ */
@@ -365,6 +363,45 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	op_start(op);
 }
 
+static int run_setxattr(struct op *op)
+{
+	if (!op->node->ops->setxattr)
+		return op->node->ops->readonly_errno == EROFS ? -EROFS : -EOPNOTSUPP;
+	return op->node->ops->setxattr(&op->call, op->node, op->name, op->data, op->size, (int)op->flags);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+			size_t size, int flags)
+{
+	static const struct op_kind kind = { "setxattr", .run = run_setxattr, .reply = reply_ok };
+	if (strncmp(name, "user.", 5)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->name = name;
+	op->data = value ? value : "";
+	op->size = size;
+	op->flags = (unsigned)flags;
+	op_start(op);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	static const struct op_kind kind = { "removexattr", .run = run_setxattr, .reply = reply_ok };
+	if (strncmp(name, "user.", 5)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->name = name;
+	op_start(op);
+}
+
 /* --- files ----------------------------------------------------------------------------- */
 /* The kernel knows the handle from here on; it ends with RELEASE. */
 static void publish_handle(struct op *op)
@@ -436,6 +473,34 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	op->name = name;
 	op->mode = mode;
 	op->fi = *fi;
+	op_start(op);
+}
+
+/* The kernel opens the file by itself if somebody wants it open; what mknod(2) opened is closed. */
+static void reply_mknod(struct op *op)
+{
+	drop_handle(op);
+	reply_entry(op);
+}
+
+static int run_mknod(struct op *op)
+{
+	if (!S_ISREG(op->mode))
+		return -EPERM;
+	op->fi.flags = O_WRONLY | O_CREAT | O_EXCL;
+	return run_create(op);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	static const struct op_kind kind = { "mknod", .run = run_mknod, .reply = reply_mknod,
+					     .drop = drop_handle };
+	(void)rdev;
+	struct op *op = op_new(req, &kind, op_node(req, parent));
+	if (!op)
+		return;
+	op->name = name;
+	op->mode = mode;
 	op_start(op);
 }
 
@@ -526,6 +591,28 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	op_start(op);
 }
 
+static int run_fallocate(struct op *op)
+{
+	/* To keep the size, or to make holes, says nothing that a blob can hold. */
+	if (op->flags || !op->handle->ops->fallocate)
+		return -EOPNOTSUPP;
+	return op->handle->ops->fallocate(&op->call, op->handle, op->off, (off_t)op->size);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+			 struct fuse_file_info *fi)
+{
+	static const struct op_kind kind = { "fallocate", .run = run_fallocate, .reply = reply_ok };
+	struct op *op = op_new(req, &kind, op_node(req, ino));
+	if (!op)
+		return;
+	op->handle = handle_of(fi);
+	op->flags = (unsigned)mode;
+	op->off = offset;
+	op->size = (size_t)length;
+	op_start(op);
+}
+
 /* Every mutation of a directory is durable when it returns. */
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
@@ -569,6 +656,9 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.releasedir = op_releasedir,
 	.fsyncdir = op_fsyncdir,
 	.statfs = op_statfs,
+	.fallocate = op_fallocate,
+	.setxattr = op_setxattr,
+	.removexattr = op_removexattr,
 	.getxattr = op_getxattr,
 	.listxattr = op_listxattr,
 	.create = op_create,

@@ -262,6 +262,21 @@ int spool_truncate(struct spool *s, int64_t size)
 	return 0;
 }
 
+int spool_reserve(struct spool *s, int64_t off, int64_t len)
+{
+	int64_t end;
+	if (off < 0 || len <= 0 || __builtin_add_overflow(off, len, &end) ||
+	    blocks_of(s, end) > SPOOL_MAX_BLOCKS)
+		return -EFBIG;
+	int rc = grow_map(s, (size_t)blocks_of(s, end));
+	if (!rc)
+		rc = charge(s, off, end);
+	/* A disk that cannot say so now says it at write. */
+	if (!rc && fallocate(s->fd, 0, off, len) && errno == ENOSPC)
+		rc = -ENOSPC;
+	return rc || end <= s->size ? rc : spool_truncate(s, end);
+}
+
 int spool_fill_begin(struct spool *s, int64_t size)
 {
 	if (size < 0 || blocks_of(s, size) > SPOOL_MAX_BLOCKS)

@@ -43,6 +43,11 @@ int64_t spool_size(const struct spool *s);
 int spool_write(struct spool *s, const void *data, size_t len, int64_t off);
 /* Read at most len bytes; fewer at the end. The number, or negative errno. */
 ssize_t spool_read(const struct spool *s, void *data, size_t len, int64_t off);
+/*
+ * Take space and disk for len bytes at off, so that writing them cannot fail for want of it, and grow the file to
+ * hold them. -ENOSPC, -EFBIG.
+ */
+int spool_reserve(struct spool *s, int64_t off, int64_t len);
 int spool_truncate(struct spool *s, int64_t size);
 /*
  * Make room for content that is written to the descriptor past this interface (a download of the old version), and give the file that

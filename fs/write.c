@@ -19,6 +19,8 @@
 #include "batch/base/file.h"
 #include "batch/base/log.h"
 
+/* An unlink holds up its directory, so what it saves for those who have the file open is bounded. */
+#define SAVE_MAX ((int64_t)64 * 1024 * 1024)
 #define FETCH_CHUNK ((size_t)4 * 1024 * 1024)
 
 struct adafs_mutex wfiles_lock = { .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = ADAFS_RANK_TREE };
@@ -38,6 +40,7 @@ void wfile_unref(struct wfile *w)
 	spool_free(w->spool);
 	blob_entry_unref(w->base);
 	adafs_blob_meta_clear(&w->tell_meta);
+	adafs_blob_meta_clear(&w->meta);
 	adafs_cond_clear(&w->changed);
 	adafs_mutex_clear(&w->lock);
 	node_unref(w->dir);
@@ -113,6 +116,23 @@ bool wfile_any_below(const struct node *dir)
 	return any;
 }
 
+/* What others noted about the file stays with it. */
+static int carry_meta(struct wfile *w, const struct blob_entry *base)
+{
+	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = { 0 };
+	struct adafs_blob_meta meta = { 0 };
+	int rc = blob_entry_props(base, &props);
+	if (!rc)
+		rc = meta_carry(&meta, &props.meta);
+	if (rc) {
+		adafs_blob_meta_clear(&meta);
+		return rc;
+	}
+	adafs_blob_meta_clear(&w->meta);
+	w->meta = meta;
+	return 0;
+}
+
 static struct wfile *wfile_new(struct node *n, struct node *dir, const char *name,
 			       struct blob_entry *base, struct adafs_err *reterr)
 {
@@ -135,9 +155,10 @@ static struct wfile *wfile_new(struct node *n, struct node *dir, const char *nam
 	clock_gettime(CLOCK_REALTIME, &w->mtime);
 	if (base)
 		w->mtime = base->mtime;
+	int rc = base ? carry_meta(w, base) : 0;
 	/* Only a policy asks for the sum. */
 	bool hashed = v->policy->before_commit != NULL;
-	if (!w->name || !w->blob ||
+	if (rc || !w->name || !w->blob ||
 	    spool_new(fs->spool, fs->spool_dir, fs->options->block_size, hashed, &w->spool, reterr)) {
 		wfile_unref(w);
 		return NULL;
@@ -174,6 +195,18 @@ int wfile_open(struct node *n, struct node *dir, const char *name, struct blob_e
 	adafs_mutex_unlock(&wfiles_lock);
 	wfile_unref(fresh);
 	return 0;
+}
+
+struct wfile *wfile_share(struct wfile *w)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	bool wanted = bnode_of(w->node)->readers > 0 && w->handles;
+	if (wanted) {
+		w->handles++;
+		wfile_ref(w);
+	}
+	adafs_mutex_unlock(&wfiles_lock);
+	return wanted ? w : NULL;
 }
 
 /* --- the right to change ------------------------------------------------------------------------ */
@@ -233,6 +266,9 @@ void wfile_rebase(struct wfile *w, struct blob_entry *base)
 	adafs_mutex_lock(&w->lock);
 	struct blob_entry *old = w->base;
 	w->base = base;
+	/* Nothing waits for a commit: what was noted at the service is what the file has. */
+	if (!w->dirty && !carry_meta(w, base))
+		w->mtime = base->mtime;
 	adafs_mutex_unlock(&w->lock);
 	blob_entry_unref(old);
 }
@@ -285,6 +321,16 @@ static int fetch(struct wfile *w)
 	w->fetched = true;
 	adafs_mutex_unlock(&w->lock);
 	return 0;
+}
+
+void wfile_save(struct wfile *w)
+{
+	adafs_mutex_lock(&w->lock);
+	bool wanted = !w->fetched && w->base && w->base->size <= SAVE_MAX;
+	adafs_mutex_unlock(&w->lock);
+	/* What fails has been logged: reads of it will say ESTALE. */
+	if (wanted)
+		fetch(w);
 }
 
 /* Wait until the content may be changed, with the lock held on success; fetch it when it is to be kept. */
@@ -360,6 +406,19 @@ int wfile_truncate(struct wfile *w, bool may_wait, int64_t size)
 	return rc;
 }
 
+int wfile_reserve(struct wfile *w, bool may_wait, int64_t off, int64_t len)
+{
+	int rc = lock_for_change(w, may_wait, true);
+	if (rc)
+		return rc;
+	int64_t before = spool_size(w->spool);
+	rc = spool_reserve(w->spool, off, len);
+	if (!rc && spool_size(w->spool) != before)
+		changed_locked(w);
+	adafs_mutex_unlock(&w->lock);
+	return rc;
+}
+
 ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off)
 {
 	adafs_mutex_lock(&w->lock);
@@ -386,20 +445,35 @@ void wfile_stat(struct wfile *w, struct stat *ret)
 	ret->st_size = w->fetched ? spool_size(w->spool) : w->base ? w->base->size : 0;
 	ret->st_atim = ret->st_mtim = ret->st_ctim = w->mtime;
 	ret->st_nlink = w->unlinked ? 0 : 1;
+	ret->st_mode = S_IFREG | meta_mode(&w->meta, false);
 	adafs_mutex_unlock(&w->lock);
 	ret->st_blocks = (ret->st_size + 511) / 512;
 	ret->st_blksize = 128 * 1024;
 }
 
-int wfile_set_mtime(struct wfile *w, bool may_wait, struct timespec t)
+int wfile_change_meta(struct wfile *w, bool may_wait, const struct meta_change *change)
 {
 	int rc = lock_for_change(w, may_wait, false);
 	if (rc)
 		return rc;
-	bool kept = w->dirty || w->unlinked;
-	w->mtime = t;
+	struct meta_change rest = *change;
+	bool kept = w->dirty || w->unlinked, changed;
+	if (kept && change->mtime)
+		w->mtime = *change->mtime;
+	/* The time of content that waits stands beside its metadata. */
+	rest.mtime = NULL;
+	if (kept)
+		rc = meta_apply(&w->meta, &rest, false, &changed);
 	adafs_mutex_unlock(&w->lock);
-	return kept ? 0 : -EAGAIN;
+	return kept ? rc : -EAGAIN;
+}
+
+int wfile_copy_meta(struct wfile *w, struct adafs_blob_meta *ret)
+{
+	adafs_mutex_lock(&w->lock);
+	int rc = adafs_blob_meta_copy(ret, &w->meta);
+	adafs_mutex_unlock(&w->lock);
+	return rc;
 }
 
 /* --- close -------------------------------------------------------------------------------------- */

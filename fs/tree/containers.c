@@ -15,7 +15,7 @@
 #include "fs/blobdir.h"
 #include "fs/names.h"
 
-static const struct blobdir_policy plain = { .kind = "containers" };
+static const struct blobdir_policy plain = { .kind = "containers", .links = true };
 
 struct containers {
 	struct adafs_mutex lock;
