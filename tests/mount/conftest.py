@@ -3,6 +3,7 @@ import pytest
 
 from gateway import Gate
 from images import write_pipeline
+from site_of_blobs import Site, batch_pool
 
 
 @pytest.fixture
@@ -23,3 +24,26 @@ def gated(emulator, gate, make_mount, tmp_path):
     m = make_mount(f"pipeline={write_pipeline(tmp_path / 'tiny.json')}", "pool=asleep", "attr_timeout=1", env=env).start()
     (m.path / "inbox/flood").mkdir()
     return m
+
+
+@pytest.fixture
+def make_site(make_mount, emulator):
+    def make(*options, name="m"):
+        env = {k: v for k, v in emulator.settings.items() if k.startswith("AZURE_")}
+        batch_pool(emulator)
+        site = Site(emulator, make_mount("pool=asleep", *options, env=env, name=name).start())
+        if not site.dir.exists():
+            site.dir.mkdir()
+        return site
+    return make
+
+
+@pytest.fixture
+def site(make_site):
+    return make_site("attr_timeout=60", "block_size=256K")
+
+
+@pytest.fixture
+def quick(make_site):
+    """Beliefs last for a moment only: others' changes are seen at once."""
+    return make_site("attr_timeout=0", "block_size=256K")
