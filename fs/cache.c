@@ -31,6 +31,7 @@
 #define SLACK ((int64_t)1024 * 1024)   /* the kernel's parallel reads arrive out of order by so much */
 #define STREAK_FULL ((int64_t)2 * 1024 * 1024)
 #define MAX_AHEAD 6
+#define MAX_SPARE 6
 #define OLD_MS 1000
 #define N_BUCKETS 256
 
@@ -83,6 +84,8 @@ struct cache_file {
 struct cache {
 	struct adafs_mutex lock;
 	size_t limit, used, loading; /* bytes; loading is a part of used */
+	void *spare[MAX_SPARE];      /* whole blocks without an extent; part of used */
+	unsigned n_spare;
 	struct extent *lru_first, *lru_last; /* oldest first */
 	struct extent *queue, **queue_tail;
 	struct cache_file *bucket[N_BUCKETS];
@@ -191,15 +194,41 @@ static void lru_append_locked(struct cache *c, struct extent *e)
 	c->lru_last = e;
 }
 
-/* mmap, not malloc: what is freed is gone from the process at once, whatever the order. */
+/*
+ * mmap, not malloc: what is freed is gone from the process at once, whatever the order. A few whole blocks are kept to
+ * be used again, since the page faults of a new one cost as much as its bytes: they count as used until they are.
+ */
+static void *buffer_get_locked(struct cache *c, size_t len)
+{
+	if (len == BLOCK && c->n_spare)
+		return c->spare[--c->n_spare];
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	c->used += len;
+	return p;
+}
+
+static void buffer_unmap_locked(struct cache *c, void *buf, size_t len)
+{
+	munmap(buf, len);
+	c->used -= len;
+}
+
+static void buffer_put_locked(struct cache *c, void *buf, size_t len)
+{
+	if (len == BLOCK && c->n_spare < MAX_SPARE)
+		c->spare[c->n_spare++] = buf;
+	else
+		buffer_unmap_locked(c, buf, len);
+}
+
 static bool extent_map_locked(struct cache *c, struct extent *e)
 {
-	void *p = mmap(NULL, e->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
+	e->buf = buffer_get_locked(c, e->len);
+	if (!e->buf)
 		return false;
-	e->buf = p;
 	e->state = LOADING;
-	c->used += e->len;
 	c->loading += e->len;
 	return true;
 }
@@ -217,10 +246,8 @@ static void extent_unlink_locked(struct extent *e)
 static void extent_free_locked(struct cache *c, struct extent *e)
 {
 	extent_unlink_locked(e);
-	if (e->buf) {
-		munmap(e->buf, e->len);
-		c->used -= e->len;
-	}
+	if (e->buf)
+		buffer_put_locked(c, e->buf, e->len);
 	file_unref_locked(e->file);
 	free(e);
 }
@@ -228,12 +255,20 @@ static void extent_free_locked(struct cache *c, struct extent *e)
 /* Whether len more bytes fit; data that came before `before_ms` goes for them. */
 static bool make_room_locked(struct cache *c, size_t len, uint64_t before_ms)
 {
-	while (c->used + len > c->limit && c->lru_first && c->lru_first->ready_ms < before_ms) {
+	for (;;) {
+		bool spare = len == BLOCK && c->n_spare;
+		if (spare || c->used + len <= c->limit)
+			return true;
 		struct extent *e = c->lru_first;
-		lru_remove_locked(c, e);
-		extent_free_locked(c, e);
+		if (c->n_spare) {
+			buffer_unmap_locked(c, c->spare[--c->n_spare], BLOCK);
+		} else if (e && e->ready_ms < before_ms) {
+			lru_remove_locked(c, e);
+			extent_free_locked(c, e);
+		} else {
+			return false;
+		}
 	}
-	return c->used + len <= c->limit;
 }
 
 static void pin_locked(struct cache *c, struct extent *e)
@@ -262,6 +297,8 @@ void cache_free(struct cache *c)
 		lru_remove_locked(c, e);
 		extent_free_locked(c, e);
 	}
+	while (c->n_spare)
+		buffer_unmap_locked(c, c->spare[--c->n_spare], BLOCK);
 	adafs_mutex_unlock(&c->lock);
 	/* Files of handles that the kernel never released stay behind otherwise. */
 	for (unsigned i = 0; i < N_BUCKETS; i++) {

@@ -102,10 +102,10 @@ static bool checksum_fits(const struct get *g, const struct adafs_http_response 
 	if (!g->len)
 		return got > BLOB_MAX_CHECKED_RANGE || blob_md5_fits(&r->headers, g->buf, got);
 	const char *claimed = adafs_http_headers_get(&r->headers, "x-ms-content-crc64");
-	if (!claimed || r->status != 206)
+	if (!claimed || r->status != 206 || !g->rq->sink_summed)
 		return true;
 	char crc[16];
-	adafs_crc64_text(adafs_crc64(0, g->buf, got), crc);
+	adafs_crc64_text(g->rq->sink_crc64, crc);
 	return strcmp(crc, claimed) == 0;
 }
 
@@ -158,9 +158,10 @@ static int get_headers(struct get *g, struct adafs_http_request *rq)
 	snprintf(range, sizeof(range), "bytes=%" PRId64 "-%" PRId64, g->off,
 		 g->off + (int64_t)g->len - 1);
 	rc = blob_header(rq, "x-ms-range", range);
-	if (rc == 0 && g->len <= BLOB_MAX_CHECKED_RANGE)
-		rc = blob_header(rq, "x-ms-range-get-content-crc64", "true");
-	return rc;
+	if (rc < 0 || g->len > BLOB_MAX_CHECKED_RANGE)
+		return rc;
+	rq->sink_summed = true;
+	return blob_header(rq, "x-ms-range-get-content-crc64", "true");
 }
 
 static void get_send(struct get *g)

@@ -90,6 +90,8 @@ struct adafs_http_request {
 	void *sink;       /* the reply's body goes here instead of response->body ... */
 	size_t sink_size; /* ... at most so many bytes; more is -EPROTO */
 	size_t sink_len;  /* bytes received, set before done */
+	bool sink_summed; /* sink_crc64 is wanted: summed as bytes come, while the cache has them */
+	uint64_t sink_crc64;
 	/* Or bytes are passed on as they come (any attempt restarts at offset 0): 0 or negative errno. */
 	int (*write)(void *arg, const void *data, size_t len);
 	/* Called before an attempt's first byte when an earlier attempt had written some; NULL: then no retry after bytes. */

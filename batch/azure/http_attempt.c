@@ -11,6 +11,7 @@
 #include <curl/curl.h>
 
 #include "batch/base/clock.h"
+#include "batch/base/digest.h"
 #include "batch/base/file.h"
 
 #define CONNECT_TIMEOUT_MS 10000
@@ -92,6 +93,8 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	}
 	memcpy((char *)rq->sink + rq->sink_len, data, len);
 	rq->sink_len += len;
+	if (rq->sink_summed)
+		rq->sink_crc64 = adafs_crc64(rq->sink_crc64, data, len);
 	return len;
 }
 
@@ -274,6 +277,7 @@ static int attempt_prepare(struct transfer *t)
 	adafs_http_response_clear(&t->response);
 	adafs_buf_init(&t->response.body, rq->max_body ? rq->max_body : DEFAULT_MAX_BODY);
 	rq->sink_len = 0;
+	rq->sink_crc64 = 0;
 	t->uploaded = 0;
 	t->fd = -1;
 	t->moved = 0;
