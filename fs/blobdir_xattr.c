@@ -1,6 +1,7 @@
 /*
  * blobdir_xattr.c - extended attributes: user.adafs.* say what adafs knows of a file, all others of user.* are the blob's
- * metadata (fs/meta.h).
+ * metadata (fs/meta.h). The former are asked for by name and not listed, unless by a policy: `rsync -X` would
+ * try to remove them, and `cp -a` would copy them.
  */
 #include "fs/blobdir_int.h"
 
@@ -71,17 +72,10 @@ int blobdir_getxattr(struct call *c, struct node *n, const char *name, struct ad
 static int list_own(const struct node *n, struct adafs_buf *ret)
 {
 	const struct view *v = bnode_of(n)->view;
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
-	if (v->policy->listxattr) {
-		ADAFS_FREE char *blob = blobdir_blob(n);
-		return blob ? v->policy->listxattr(v->policy->arg, blobdir_shown_path(v, blob), ret)
-			    : -ENOMEM;
-	}
-	static const char etag[] = OWN "etag", md5[] = OWN "md5", tier[] = OWN "tier";
-	int rc = e && *e->etag ? adafs_buf_add(ret, etag, sizeof(etag)) : 0;
-	if (!rc && e && e->has_md5)
-		rc = adafs_buf_add(ret, md5, sizeof(md5));
-	return !rc && e && e->archived ? adafs_buf_add(ret, tier, sizeof(tier)) : rc;
+	if (!v->policy->listxattr)
+		return 0;
+	ADAFS_FREE char *blob = blobdir_blob(n);
+	return blob ? v->policy->listxattr(v->policy->arg, blobdir_shown_path(v, blob), ret) : -ENOMEM;
 }
 
 int blobdir_listxattr(struct call *c, struct node *n, struct adafs_buf *ret)

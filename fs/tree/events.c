@@ -212,6 +212,25 @@ static int events_create(struct call *c, struct node *dir, const char *name, mod
 	return files ? files->ops->create(c, files, name, mode, fi, ret, ret_handle) : -ENOMEM;
 }
 
+/* A copy of a tree sets the time of its top: accepted, and not kept. */
+static int events_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st,
+			  int to_set, struct stat *ret)
+{
+	double timeout_s;
+
+	(void)st;
+	(void)to_set;
+	return c->fs->options->read_only ? -EROFS : events_getattr(c, n, h, ret, &timeout_s);
+}
+
+static int events_symlink(struct call *c, struct node *dir, const char *target, const char *name,
+			  struct child *ret)
+{
+	NODE_REF *files = files_view(dir);
+
+	return files ? files->ops->symlink(c, files, target, name, ret) : -ENOMEM;
+}
+
 static int events_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode,
 			struct child *ret)
 {
@@ -295,7 +314,9 @@ static const struct node_ops events_ops = {
 	.lookup = events_lookup,
 	.list = events_list,
 	.getattr = events_getattr,
+	.setattr = events_setattr,
 	.create = events_create,
+	.symlink = events_symlink,
 	.mkdir = events_mkdir,
 	.unlink = events_unlink,
 	.rmdir = events_rmdir,
