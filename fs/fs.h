@@ -9,6 +9,7 @@
 #include "batch/azure/batch.h"
 #include "batch/azure/blob.h"
 #include "batch/foreman/foreman.h"
+#include "fs/kernel.h"
 #include "fs/options.h"
 
 struct blobs;
@@ -45,6 +46,7 @@ struct fs {
 	struct spool_space *spool; /* what files being written take of the disk */
 	struct blobs *blobs;       /* listings of directories of blobs, files being written */
 	struct fuse_session *session;
+	struct kernel_init init;
 };
 
 #endif

@@ -11,43 +11,15 @@
 #include <string.h>
 
 #include "batch/base/log.h"
+#include "fs/kernel.h"
 #include "fs/op.h"
 
 #define MAX_XATTR (64 * 1024)
 
-/* --- caps ------------------------------------------------------------------------------ */
-static void want(struct fuse_conn_info *conn, unsigned cap, bool on)
-{
-	if (on && (conn->capable & cap))
-		conn->want |= cap;
-	else if (!on)
-		conn->want &= ~cap;
-}
-
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
-	conn->max_read = 1048576; /* as the session's option says: libfuse insists on both */
-	/* It makes the kernel ignore the server's size and time, and moves errors past close. */
-	want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
-	/* A version is a nodeid of its own; mtime says nothing about the page cache. */
-	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false);
-	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
-	want(conn, FUSE_CAP_SPLICE_READ, false);
-	want(conn, FUSE_CAP_SPLICE_WRITE, false);
-	want(conn, FUSE_CAP_SPLICE_MOVE, false);
-	want(conn, FUSE_CAP_ASYNC_READ, true);
-	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
-	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
-	want(conn, FUSE_CAP_READDIRPLUS, true);
-	want(conn, FUSE_CAP_READDIRPLUS_AUTO, true);
-	/* Locks stay in the kernel: one client's processes see each other's, as on any local disk. */
-	want(conn, FUSE_CAP_POSIX_LOCKS, false);
-	want(conn, FUSE_CAP_FLOCK_LOCKS, false);
-	conn->max_write = 1024 * 1024;
-	/* With the default of 12 a few hung readers stop the reads of healthy files. */
-	conn->max_background = 1024;
-	conn->congestion_threshold = 768;
+	kernel_negotiate(conn);
 }
 
 static int missing_mutation(const struct node *n)

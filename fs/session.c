@@ -95,7 +95,7 @@ static int make_session(struct fs *fs, struct adafs_err *reterr)
 		fuse_session_destroy(ADAFS_STEAL(fs->session));
 		return adafs_err_set(reterr, -EIO, "cannot mount on '%s'", fs->options->mountpoint);
 	}
-	return 0;
+	return kernel_extend(fs->session, reterr);
 }
 
 /* Signals that end the mount: threads are born with them blocked, so they reach the main thread. */
