@@ -1,10 +1,9 @@
 /*
  * blobdir_rename.c - rename by server-side copy and delete. The copy is conditional on the source's ETag, with
  * RENAME_NOREPLACE also on the target's absence; the delete on the source still being what was copied. A rename that
- * fails between the two takes its copy back. A directory moves blob by blob up to MAX_MOVED of them, above that mv(1) is
- * told to copy (EXDEV).
+ * fails between the two takes its copy back.
  */
-#include "fs/blobdir_int.h"
+#include "fs/blobdir_rename.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,16 +13,6 @@
 #include "batch/base/log.h"
 #include "batch/base/random.h"
 #include "fs/names.h"
-
-#define MAX_MOVED 100
-
-/* One blob on its way. */
-struct move {
-	struct call *call;
-	const struct view *from, *to;
-	const char *old_blob, *new_blob;
-	bool no_replace;
-};
 
 /*
  * The metadata of the new blob: the policy's, which speaks of the content while the time stays the file's own, else the
@@ -93,12 +82,8 @@ static int delete_source(const struct move *m, const char *etag, const char *cop
 	return rc;
 }
 
-/*
- * Copy and delete one blob; *ret_entry is the new one. props are the source's. The policy may refuse or give the new blob other
- * metadata.
- */
-static int move_blob(const struct move *m, const struct adafs_blob_props *props,
-		     struct blob_entry **ret_entry, struct adafs_err *reterr)
+int rename_blob(const struct move *m, const struct adafs_blob_props *props,
+		struct blob_entry **ret_entry, struct adafs_err *reterr)
 {
 	const struct blobdir_policy *p = m->to->policy;
 	struct adafs_blob_meta meta = { 0 };
@@ -128,9 +113,8 @@ static int move_blob(const struct move *m, const struct adafs_blob_props *props,
 	return rc;
 }
 
-/* The kernel's node of a version moves with it, so that an open file and the page cache stay valid. */
-static int move_node(struct node *dir, const char *name, const char *version, struct node *newdir,
-		     const char *newname, struct blob_entry *e)
+int rename_node(struct node *dir, const char *name, const char *version, struct node *newdir,
+		const char *newname, struct blob_entry *e)
 {
 	struct node *n = node_find(dir->fs, dir, name, version);
 	if (!n)
@@ -147,16 +131,6 @@ static int move_node(struct node *dir, const char *name, const char *version, st
 }
 
 /* --- files ------------------------------------------------------------------------------------- */
-struct place {
-	struct node *dir;
-	const char *name;
-	const struct view *view;
-	char *prefix, *blob;
-	struct blob_entry *entry; /* what the service has there; NULL: nothing */
-	struct wfile *w;          /* open for writing; NULL: not */
-	struct wfile *held;       /* one more open of w, for its readers */
-};
-
 static void place_clear(struct place *p)
 {
 	free(p->prefix);
@@ -190,7 +164,7 @@ static int copy_and_delete(struct call *c, struct place *from, struct place *to,
 	int rc = blob_entry_props(from->entry, &props);
 	if (rc)
 		return rc;
-	rc = move_blob(&m, &props, ret, &err);
+	rc = rename_blob(&m, &props, ret, &err);
 	adafs_blob_props_clear(&props);
 	/* What stands at either name is not known. */
 	if (rc && rc != -EXDEV && rc != -EBADMSG) {
@@ -239,7 +213,7 @@ static int rename_stored(struct call *c, struct place *from, struct place *to, b
 		return rc;
 	blobs_put(c->fs->blobs, from->view->container, from->prefix, from->name, NULL);
 	blobs_put(c->fs->blobs, to->view->container, to->prefix, to->name, moved);
-	return move_node(from->dir, from->name, from->entry->etag, to->dir, to->name, moved);
+	return rename_node(from->dir, from->name, from->entry->etag, to->dir, to->name, moved);
 }
 
 /* Nothing of either file is committed while it moves; by address, so that two renames cannot wait for each other. */
@@ -306,138 +280,6 @@ static int rename_file(struct call *c, struct place *from, struct place *to, boo
 	if (!rc)
 		blobdir_keep(from->dir);
 	return rc;
-}
-
-/* --- directories --------------------------------------------------------------------------------- */
-struct moving {
-	size_t n;
-	char *blob[MAX_MOVED];
-	struct adafs_blob_props props[MAX_MOVED];
-};
-
-static void moving_clear(struct moving *m)
-{
-	for (size_t i = 0; i < m->n; i++) {
-		free(m->blob[i]);
-		adafs_blob_props_clear(&m->props[i]);
-	}
-}
-
-static int on_moving(void *arg, const char *name, const struct adafs_blob_props *props)
-{
-	struct moving *m = arg;
-	if (m->n == MAX_MOVED)
-		return -EXDEV;
-	struct adafs_blob_props copy = *props;
-	copy.meta = (struct adafs_blob_meta){ 0 };
-	char *blob = strdup(name);
-	if (!blob || adafs_blob_meta_copy(&copy.meta, &props->meta)) {
-		free(blob);
-		return -ENOMEM;
-	}
-	m->blob[m->n] = blob;
-	m->props[m->n++] = copy;
-	return 0;
-}
-
-static int move_all(struct call *c, struct place *from, struct place *to, struct moving *list,
-		    struct adafs_err *reterr)
-{
-	size_t skip = strlen(from->blob);
-	for (size_t i = 0; i < list->n; i++) {
-		ADAFS_FREE char *target = adafs_fmt("%s%s", to->blob, list->blob[i] + skip);
-		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = NULL;
-		const struct move m = { .call = c, .from = from->view, .to = to->view,
-					.old_blob = list->blob[i], .new_blob = target };
-		int rc = target ? names_check_blob(target) : -ENOMEM;
-		/* "dir/" is a marker whose name ends in a slash. */
-		if (rc == -EINVAL && target[strlen(target) - 1] == '/')
-			rc = 0;
-		if (!rc)
-			rc = move_blob(&m, &list->props[i], &e, reterr);
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-/* The marker `dir` stands beside the blobs below "dir/". */
-static int move_marker(struct call *c, struct place *from, struct place *to, struct blob_entry **ret,
-		       struct adafs_err *reterr)
-{
-	struct adafs_blob_props props;
-	const struct move m = { .call = c, .from = from->view, .to = to->view, .old_blob = from->blob,
-				.new_blob = to->blob };
-	int rc = blob_entry_props(from->entry, &props);
-	if (rc)
-		return rc;
-	rc = move_blob(&m, &props, ret, reterr);
-	adafs_blob_props_clear(&props);
-	return rc;
-}
-
-static int check_target_dir(struct call *c, const struct place *to, bool no_replace)
-{
-	struct blob_list names = { 0 };
-	struct adafs_err err = { 0 };
-	if (to->w)
-		return -ENOTDIR;
-	if (!to->entry)
-		return 0;
-	if (no_replace)
-		return -EEXIST;
-	if (!to->entry->is_dir)
-		return -ENOTDIR;
-	ADAFS_FREE char *below = adafs_fmt("%s/", to->blob);
-	struct node *n = node_find(c->fs, to->dir, to->name, "");
-	bool written = n && wfile_any_below(n);
-	node_unref(n);
-	if (!below)
-		return -ENOMEM;
-	if (written)
-		return -ENOTEMPTY;
-	blobs_forget(c->fs->blobs, to->view->container, below, false);
-	int rc = blobs_list(c->fs->blobs, to->view->container, below, true, &names, &err);
-	bool empty = names.n == 0;
-	blob_list_clear(&names);
-	return rc ? rc : empty ? 0 : -ENOTEMPTY;
-}
-
-static int rename_dir(struct call *c, struct place *from, struct place *to, bool no_replace)
-{
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *marker = NULL;
-	ADAFS_FREE char *below = adafs_fmt("%s/", from->blob), *new_below = adafs_fmt("%s/", to->blob);
-	ADAFS_FREE struct moving *list = calloc(1, sizeof(*list));
-	struct adafs_err err = { 0 };
-	if (!below || !new_below || !list)
-		return -ENOMEM;
-	if (!strncmp(to->blob, below, strlen(below)))
-		return -EINVAL;
-	int rc = check_target_dir(c, to, no_replace);
-	struct node *n = node_find(c->fs, from->dir, from->name, "");
-	/* Files being written below would have to move with their blocks. */
-	if (!rc && n && wfile_any_below(n))
-		rc = -EXDEV;
-	if (!rc)
-		rc = adafs_blob_list(c->fs->blob, from->view->container, below, NULL, ADAFS_LIST_META,
-				     on_moving, list, &err);
-	if (!rc)
-		rc = move_all(c, from, to, list, &err);
-	if (!rc && from->entry->marker)
-		rc = move_marker(c, from, to, &marker, &err);
-	moving_clear(list);
-	blobs_forget(c->fs->blobs, from->view->container, below, true);
-	blobs_forget(c->fs->blobs, to->view->container, new_below, true);
-	if (!rc) {
-		if (!marker)
-			marker = blob_entry_new(to->name, NULL);
-		blobs_put(c->fs->blobs, from->view->container, from->prefix, from->name, NULL);
-		blobs_put(c->fs->blobs, to->view->container, to->prefix, to->name, marker);
-		rc = move_node(from->dir, from->name, "", to->dir, to->name, marker);
-		blobdir_keep(from->dir);
-	}
-	node_unref(n);
-	return rc == -EXDEV ? rc : blobdir_log(rc, "rename", from->view->container, from->blob, &err);
 }
 
 /* --- entry ----------------------------------------------------------------------------------------- */

@@ -29,9 +29,18 @@ static int check_segment(const char *s, size_t len)
 	return 0;
 }
 
+int names_check_length(const char *blob)
+{
+	size_t segments = 1;
+	for (const char *p = blob; *p; p++)
+		segments += *p == '/';
+	return segments > MAX_SEGMENTS || adafs_utf16_units(blob, strlen(blob)) > MAX_UNITS ? -ENAMETOOLONG
+											    : 0;
+}
+
 int names_check_blob(const char *blob)
 {
-	size_t len = strlen(blob), segments = 0;
+	size_t len = strlen(blob);
 	if (!adafs_utf8_valid(blob, len))
 		return -EILSEQ;
 	for (const char *p = blob; *p; p++)
@@ -42,14 +51,11 @@ int names_check_blob(const char *blob)
 		int rc = check_segment(s, n);
 		if (rc)
 			return rc;
-		segments++;
 		s += n;
 		if (!*s)
 			break;
 	}
-	if (segments > MAX_SEGMENTS || adafs_utf16_units(blob, len) > MAX_UNITS)
-		return -ENAMETOOLONG;
-	return 0;
+	return names_check_length(blob);
 }
 
 int names_check_container(const char *name)
