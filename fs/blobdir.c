@@ -1,5 +1,5 @@
 /*
- * blobdir.c - blobs as a tree: nodes, lookup, listing. What a directory holds is asked of blobs.c; files that are being
+ * blobdir.c - blobs as a tree: nodes and lookup (listing is in blobdir_list.c). What a directory holds is asked of blobs.c; files that are being
  * written (write.c) come before what the service knows. A node's version is its ETag; a file that was never
  * committed has a version of its own.
  */
@@ -56,7 +56,7 @@ static void bnode_free(void *data)
 /* Takes over a reference of view; entry gets one. */
 static struct bnode *bnode_new(struct view *view, struct blob_entry *entry, bool is_dir)
 {
-	struct bnode *b = calloc(1, sizeof(*b));
+	struct bnode *b = calloc(1, is_dir ? sizeof(struct bdir) : sizeof(*b));
 	if (!b)
 		return NULL;
 	*b = (struct bnode){ .view = view, .is_dir = is_dir };
@@ -85,6 +85,13 @@ struct node *blobdir_root(struct fs *fs, struct node *parent, const char *name, 
 	return n;
 }
 
+static const struct node_ops *ops_of(const struct blob_entry *e, bool is_dir)
+{
+	if (is_dir)
+		return &blobdir_dir_ops;
+	return e && e->is_link ? &blobdir_link_ops : &blobdir_file_ops;
+}
+
 struct node *blobdir_node(struct node *dir, const char *name, const char *version,
 			  struct blob_entry *entry, bool is_dir)
 {
@@ -97,10 +104,28 @@ struct node *blobdir_node(struct node *dir, const char *name, const char *versio
 		view_unref(v);
 		return NULL;
 	}
-	const struct node_ops *ops = is_dir ? &blobdir_dir_ops : &blobdir_file_ops;
-	if (entry && entry->is_link)
-		ops = &blobdir_link_ops;
-	return node_get(dir->fs, dir, name, version, ops, node_ino(identity), b);
+	return node_get(dir->fs, dir, name, version, ops_of(entry, is_dir), node_ino(identity), b);
+}
+
+struct node *blobdir_node_at(struct node *dir, struct blob_entry *e, uint64_t ino)
+{
+	struct view *v = bnode_of(dir)->view;
+	const char *version = e->is_dir ? "" : e->etag;
+	const struct node_ops *ops = ops_of(e, e->is_dir);
+	struct node *n = node_find(dir->fs, dir, e->name, version);
+	if (n && n->ops == ops) {
+		/* Same version, maybe newer metadata than the node was made with. */
+		bnode_set_entry(n, e);
+		return n;
+	}
+	node_unref(n);
+	__atomic_add_fetch(&v->refs, 1, __ATOMIC_RELAXED);
+	struct bnode *b = bnode_new(v, e, e->is_dir);
+	if (!b) {
+		view_unref(v);
+		return NULL;
+	}
+	return node_get(dir->fs, dir, e->name, version, ops, ino, b);
 }
 
 struct blob_entry *bnode_entry(const struct node *n)
@@ -229,7 +254,7 @@ int blobdir_child(struct node *dir, struct blob_entry *e, struct child *ret)
 }
 
 /* A file that is being written: asked for every time, since it changes with every write. */
-static void wfile_child(struct wfile *w, struct child *ret)
+void blobdir_wfile_child(struct wfile *w, struct child *ret)
 {
 	*ret = (struct child){ .node = node_ref(w->node) };
 	wfile_stat(w, &ret->st);
@@ -241,7 +266,7 @@ static int dir_lookup(struct call *c, struct node *dir, const char *name, struct
 	struct view *v = bnode_of(dir)->view;
 	struct wfile *w = wfile_find(c->fs, dir, name);
 	if (w) {
-		wfile_child(w, ret);
+		blobdir_wfile_child(w, ret);
 		return 0;
 	}
 	ADAFS_FREE char *prefix = blobdir_prefix(dir);
@@ -255,78 +280,6 @@ static int dir_lookup(struct call *c, struct node *dir, const char *name, struct
 	if (!blobdir_shown(dir, e))
 		return -ENOENT;
 	return blobdir_child(dir, e, ret);
-}
-
-/* --- listing ------------------------------------------------------------------------------- */
-static void free_item(void *extra)
-{
-	blob_entry_unref(extra);
-}
-
-struct adding {
-	struct dirlist *list;
-	const struct blob_list *known;
-};
-
-static int by_name(const void *key, const void *element)
-{
-	return strcmp(key, (*(struct blob_entry *const *)element)->name);
-}
-
-static int add_new_file(void *arg, const char *name, uint64_t ino)
-{
-	struct adding *a = arg;
-	if (a->known->n && bsearch(name, a->known->entry, a->known->n, sizeof(*a->known->entry), by_name))
-		return 0;
-	return dirlist_add(a->list, name, ino, S_IFREG, NULL);
-}
-
-static int add_entries(const struct node *dir, const char *prefix, const struct blob_list *known,
-		       struct dirlist *ret)
-{
-	const struct view *v = bnode_of(dir)->view;
-	for (size_t i = 0; i < known->n; i++) {
-		struct blob_entry *e = known->entry[i];
-		if (!blobdir_shown(dir, e))
-			continue;
-		ADAFS_FREE char *identity = adafs_fmt("blob/%s/%s%s", v->container, prefix, e->name);
-		if (!identity)
-			return -ENOMEM;
-		mode_t type = e->is_dir ? S_IFDIR : e->is_link ? S_IFLNK : S_IFREG;
-		int rc = dirlist_add(ret, e->name, node_ino(identity), type,
-				     blob_entry_ref(e));
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-static int dir_list(struct call *c, struct node *dir, struct dirlist *ret)
-{
-	const struct view *v = bnode_of(dir)->view;
-	ADAFS_FREE char *prefix = blobdir_prefix(dir);
-	ADAFS_CLEANUP(blob_list_clear) struct blob_list known = { 0 };
-	struct adafs_err err = { 0 };
-	if (!prefix)
-		return -ENOMEM;
-	int rc = blobs_list(c->fs->blobs, v->container, prefix, c->may_wait, &known, &err);
-	if (rc)
-		return blobdir_log(rc, "listing", v->container, prefix, &err);
-	ret->free_extra = free_item;
-	rc = add_entries(dir, prefix, &known, ret);
-	struct adding a = { .list = ret, .known = &known };
-	return rc ? rc : wfile_each(dir, add_new_file, &a);
-}
-
-static int dir_child_of(struct call *c, struct node *dir, const struct dirent_item *item,
-			struct child *ret)
-{
-	struct wfile *w = wfile_find(c->fs, dir, item->name);
-	if (w) {
-		wfile_child(w, ret);
-		return 0;
-	}
-	return item->extra ? blobdir_child(dir, item->extra, ret) : -EWOULDBLOCK;
 }
 
 /* --- changes beside the view ----------------------------------------------------------------- */
@@ -348,8 +301,8 @@ const struct node_ops blobdir_dir_ops = {
 	.kind = "blobdir",
 	.readonly_errno = EROFS,
 	.lookup = dir_lookup,
-	.list = dir_list,
-	.child_of = dir_child_of,
+	.list = blobdir_list,
+	.stream = blobdir_stream,
 	.getattr = blobdir_getattr,
 	.setattr = blobdir_setattr,
 	.create = blobdir_create,

@@ -1,5 +1,5 @@
 /*
- * fs/blobdir_int.h - what the parts of a blob tree share: blobdir.c (nodes, lookup, listing), blobdir_file.c
+ * fs/blobdir_int.h - what the parts of a blob tree share: blobdir.c (nodes, lookup), blobdir_list.c, blobdir_file.c
  * (handles), blobdir_attr.c, blobdir_link.c, blobdir_mutate.c and blobdir_rename.c (names), blobdir_orphan.c (open files that
  * lose their name), write.c (files being written), commit.c.
  */
@@ -25,16 +25,27 @@ struct view {
 	struct node *root; /* lives as long as any node below it */
 };
 
-/* The data of a node. What follows is_dir is guarded by wfiles_lock. */
+/*
+ * The data of a node; small, for listings make it by the hundred thousand. view and is_dir are constant, the rest is
+ * guarded by wfiles_lock.
+ */
 struct bnode {
 	struct view *view;
-	bool is_dir;
 	struct blob_entry *entry; /* the version that this node is; NULL: a directory, or never committed */
 	struct wfile *w;          /* not NULL while somebody has it open for writing; borrowed */
 	struct wfile *orphan;     /* keeps the content while readers are left and the name is gone; an open of their own */
-	unsigned readers;         /* open handles that only read */
 	char *link;               /* the target, once known */
+	unsigned readers;         /* open handles that only read */
+	bool is_dir;
 	bool pages_lost;          /* the kernel's pages hold bytes that were never stored: an open drops them */
+};
+
+/* The data of a directory's node: what the kernel may have kept of its names. Guarded by wfiles_lock. */
+struct bdir {
+	struct bnode bnode; /* first */
+	unsigned streams;   /* open ones */
+	uint64_t kept_gen;  /* the content that the kernel's names are of; 0: none */
+	bool mixed;         /* streams of several contents are open at once */
 };
 
 extern const struct node_ops blobdir_dir_ops, blobdir_file_ops, blobdir_link_ops;
@@ -57,6 +68,10 @@ bool blobdir_shown(const struct node *dir, const struct blob_entry *e);
 /* The node of a version of a file, or of a directory (version ""), with a reference. */
 struct node *blobdir_node(struct node *dir, const char *name, const char *version,
 			  struct blob_entry *entry, bool is_dir);
+/* The same for an entry whose inode number is known. */
+struct node *blobdir_node_at(struct node *dir, struct blob_entry *e, uint64_t ino);
+/* A file that is being written: asked for every time, since it changes with every write. Takes over the reference. */
+void blobdir_wfile_child(struct wfile *w, struct child *ret);
 /* Fill a child for LOOKUP from an entry. */
 int blobdir_child(struct node *dir, struct blob_entry *e, struct child *ret);
 /* The entry of a node's version with a reference; NULL: none. */
@@ -69,6 +84,10 @@ void blobdir_stat(const struct node *n, const struct blob_entry *e, struct stat 
 /* Log a failure once, where it is handled; returns rc. */
 int blobdir_log(int rc, const char *what, const char *container, const char *blob,
 		const struct adafs_err *err);
+
+/* --- blobdir_list.c ---------------------------------------------------------------------------- */
+int blobdir_list(struct call *c, struct node *dir, struct dirlist *ret);
+int blobdir_stream(struct call *c, struct node *dir, struct dirstream **ret);
 
 /* --- blobdir_file.c: handles ------------------------------------------------------------------ */
 int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret);

@@ -53,12 +53,39 @@ void blob_mtime_format(struct timespec t, char ret[BLOB_MTIME_LEN]);
 /* The same, or RFC 3339 as rclone writes it. False: neither. */
 bool blob_mtime_parse(const char *text, struct timespec *ret);
 
-/* Entries of a directory in the order of names, each with a reference. */
+/* Entries of a directory, sorted by strcmp, each with a reference. */
 struct blob_list {
 	struct blob_entry **entry;
 	size_t n;
 };
 void blob_list_clear(struct blob_list *l);
+
+/*
+ * The names below a prefix one after the other, while the service is still listing them; entries as they are at the time
+ * of reading. Opening costs nothing while a listing is fresh or under way, else it waits for its first page. -EWOULDBLOCK
+ * when that needs the network and may_wait is false, or the service's error.
+ */
+struct blob_stream;
+int blobs_stream_open(struct blobs *b, const char *container, const char *prefix, bool may_wait,
+		      struct blob_stream **ret, struct adafs_err *reterr);
+/*
+ * At most max entries from place `from` on, each with a reference, or NULL where a name is gone: those that have
+ * arrived, at least one. *ret_n 0: the end. Places stay for the life of the stream. Any thread.
+ */
+int blobs_stream_read(struct blob_stream *s, size_t from, bool may_wait, struct blob_entry *ret[],
+		      size_t max, size_t *ret_n, struct adafs_err *reterr);
+/* Whether a name was among those of a stream whose end was read. */
+bool blobs_stream_has(struct blob_stream *s, const char *name);
+/* How many places there are: final once the end was read. */
+size_t blobs_stream_size(struct blob_stream *s);
+/* A number that is another one for another content: of the directory as it was at opening. */
+uint64_t blobs_stream_gen(const struct blob_stream *s);
+/* Whether a stream that is opened now would show the same. */
+bool blobs_stream_current(struct blob_stream *s);
+/* Seconds for which its entries stay fresh. */
+double blobs_stream_left_s(const struct blob_stream *s);
+/* Accepts NULL. */
+void blobs_stream_close(struct blob_stream *s);
 
 /*
  * All names below a prefix ("" or "a/b/"). Costs one List Blobs a page, or nothing while fresh. -EWOULDBLOCK when that

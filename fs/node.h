@@ -58,6 +58,33 @@ struct dirlist {
 int dirlist_add(struct dirlist *l, const char *name, uint64_t ino, mode_t mode, void *extra);
 void dirlist_clear(struct dirlist *l);
 
+/*
+ * A directory that is read while it is being listed. A kind embeds it first. A place is an index from 0 on and stays what it is
+ * for the life of the stream. Calls may come from several threads at once.
+ */
+struct dirstream {
+	const struct dirstream_ops *ops;
+	bool cache; /* the kernel may keep the names that it reads from this stream ... */
+	bool keep;  /* ... and those that it kept of the last one are still right */
+};
+/*
+ * Takes one name, whose successor stands at `next`; child is NULL or a child to be answered with it (its node's reference
+ * passes). false: there is no room, the name was not taken.
+ */
+typedef bool dirstream_add(void *arg, size_t next, const char *name, uint64_t ino, mode_t mode,
+			   const struct child *child);
+struct dirstream_ops {
+	/*
+	 * Hand over names from place `from` on, until add returns false or no more have arrived: at least one unless it is the
+	 * end. plus: with children, where they can be made without waiting. -EWOULDBLOCK before anything was handed over.
+	 */
+	int (*read)(struct call *c, struct dirstream *s, struct node *dir, size_t from, bool plus,
+		    dirstream_add *add, void *arg);
+	/* Whether a stream that is opened now would show the same. */
+	bool (*current)(struct dirstream *s);
+	void (*close)(struct dirstream *s, struct node *dir);
+};
+
 struct handle;
 /* What an open file does. A kind embeds struct handle first. Absent: read EISDIR/EBADF, write EBADF, flush and fsync 0. */
 struct handle_ops {
@@ -90,6 +117,8 @@ struct node_ops {
 	int readonly_errno; /* what a missing mutation answers: EROFS or EPERM */
 	int (*lookup)(struct call *c, struct node *dir, const char *name, struct child *ret);
 	int (*list)(struct call *c, struct node *dir, struct dirlist *ret);
+	/* Instead of list when the kernel reads the directory, if it is there. */
+	int (*stream)(struct call *c, struct node *dir, struct dirstream **ret);
 	/* For readdirplus: a child from a listing's item without waiting; NULL or -EWOULDBLOCK: the kernel looks it up itself. */
 	int (*child_of)(struct call *c, struct node *dir, const struct dirent_item *item,
 			struct child *ret);

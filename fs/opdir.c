@@ -1,7 +1,7 @@
 /*
- * opdir.c - OPENDIR, READDIR, READDIRPLUS. A directory stream is a snapshot taken at OPENDIR and
- * again at rewinddir; an offset is the index of the next name in it, so it stays valid while the directory
- * changes. Names 0 and 1 are "." and "..".
+ * opdir.c - OPENDIR, READDIR, READDIRPLUS. What a directory stream reads from is taken at OPENDIR and again at
+ * rewinddir: a snapshot of the names, or a stream of the kind's own. An offset is the place of the next name in it, so it stays valid
+ * while the directory changes. Places 0 and 1 are "." and "..".
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,67 +10,79 @@
 #include "batch/base/mutex.h"
 #include "fs/op.h"
 
-/* An immutable listing, shared by a stream and the calls that read it. */
-struct listing {
+/* Shared by a handle and the calls that read it. */
+struct source {
 	unsigned refs;
+	struct node *node; /* a reference */
 	struct dirlist list;
+	struct dirstream *stream; /* NULL: list */
 };
 
 struct dir_handle {
 	unsigned refs;
 	struct adafs_mutex lock;
-	struct listing *listing;
+	struct source *source;
 	bool used; /* it was read: offset 0 means rewinddir */
 };
 
-static void listing_unref(struct listing *l)
+static void source_unref(struct source *s)
 {
-	if (!l || __atomic_sub_fetch(&l->refs, 1, __ATOMIC_ACQ_REL))
+	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	dirlist_clear(&l->list);
-	free(l);
+	if (s->stream)
+		s->stream->ops->close(s->stream, s->node);
+	dirlist_clear(&s->list);
+	node_unref(s->node);
+	free(s);
 }
 
 void dir_handle_unref(struct dir_handle *d)
 {
 	if (__atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	listing_unref(d->listing);
+	source_unref(d->source);
 	adafs_mutex_clear(&d->lock);
 	free(d);
 }
 
-static int take_listing(struct op *op, struct listing **ret)
+static int take_source(struct op *op, struct source **ret)
 {
-	if (!op->node->ops->list)
+	struct node *n = op->node;
+	if (!n->ops->list && !n->ops->stream)
 		return -ENOTDIR;
-	struct listing *l = calloc(1, sizeof(*l));
-	if (!l)
+	struct source *s = calloc(1, sizeof(*s));
+	if (!s)
 		return -ENOMEM;
-	l->refs = 1;
-	int rc = op->node->ops->list(&op->call, op->node, &l->list);
+	s->refs = 1;
+	s->node = node_ref(n);
+	int rc = n->ops->stream ? n->ops->stream(&op->call, n, &s->stream)
+				: n->ops->list(&op->call, n, &s->list);
 	if (rc) {
-		listing_unref(l);
+		source_unref(s);
 		return rc;
 	}
-	*ret = l;
+	*ret = s;
 	return 0;
 }
 
 static int run_opendir(struct op *op)
 {
-	struct listing *l;
-	int rc = take_listing(op, &l);
+	struct source *s;
+	int rc = take_source(op, &s);
 	if (rc)
 		return rc;
 	struct dir_handle *d = calloc(1, sizeof(*d));
 	if (!d) {
-		listing_unref(l);
+		source_unref(s);
 		return -ENOMEM;
 	}
-	*d = (struct dir_handle){ .refs = 1, .listing = l };
+	*d = (struct dir_handle){ .refs = 1, .source = s };
 	adafs_mutex_init(&d->lock, ADAFS_RANK_LEAF);
 	op->dir = d;
+	if (s->stream) {
+		op->fi.cache_readdir = s->stream->cache;
+		op->fi.keep_cache = s->stream->keep;
+	}
 	return 0;
 }
 
@@ -93,80 +105,154 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	op_start(op);
 }
 
-static struct listing *current_listing(struct dir_handle *d)
+static struct source *current_source(struct dir_handle *d)
 {
 	adafs_mutex_lock(&d->lock);
-	struct listing *l = d->listing;
-	__atomic_add_fetch(&l->refs, 1, __ATOMIC_RELAXED);
-	d->used = true;
+	struct source *s = d->source;
+	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
 	adafs_mutex_unlock(&d->lock);
-	return l;
+	return s;
 }
 
 /* rewinddir(3) asks for the directory as it is now. */
-static int refresh_listing(struct op *op)
+static int refresh_source(struct op *op)
 {
 	struct dir_handle *d = op->dir;
 	adafs_mutex_lock(&d->lock);
-	bool stale = op->off == 0 && d->used;
+	bool rewound = op->off == 0 && d->used;
 	adafs_mutex_unlock(&d->lock);
-	if (!stale)
+	if (!rewound)
 		return 0;
-	struct listing *fresh;
-	int rc = take_listing(op, &fresh);
+	struct source *fresh, *old = current_source(d);
+	bool current = old->stream && old->stream->ops->current(old->stream);
+	source_unref(old);
+	if (current)
+		return 0;
+	int rc = take_source(op, &fresh);
 	if (rc)
 		return rc;
 	adafs_mutex_lock(&d->lock);
-	struct listing *old = d->listing;
-	d->listing = fresh;
+	old = d->source;
+	d->source = fresh;
 	adafs_mutex_unlock(&d->lock);
-	listing_unref(old);
+	source_unref(old);
 	return 0;
 }
 
-/* Name i of a stream, with its type. False: the end. */
-static bool name_at(struct op *op, const struct listing *l, size_t i, const char **ret_name,
-		    struct stat *ret)
+/* --- the reply --------------------------------------------------------------------------------- */
+static bool add_plain(struct op *op, size_t next, const char *name, uint64_t ino, mode_t mode)
 {
-	*ret = (struct stat){ 0 };
-	if (i < 2) {
-		struct node *parent = i == 1 ? node_parent(op->node) : NULL;
-		*ret_name = i == 0 ? "." : "..";
-		ret->st_ino = parent ? parent->ino : op->node->ino;
-		ret->st_mode = S_IFDIR;
-		node_unref(parent);
-		return true;
-	}
-	if (i - 2 >= l->list.n)
+	const struct stat st = { .st_ino = ino, .st_mode = mode };
+	size_t left = op->size - op->buf.len;
+	size_t n = fuse_add_direntry(op->req, op->buf.data + op->buf.len, left, name, &st, (off_t)next);
+	if (n > left)
 		return false;
-	const struct dirent_item *item = &l->list.item[i - 2];
-	*ret_name = item->name;
-	ret->st_ino = item->ino;
-	ret->st_mode = item->mode;
+	op->buf.len += n;
 	return true;
+}
+
+/* Without a child the kernel looks the name up when it needs it. */
+static bool add_plus(struct op *op, size_t next, const char *name, uint64_t ino, mode_t mode,
+		     const struct child *child)
+{
+	struct fuse_entry_param e = { .attr = { .st_ino = ino, .st_mode = mode } };
+	if (child && child->node)
+		op_entry(child, &e);
+	size_t left = op->size - op->buf.len;
+	size_t n = fuse_add_direntry_plus(op->req, op->buf.data + op->buf.len, left, name, &e,
+					  (off_t)next);
+	if (n > left) {
+		if (child)
+			node_unref(child->node);
+		return false;
+	}
+	op->buf.len += n;
+	if (child && child->node) {
+		node_lookup(child->node);
+		node_unref(child->node);
+		op->listed[op->n_listed++] = child->node;
+	}
+	return true;
+}
+
+static bool add_name(void *arg, size_t next, const char *name, uint64_t ino, mode_t mode,
+		     const struct child *child)
+{
+	struct op *op = arg;
+	/* Places of a stream come after "." and "..". */
+	return op->listed ? add_plus(op, next + 2, name, ino, mode, child)
+			  : add_plain(op, next + 2, name, ino, mode);
+}
+
+/* "." and ".." as far as they are asked for; false: no room. */
+static bool add_dots(struct op *op)
+{
+	bool room = true;
+	for (size_t i = (size_t)op->off; i < 2 && room; i++) {
+		struct node *parent = i == 1 ? node_parent(op->node) : NULL;
+		uint64_t ino = parent ? parent->ino : op->node->ino;
+		const char *name = i == 0 ? "." : "..";
+		room = op->listed ? add_plus(op, i + 1, name, ino, S_IFDIR, NULL)
+				  : add_plain(op, i + 1, name, ino, S_IFDIR);
+		node_unref(parent);
+	}
+	return room;
+}
+
+/* A readdirplus that waits for each entry would be slower than the lookups it saves. */
+static void make_child(struct op *op, const struct dirent_item *item, struct child *ret)
+{
+	*ret = (struct child){ 0 };
+	if (!op->listed || !op->node->ops->child_of)
+		return;
+	bool may_wait = op->call.may_wait;
+	op->call.may_wait = false;
+	if (op->node->ops->child_of(&op->call, op->node, item, ret))
+		*ret = (struct child){ 0 };
+	op->call.may_wait = may_wait;
+}
+
+static void read_list(struct op *op, const struct dirlist *l, size_t from)
+{
+	struct child child;
+	for (size_t i = from; i < l->n; i++) {
+		make_child(op, &l->item[i], &child);
+		if (!add_name(op, i + 1, l->item[i].name, l->item[i].ino, l->item[i].mode, &child))
+			return;
+	}
+}
+
+static int fill(struct op *op)
+{
+	int rc = refresh_source(op);
+	if (rc)
+		return rc;
+	adafs_buf_clear(&op->buf);
+	adafs_buf_init(&op->buf, op->size);
+	if (adafs_buf_reserve(&op->buf, op->size))
+		return -ENOMEM;
+	struct source *s = current_source(op->dir);
+	size_t from = op->off > 2 ? (size_t)op->off - 2 : 0;
+	bool room = add_dots(op);
+	if (room && !s->stream)
+		read_list(op, &s->list, from);
+	else if (room)
+		rc = s->stream->ops->read(&op->call, s->stream, op->node, from, op->listed, add_name, op);
+	source_unref(s);
+	/* The dots are an answer, whatever happens to the names. */
+	if (rc && op->buf.len && rc != -EWOULDBLOCK)
+		rc = 0;
+	if (rc)
+		return rc;
+	adafs_mutex_lock(&op->dir->lock);
+	op->dir->used = true;
+	adafs_mutex_unlock(&op->dir->lock);
+	return 0;
 }
 
 static int run_readdir(struct op *op)
 {
-	int rc = refresh_listing(op);
-	if (rc)
-		return rc;
-	adafs_buf_init(&op->buf, op->size);
-	if (adafs_buf_reserve(&op->buf, op->size))
-		return -ENOMEM;
-	struct listing *l = current_listing(op->dir);
-	const char *name;
-	struct stat st;
-	for (size_t i = (size_t)op->off; name_at(op, l, i, &name, &st); i++) {
-		size_t left = op->size - op->buf.len;
-		size_t n = fuse_add_direntry(op->req, op->buf.data + op->buf.len, left, name, &st,
-					     (off_t)i + 1);
-		if (n > left)
-			break;
-		op->buf.len += n;
-	}
-	listing_unref(l);
-	return 0;
+	return fill(op);
 }
 
 static void reply_readdir(struct op *op)
@@ -201,66 +287,12 @@ void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
 	start_readdir(req, &kind, ino, size, off, fi);
 }
 
-/* The child of name i, if it can be made without waiting; else an entry that the kernel looks up. */
-static void child_at(struct op *op, const struct listing *l, size_t i, const struct stat *st,
-		     struct fuse_entry_param *ret, struct child *ret_child)
-{
-	*ret_child = (struct child){ 0 };
-	*ret = (struct fuse_entry_param){ .attr = *st };
-	if (i < 2 || !op->node->ops->child_of)
-		return;
-	/* A readdirplus that waits for each entry would be slower than the lookups it saves. */
-	bool may_wait = op->call.may_wait;
-	op->call.may_wait = false;
-	int rc = op->node->ops->child_of(&op->call, op->node, &l->list.item[i - 2], ret_child);
-	op->call.may_wait = may_wait;
-	if (!rc)
-		op_entry(ret_child, ret);
-	else
-		ret_child->node = NULL;
-}
-
-static int add_plus(struct op *op, const char *name, const struct fuse_entry_param *e,
-		    struct child *child, size_t i)
-{
-	size_t left = op->size - op->buf.len;
-	size_t n = fuse_add_direntry_plus(op->req, op->buf.data + op->buf.len, left, name, e,
-					  (off_t)i + 1);
-	if (n > left) {
-		node_unref(child->node);
-		return -ERANGE;
-	}
-	op->buf.len += n;
-	if (child->node) {
-		node_lookup(child->node);
-		node_unref(child->node);
-		op->listed[op->n_listed++] = child->node;
-	}
-	return 0;
-}
-
 static int run_readdirplus(struct op *op)
 {
-	int rc = refresh_listing(op);
-	if (rc)
-		return rc;
-	adafs_buf_init(&op->buf, op->size);
 	/* No entry takes less than 152 bytes. */
-	op->listed = calloc(op->size / 128 + 1, sizeof(*op->listed));
-	if (!op->listed || adafs_buf_reserve(&op->buf, op->size))
-		return -ENOMEM;
-	struct listing *l = current_listing(op->dir);
-	const char *name;
-	struct stat st;
-	for (size_t i = (size_t)op->off; name_at(op, l, i, &name, &st); i++) {
-		struct fuse_entry_param e;
-		struct child child;
-		child_at(op, l, i, &st, &e, &child);
-		if (add_plus(op, name, &e, &child, i))
-			break;
-	}
-	listing_unref(l);
-	return 0;
+	if (!op->listed)
+		op->listed = calloc(op->size / 128 + 1, sizeof(*op->listed));
+	return op->listed ? fill(op) : -ENOMEM;
 }
 
 void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
