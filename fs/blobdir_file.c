@@ -142,7 +142,31 @@ static struct bfile *bfile_new(const struct handle_ops *ops)
 }
 
 /* --- open and create ------------------------------------------------------------------------------ */
-static int open_writer(struct call *c, struct node *n, int flags, struct handle **ret)
+/*
+ * Whether a writer of content that starts empty does without the page cache: its bytes are copied once less, and the kernel need not ask
+ * for security.capability before each write. Only while nobody else has the file open, so no page of it exists; whoever
+ * opens it meanwhile gets the same. O_SYNC is left to the path on which the kernel sends FSYNC.
+ */
+static void choose_direct(struct node *n, struct wfile *w, struct fuse_file_info *fi)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	if ((fi->flags & O_ACCMODE) == O_WRONLY && !(fi->flags & (O_SYNC | O_DSYNC)) && w->handles == 1 &&
+	    !bnode_of(n)->readers)
+		w->direct = true;
+	adafs_mutex_unlock(&wfiles_lock);
+}
+
+/* Without pages of the kernel, as the file's other opens. */
+static void open_as_others(const struct wfile *w, struct fuse_file_info *fi)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	fi->direct_io = w->direct;
+	adafs_mutex_unlock(&wfiles_lock);
+	if (fi->direct_io)
+		fi->keep_cache = 0;
+}
+
+static int open_writer(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret)
 {
 	struct view *v = bnode_of(n)->view;
 	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
@@ -161,15 +185,18 @@ static int open_writer(struct call *c, struct node *n, int flags, struct handle 
 	struct node *dir = node_parent(n);
 	int rc = wfile_open(n, dir, name, base, &f->w);
 	node_unref(dir);
-	if (!rc && (flags & O_TRUNC)) {
+	if (!rc && (fi->flags & O_TRUNC)) {
 		rc = wfile_truncate(f->w, c->may_wait, 0);
 		if (rc)
 			wfile_close(ADAFS_STEAL(f->w));
+		else
+			choose_direct(n, f->w, fi);
 	}
 	if (rc) {
 		free(f);
 		return rc;
 	}
+	open_as_others(f->w, fi);
 	*ret = &f->base;
 	return 0;
 }
@@ -188,7 +215,7 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 	fi->keep_cache = !bnode_of(n)->pages_lost;
 	adafs_mutex_unlock(&wfiles_lock);
 	if ((fi->flags & O_ACCMODE) != O_RDONLY)
-		return open_writer(c, n, fi->flags, ret);
+		return open_writer(c, n, fi, ret);
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
 	if (e && e->archived) {
 		adafs_log(WARN, "fs", "'%s' is archived: rehydrate it to a readable tier first", e->name);
@@ -199,6 +226,7 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 		return -ENOMEM;
 	adafs_mutex_lock(&wfiles_lock);
 	bnode_of(n)->readers++;
+	fi->direct_io = bnode_of(n)->w && bnode_of(n)->w->direct;
 	adafs_mutex_unlock(&wfiles_lock);
 	*ret = &f->base;
 	return 0;
@@ -271,6 +299,8 @@ int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mo
 	*ret = (struct child){ .node = n };
 	wfile_stat(f->w, &ret->st);
 	fi->keep_cache = 1;
+	choose_direct(n, f->w, fi);
+	open_as_others(f->w, fi);
 	*ret_handle = &f->base;
 	return 0;
 }
@@ -280,13 +310,14 @@ int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mo
 static int truncate_path(struct call *c, struct node *n, int64_t size)
 {
 	struct handle *h;
+	struct fuse_file_info fi = { .flags = O_WRONLY };
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
 	struct wfile *w = wfile_of(n);
 	int rc = w ? 0 : blobdir_check_version(c, n);
 	wfile_unref(w);
 	if (!rc)
-		rc = open_writer(c, n, 0, &h);
+		rc = open_writer(c, n, &fi, &h);
 	if (rc)
 		return rc;
 	struct bfile *f = (struct bfile *)h;

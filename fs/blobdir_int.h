@@ -157,6 +157,7 @@ struct wfile {
 	char *name;                 /* NULL: unlinked or replaced */
 	unsigned handles;           /* under wfiles_lock */
 	bool finishing;             /* under wfiles_lock: one of them is being closed as the last */
+	bool direct;                /* under wfiles_lock: all opens of it go past the kernel's page cache */
 	unsigned refs;              /* atomic */
 	struct view *view;          /* borrowed from node */
 	struct node *node;          /* a reference */

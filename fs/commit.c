@@ -22,26 +22,22 @@
 /* The next block that may go up now; -1: none. */
 static ssize_t next_block_locked(const struct wfile *w)
 {
-	const uint32_t size = w->view->fs->options->block_size;
 	size_t n = spool_n_blocks(w->spool);
 	if (w->send_all) {
 		size_t i = spool_next_dirty(w->spool, 0);
 		return i < n ? (ssize_t)i : -1;
 	}
 	/* Complete, behind the writer, and not all there is: a file of one block is a single Put Blob. */
-	size_t i = spool_next_dirty(w->spool, (size_t)((w->run_start + size - 1) / size));
-	return i < n && (int64_t)(i + 1) * size < w->run_end ? (ssize_t)i : -1;
+	size_t first = w->run_start ? spool_block_at(w->spool, w->run_start - 1) + 1 : 0;
+	size_t i = spool_next_dirty(w->spool, first);
+	return i < n && spool_block_start(w->spool, i + 1) < w->run_end ? (ssize_t)i : -1;
 }
 
 /* Send one block; called and returning with the lock held. */
 static int send_block_locked(struct wfile *w, size_t i, struct adafs_err *reterr)
 {
 	char id[SPOOL_BLOCK_ID_LEN];
-	struct adafs_blob_source src = {
-		.fd = spool_fd(w->spool),
-		.off = (off_t)i * w->view->fs->options->block_size,
-		.len = spool_block_len(w->spool, i),
-	};
+	struct adafs_blob_source src = spool_block_source(w->spool, i);
 	spool_block_id(w->spool, i, id);
 	spool_send_begin(w->spool, i);
 	adafs_mutex_unlock(&w->lock);
@@ -224,12 +220,12 @@ static int put_once(struct wfile *w, const struct adafs_blob_meta *meta, char et
 		put.cond.if_match = w->base->etag;
 	else
 		put.cond.if_none_match = "*";
-	int64_t size = spool_size(w->spool);
-	if (size > w->view->fs->options->block_size)
+	size_t n = spool_n_blocks(w->spool);
+	if (n > 1)
 		return put_blocks(w, &put, etag, reterr);
-	struct adafs_blob_source src = { .fd = spool_fd(w->spool), .len = (size_t)size };
-	if (!size)
-		src.data = "";
+	struct adafs_blob_source src = { .data = "" };
+	if (n)
+		src = spool_block_source(w->spool, 0);
 	return adafs_blob_put(w->view->fs->blob, w->view->container, w->blob, &src, &put, etag, reterr);
 }
 

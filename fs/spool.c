@@ -1,8 +1,8 @@
 /*
- * spool.c - spool file and block map. A block is charged for the bytes from its start to the last one that was written
- * in it, so holes cost nothing as long as whole blocks are skipped.
+ * spool.c - the bytes of spools: in memory while they are few, else in a file without a name that is gone with its descriptor.
+ * Neither outlives the process.
  */
-#include "fs/spool.h"
+#include "fs/spool_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,30 +15,8 @@
 #include "batch/base/file.h"
 #include "batch/base/random.h"
 
-struct spool_space {
-	uint64_t limit;
-	uint64_t used; /* atomic */
-};
-
-struct block {
-	uint32_t charged;
-	uint8_t state;
-	bool touched; /* written while it was being sent */
-};
-
-struct spool {
-	struct spool_space *space;
-	int fd;
-	int64_t size;
-	uint32_t block_size;
-	struct block *block;
-	size_t n_alloc;
-	unsigned n_sending;
-	char upload[17];
-	struct adafs_digest *digest; /* of the first `digested` bytes; NULL: to be read from the file */
-	int64_t digested;
-	bool hashed;
-};
+#define MEMORY_FILE ((size_t)256 * 1024)        /* larger ones have a file on disk */
+#define MEMORY_ALL ((uint64_t)12 * 1024 * 1024) /* of all small ones together; what comes then, too */
 
 struct spool_space *spool_space_new(uint64_t limit)
 {
@@ -60,7 +38,7 @@ void spool_space_usage(const struct spool_space *s, uint64_t *ret_limit, uint64_
 	*ret_used = used < s->limit ? used : s->limit;
 }
 
-static int space_take(struct spool_space *s, uint64_t n)
+int spool_space_take(struct spool_space *s, uint64_t n)
 {
 	uint64_t used = __atomic_add_fetch(&s->used, n, __ATOMIC_RELAXED);
 	if (used <= s->limit)
@@ -69,7 +47,7 @@ static int space_take(struct spool_space *s, uint64_t n)
 	return -ENOSPC;
 }
 
-static void space_give(struct spool_space *s, uint64_t n)
+void spool_space_give(struct spool_space *s, uint64_t n)
 {
 	__atomic_sub_fetch(&s->used, n, __ATOMIC_RELAXED);
 }
@@ -90,16 +68,82 @@ static int open_unnamed(const char *dir)
 	return fd;
 }
 
+/* --- bytes ------------------------------------------------------------------------------------- */
+static void memory_drop(struct spool *s)
+{
+	__atomic_sub_fetch(&s->space->memory, s->mem_cap, __ATOMIC_RELAXED);
+	free(ADAFS_STEAL(s->mem));
+	s->mem_cap = 0;
+}
+
+/* From memory to disk: from now on. */
+static int to_disk(struct spool *s)
+{
+	if (s->fd >= 0)
+		return 0;
+	int fd = open_unnamed(s->dir);
+	if (fd < 0)
+		return fd;
+	size_t len = (size_t)s->size < s->mem_cap ? (size_t)s->size : s->mem_cap;
+	int rc = len ? adafs_pwrite_all(fd, s->mem, len, 0) : 0;
+	if (!rc && ftruncate(fd, s->size))
+		rc = -errno;
+	if (rc) {
+		close(fd);
+		return rc;
+	}
+	s->fd = fd;
+	memory_drop(s);
+	return 0;
+}
+
+/* Whether the content up to end may be in memory, with room for it. */
+static bool memory_holds(struct spool *s, int64_t end)
+{
+	if (s->fd >= 0 || s->hashed || end > (int64_t)MEMORY_FILE || end > s->block_size)
+		return false;
+	if ((size_t)end <= s->mem_cap)
+		return true;
+	size_t cap = s->mem_cap ? s->mem_cap : 4096;
+	while (cap < (size_t)end)
+		cap *= 2;
+	size_t more = cap - s->mem_cap;
+	if (__atomic_add_fetch(&s->space->memory, more, __ATOMIC_RELAXED) <= MEMORY_ALL) {
+		char *mem = realloc(s->mem, cap);
+		if (mem) {
+			memset(mem + s->mem_cap, 0, more);
+			s->mem = mem;
+			s->mem_cap = cap;
+			return true;
+		}
+	}
+	__atomic_sub_fetch(&s->space->memory, more, __ATOMIC_RELAXED);
+	return false;
+}
+
+/* Have a place for content up to end: memory or disk. */
+static int place(struct spool *s, int64_t end)
+{
+	return memory_holds(s, end) ? 0 : to_disk(s);
+}
+
+static int put_bytes(struct spool *s, const void *data, size_t len, int64_t off)
+{
+	if (s->fd >= 0)
+		return adafs_pwrite_all(s->fd, data, len, off);
+	memcpy(s->mem + off, data, len);
+	return 0;
+}
+
 int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, bool hashed,
 	      struct spool **ret, struct adafs_err *reterr)
 {
 	struct spool *s = calloc(1, sizeof(*s));
 	if (!s)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	*s = (struct spool){ .space = space, .block_size = block_size, .hashed = hashed };
-	s->fd = open_unnamed(dir);
-	if (s->fd < 0) {
-		int rc = s->fd;
+	*s = (struct spool){ .space = space, .dir = dir, .fd = -1, .block_size = block_size, .hashed = hashed };
+	int rc = hashed ? to_disk(s) : 0;
+	if (rc) {
 		free(s);
 		return adafs_err_set(reterr, rc, "cannot make a file in '%s': %s", dir, strerror(-rc));
 	}
@@ -114,11 +158,11 @@ void spool_free(struct spool *s)
 {
 	if (!s)
 		return;
-	for (size_t i = 0; i < s->n_alloc; i++)
-		space_give(s->space, s->block[i].charged);
+	spool_map_clear(s);
+	memory_drop(s);
 	adafs_digest_free(s->digest);
-	close(s->fd);
-	free(s->block);
+	if (s->fd >= 0)
+		close(s->fd);
 	free(s);
 }
 
@@ -130,49 +174,6 @@ int spool_fd(const struct spool *s)
 int64_t spool_size(const struct spool *s)
 {
 	return s->size;
-}
-
-static int grow_map(struct spool *s, size_t n)
-{
-	if (n > SPOOL_MAX_BLOCKS)
-		return -EFBIG;
-	if (n <= s->n_alloc)
-		return 0;
-	size_t size = s->n_alloc ? s->n_alloc : 4;
-	while (size < n)
-		size *= 2;
-	struct block *block = reallocarray(s->block, size, sizeof(*block));
-	if (!block)
-		return -ENOMEM;
-	memset(block + s->n_alloc, 0, (size - s->n_alloc) * sizeof(*block));
-	s->block = block;
-	s->n_alloc = size;
-	return 0;
-}
-
-static void touch(struct spool *s, size_t i)
-{
-	if (s->block[i].state == SPOOL_SENDING)
-		s->block[i].touched = true;
-	else
-		s->block[i].state = SPOOL_DIRTY;
-}
-
-/* Take space for [off, end): per block up to the last byte, rounded up to what a disk gives. */
-static int charge(struct spool *s, int64_t off, int64_t end)
-{
-	for (size_t i = (size_t)(off / s->block_size); (int64_t)i * s->block_size < end; i++) {
-		int64_t top = end - (int64_t)i * s->block_size;
-		uint32_t want = top < s->block_size ? ((uint32_t)top + 4095) & ~UINT32_C(4095)
-						    : s->block_size;
-		if (want <= s->block[i].charged)
-			continue;
-		int rc = space_take(s->space, want - s->block[i].charged);
-		if (rc)
-			return rc;
-		s->block[i].charged = want;
-	}
-	return 0;
 }
 
 static void digest_add(struct spool *s, const void *data, size_t len, int64_t off)
@@ -188,19 +189,6 @@ static void digest_add(struct spool *s, const void *data, size_t len, int64_t of
 	}
 }
 
-static int64_t blocks_of(const struct spool *s, int64_t size)
-{
-	return size / s->block_size + (size % s->block_size != 0);
-}
-
-/* Blocks whose length or bytes change when the size goes from one to the other. */
-static void touch_resized(struct spool *s, int64_t from, int64_t to)
-{
-	int64_t low = from < to ? from : to;
-	for (int64_t i = low / s->block_size; i < blocks_of(s, to); i++)
-		touch(s, (size_t)i);
-}
-
 int spool_write(struct spool *s, const void *data, size_t len, int64_t off)
 {
 	int64_t end;
@@ -208,22 +196,21 @@ int spool_write(struct spool *s, const void *data, size_t len, int64_t off)
 		return -EFBIG;
 	if (!len)
 		return 0;
-	if (blocks_of(s, end) > SPOOL_MAX_BLOCKS)
-		return -EFBIG;
-	int rc = grow_map(s, (size_t)blocks_of(s, end));
+	int rc = spool_grow_map(s, end);
 	if (!rc)
-		rc = charge(s, off, end);
+		rc = spool_charge(s, off, end);
 	if (!rc)
-		rc = adafs_pwrite_all(s->fd, data, len, off);
+		rc = place(s, end > s->size ? end : s->size);
+	if (!rc)
+		rc = put_bytes(s, data, len, off);
 	if (rc)
 		return rc;
 	digest_add(s, data, len, off);
 	if (end > s->size) {
-		touch_resized(s, s->size, end);
+		spool_resized(s, end);
 		s->size = end;
 	}
-	for (int64_t i = off / s->block_size; i < blocks_of(s, end); i++)
-		touch(s, (size_t)i);
+	spool_written(s, data, len, off);
 	return 0;
 }
 
@@ -233,44 +220,49 @@ ssize_t spool_read(const struct spool *s, void *data, size_t len, int64_t off)
 		return 0;
 	if ((int64_t)len > s->size - off)
 		len = (size_t)(s->size - off);
+	if (s->fd < 0) {
+		memcpy(data, s->mem + off, len);
+		return (ssize_t)len;
+	}
 	int rc = adafs_pread_all(s->fd, data, len, off);
 	return rc ? rc : (ssize_t)len;
 }
 
 int spool_truncate(struct spool *s, int64_t size)
 {
-	if (size < 0 || blocks_of(s, size) > SPOOL_MAX_BLOCKS)
+	if (size < 0)
 		return -EFBIG;
-	int rc = grow_map(s, (size_t)blocks_of(s, size));
+	int rc = spool_grow_map(s, size);
+	if (!rc)
+		rc = place(s, size > s->size ? size : s->size);
 	if (rc)
 		return rc;
-	if (ftruncate(s->fd, size))
+	if (s->fd >= 0 && ftruncate(s->fd, size))
 		return -errno;
+	/* What is cut reads as zeros when the file grows again. */
+	if (s->fd < 0 && size < s->size)
+		memset(s->mem + size, 0, (size_t)(s->size - size));
 	if (size < s->digested)
 		adafs_digest_free(ADAFS_STEAL(s->digest));
 	if (size == 0 && s->hashed && !s->digest) {
 		s->digest = adafs_digest_new(ADAFS_DIGEST_SHA256);
 		s->digested = 0;
 	}
-	touch_resized(s, s->size, size);
+	spool_resized(s, size);
 	s->size = size;
-	for (size_t i = (size_t)blocks_of(s, size); i < s->n_alloc; i++) {
-		space_give(s->space, s->block[i].charged);
-		s->block[i].charged = 0;
-		touch(s, i);
-	}
 	return 0;
 }
 
 int spool_reserve(struct spool *s, int64_t off, int64_t len)
 {
 	int64_t end;
-	if (off < 0 || len <= 0 || __builtin_add_overflow(off, len, &end) ||
-	    blocks_of(s, end) > SPOOL_MAX_BLOCKS)
+	if (off < 0 || len <= 0 || __builtin_add_overflow(off, len, &end))
 		return -EFBIG;
-	int rc = grow_map(s, (size_t)blocks_of(s, end));
+	int rc = spool_grow_map(s, end);
 	if (!rc)
-		rc = charge(s, off, end);
+		rc = spool_charge(s, off, end);
+	if (!rc)
+		rc = to_disk(s);
 	/* A disk that cannot say so now says it at write. */
 	if (!rc && fallocate(s->fd, 0, off, len) && errno == ENOSPC)
 		rc = -ENOSPC;
@@ -279,16 +271,19 @@ int spool_reserve(struct spool *s, int64_t off, int64_t len)
 
 int spool_fill_begin(struct spool *s, int64_t size)
 {
-	if (size < 0 || blocks_of(s, size) > SPOOL_MAX_BLOCKS)
+	if (size < 0)
 		return -EFBIG;
-	int rc = grow_map(s, (size_t)blocks_of(s, size));
+	int rc = spool_grow_map(s, size);
 	if (!rc)
-		rc = charge(s, 0, size);
+		rc = spool_charge(s, 0, size);
+	if (!rc)
+		rc = to_disk(s);
 	if (!rc && ftruncate(s->fd, size))
 		rc = -errno;
 	if (rc)
 		return rc;
 	adafs_digest_free(ADAFS_STEAL(s->digest));
+	spool_forget_sums(s);
 	s->size = size;
 	return 0;
 }
@@ -326,58 +321,4 @@ int spool_sha256(struct spool *s, char ret[ADAFS_SHA256_HEX_LEN])
 	adafs_digest_final(d, sum);
 	adafs_hex_encode(sum, sizeof(sum), ret);
 	return 0;
-}
-
-size_t spool_n_blocks(const struct spool *s)
-{
-	return (size_t)blocks_of(s, s->size);
-}
-
-size_t spool_block_len(const struct spool *s, size_t i)
-{
-	int64_t left = s->size - (int64_t)i * s->block_size;
-	return left < s->block_size ? (size_t)left : s->block_size;
-}
-
-enum spool_state spool_block_state(const struct spool *s, size_t i)
-{
-	return s->block[i].state;
-}
-
-size_t spool_next_dirty(const struct spool *s, size_t from)
-{
-	size_t n = spool_n_blocks(s);
-	while (from < n && s->block[from].state != SPOOL_DIRTY)
-		from++;
-	return from < n ? from : n;
-}
-
-void spool_send_begin(struct spool *s, size_t i)
-{
-	s->block[i].state = SPOOL_SENDING;
-	s->block[i].touched = false;
-	s->n_sending++;
-}
-
-void spool_send_end(struct spool *s, size_t i, bool sent)
-{
-	s->block[i].state = sent && !s->block[i].touched ? SPOOL_SENT : SPOOL_DIRTY;
-	s->n_sending--;
-}
-
-unsigned spool_n_sending(const struct spool *s)
-{
-	return s->n_sending;
-}
-
-void spool_restart(struct spool *s)
-{
-	adafs_random_hex(8, s->upload);
-	for (size_t i = 0; i < s->n_alloc; i++)
-		touch(s, i);
-}
-
-void spool_block_id(const struct spool *s, size_t i, char ret[SPOOL_BLOCK_ID_LEN])
-{
-	snprintf(ret, SPOOL_BLOCK_ID_LEN, "adafs%s%08zu", s->upload, i);
 }

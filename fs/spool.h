@@ -1,6 +1,6 @@
 /*
  * fs/spool.h - the bytes of a file that is being written: a local file without a name, what it takes of the
- * disk, and which of its blocks the service already has.
+ * disk, and which of its blocks the service already has. A small file stays in memory as long as there is room for it.
  */
 #ifndef ADAFS_FS_SPOOL_H
 #define ADAFS_FS_SPOOL_H
@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "batch/azure/blob.h"
 #include "batch/base/digest.h"
 #include "batch/base/err.h"
 
@@ -20,7 +21,14 @@ void spool_space_free(struct spool_space *s);
 void spool_space_usage(const struct spool_space *s, uint64_t *ret_limit, uint64_t *ret_used);
 
 /* --- one file ----------------------------------------------------------------------------- */
+/*
+ * Blocks grow with the file, since a blob has at most 50,000: the first 10,000 are of block_size, each further 10,000 eight times
+ * as large, and none above 4000 MiB. Where a block starts depends on its index only, so blocks that were sent stay
+ * good while the file grows. With 4 MiB that is 39 GiB in blocks of 4 MiB, and 60 TiB in all.
+ */
 #define SPOOL_MAX_BLOCKS 50000
+#define SPOOL_TIER_BLOCKS 10000
+#define SPOOL_MAX_BLOCK ((int64_t)4000 << 20)
 #define SPOOL_BLOCK_ID_LEN 32 /* "adafs", 16 digits of the upload, 8 of the index, NUL */
 
 enum spool_state {
@@ -37,6 +45,7 @@ struct spool;
 int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, bool hashed,
 	      struct spool **ret, struct adafs_err *reterr);
 void spool_free(struct spool *s);
+/* -1: it is in memory, as only one that is not hashed can be. */
 int spool_fd(const struct spool *s);
 int64_t spool_size(const struct spool *s);
 /* Write all of it. -ENOSPC: no space is left for spools; -EFBIG: more than 50,000 blocks; or the disk's errno. */
@@ -59,8 +68,16 @@ int spool_sha256(struct spool *s, char ret[ADAFS_SHA256_HEX_LEN]);
 
 /* --- blocks ------------------------------------------------------------------------------- */
 size_t spool_n_blocks(const struct spool *s);
-/* Bytes of a block: block_size but for the last. */
+/* The block that holds an offset, and where a block starts: of any file with this block_size. */
+size_t spool_block_at(const struct spool *s, int64_t off);
+int64_t spool_block_start(const struct spool *s, size_t i);
+/* Bytes of a block; the last one may be short. */
 size_t spool_block_len(const struct spool *s, size_t i);
+/*
+ * Where its bytes are, with the part of their checksum that was taken as they were written. One in memory may only
+ * be used while nothing is written.
+ */
+struct adafs_blob_source spool_block_source(const struct spool *s, size_t i);
 enum spool_state spool_block_state(const struct spool *s, size_t i);
 /* The first block at or after `from` that is to be sent; spool_n_blocks: none. */
 size_t spool_next_dirty(const struct spool *s, size_t from);

@@ -424,11 +424,13 @@ ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off)
 	adafs_mutex_lock(&w->lock);
 	bool fetched = w->fetched;
 	int64_t end = fetched ? spool_size(w->spool) : 0;
+	bool in_memory = spool_fd(w->spool) < 0;
+	ssize_t n = fetched && in_memory ? spool_read(w->spool, buf, size, off) : 0;
 	adafs_mutex_unlock(&w->lock);
 	if (!fetched)
 		return -EAGAIN;
-	if (off >= end)
-		return 0;
+	if (in_memory || off >= end)
+		return n;
 	if ((int64_t)size > end - off)
 		size = (size_t)(end - off);
 	/* Without the lock: the file may shrink meanwhile, and then has nothing there. */

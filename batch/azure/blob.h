@@ -205,6 +205,9 @@ struct adafs_blob_source {
 	int fd;
 	off_t off;
 	size_t len;
+	/* The CRC-64 of the first crc_len bytes where it is known, so that they are not read for it. */
+	uint64_t crc;
+	size_t crc_len;
 };
 /* Content type NULL: application/octet-stream. meta may be NULL. */
 struct adafs_blob_put {

@@ -19,15 +19,17 @@
 
 static int source_crc(const struct adafs_blob_source *src, uint64_t *ret_crc)
 {
-	if (src->data || !src->len) {
-		*ret_crc = adafs_crc64(0, src->data, src->len);
+	uint64_t crc = src->crc_len ? src->crc : 0;
+	size_t at = src->crc_len;
+	if (src->data || at == src->len) {
+		const char *rest = src->data ? (const char *)src->data + at : "";
+		*ret_crc = adafs_crc64(crc, rest, src->len - at);
 		return 0;
 	}
 	ADAFS_FREE char *chunk = malloc(CRC_CHUNK);
 	if (!chunk)
 		return -ENOMEM;
-	uint64_t crc = 0;
-	for (size_t at = 0; at < src->len;) {
+	while (at < src->len) {
 		size_t n = src->len - at < CRC_CHUNK ? src->len - at : CRC_CHUNK;
 		int rc = adafs_pread_all(src->fd, chunk, n, src->off + (off_t)at);
 		if (rc < 0)

@@ -1,0 +1,58 @@
+/* fs/spool_int.h - what the two parts of a spool share: spool.c (bytes), spool_block.c (block map). */
+#ifndef ADAFS_FS_SPOOL_INT_H
+#define ADAFS_FS_SPOOL_INT_H
+
+#include "fs/spool.h"
+
+struct spool_space {
+	uint64_t limit;
+	uint64_t used;   /* atomic */
+	uint64_t memory; /* atomic: of spools that have no file */
+};
+
+struct block {
+	uint64_t crc;     /* of the first crc_len bytes, which were written in order */
+	uint32_t crc_len; /* 0: none */
+	uint32_t charged;
+	uint8_t state;
+	bool touched; /* written while it was being sent */
+};
+
+struct spool {
+	struct spool_space *space;
+	const char *dir; /* borrowed */
+	int fd;          /* -1: in memory */
+	char *mem;
+	size_t mem_cap;
+	int64_t size;
+	uint32_t block_size;
+	struct block *block;
+	size_t n_alloc;
+	unsigned n_sending;
+	char upload[17];
+	struct adafs_digest *digest; /* of the first `digested` bytes; NULL: to be read from the file */
+	int64_t digested;
+	bool hashed;
+};
+
+/* Take and give back what spools may use. -ENOSPC. */
+int spool_space_take(struct spool_space *s, uint64_t n);
+void spool_space_give(struct spool_space *s, uint64_t n);
+
+/* --- spool_block.c -------------------------------------------------------------------------- */
+/* Blocks that a size needs; more than SPOOL_MAX_BLOCKS: too large. */
+size_t spool_blocks_of(const struct spool *s, int64_t size);
+/* Have a map for a file of this size. -EFBIG, -ENOMEM. */
+int spool_grow_map(struct spool *s, int64_t size);
+/* Take space for [off, end): per block up to the last byte, rounded up to what a disk gives. */
+int spool_charge(struct spool *s, int64_t off, int64_t end);
+/* The bytes at off have become these: the blocks are to be sent, their checksums follow. */
+void spool_written(struct spool *s, const void *data, size_t len, int64_t off);
+/* Before the size changes from s->size: what changes with it is to be sent, what is cut gives its space back. */
+void spool_resized(struct spool *s, int64_t size);
+/* The bytes were changed past spool_written. */
+void spool_forget_sums(struct spool *s);
+/* Give back the space of all. */
+void spool_map_clear(struct spool *s);
+
+#endif
