@@ -32,6 +32,7 @@
 #define STREAK_FULL ((int64_t)2 * 1024 * 1024)
 #define MAX_AHEAD 6
 #define MAX_SPARE 6
+#define SMALL_BUFFER ((size_t)64 * 1024)
 #define OLD_MS 1000
 #define N_BUCKETS 256
 
@@ -195,15 +196,18 @@ static void lru_append_locked(struct cache *c, struct extent *e)
 }
 
 /*
- * mmap, not malloc: what is freed is gone from the process at once, whatever the order. A few whole blocks are kept to
- * be used again, since the page faults of a new one cost as much as its bytes: they count as used until they are.
+ * What is large is mapped: freed, it is gone from the process at once, whatever the order. A few whole blocks are kept to
+ * be used again, since the page faults of a new one cost as much as its bytes: they count as used until they are. A
+ * small one is from malloc: to unmap it would cost more than to read it.
  */
 static void *buffer_get_locked(struct cache *c, size_t len)
 {
 	if (len == BLOCK && c->n_spare)
 		return c->spare[--c->n_spare];
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (p == MAP_FAILED)
+	void *p = len <= SMALL_BUFFER ? malloc(len)
+				      : mmap(NULL, len, PROT_READ | PROT_WRITE,
+					     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (!p || p == MAP_FAILED)
 		return NULL;
 	c->used += len;
 	return p;
@@ -211,7 +215,10 @@ static void *buffer_get_locked(struct cache *c, size_t len)
 
 static void buffer_unmap_locked(struct cache *c, void *buf, size_t len)
 {
-	munmap(buf, len);
+	if (len <= SMALL_BUFFER)
+		free(buf);
+	else
+		munmap(buf, len);
 	c->used -= len;
 }
 

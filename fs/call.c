@@ -36,6 +36,7 @@ struct calls {
 	unsigned n_live;
 	pthread_t thread;
 	bool running, stopping;
+	bool draining; /* somebody waits for n_live to be 0 */
 };
 
 /* Read a small file of /proc. Returns false when it is not there: another pid namespace, or gone. */
@@ -292,6 +293,7 @@ unsigned calls_stop(struct calls *c, uint32_t timeout_ms)
 {
 	uint64_t deadline = adafs_clock_mono_ms() + timeout_ms;
 	adafs_mutex_lock(&c->lock);
+	c->draining = true;
 	while (c->n_live && !adafs_cond_wait_until(&c->changed, &c->lock, deadline))
 		;
 	unsigned left = c->n_live;
@@ -323,7 +325,7 @@ void calls_begin(struct fs *fs)
 void calls_end(struct fs *fs)
 {
 	adafs_mutex_lock(&fs->calls->lock);
-	if (--fs->calls->n_live == 0)
+	if (--fs->calls->n_live == 0 && fs->calls->draining)
 		adafs_cond_broadcast(&fs->calls->changed);
 	adafs_mutex_unlock(&fs->calls->lock);
 }
