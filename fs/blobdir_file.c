@@ -214,13 +214,14 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 	adafs_mutex_lock(&wfiles_lock);
 	fi->keep_cache = !bnode_of(n)->pages_lost;
 	adafs_mutex_unlock(&wfiles_lock);
-	if ((fi->flags & O_ACCMODE) != O_RDONLY)
-		return open_writer(c, n, fi, ret);
+	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
-	if (e && e->archived) {
+	if (e && e->archived && !(writes && (fi->flags & O_TRUNC))) {
 		adafs_log(WARN, "fs", "'%s' is archived: rehydrate it to a readable tier first", e->name);
 		return -EIO;
 	}
+	if (writes)
+		return open_writer(c, n, fi, ret);
 	struct bfile *f = bfile_new(&reader_ops);
 	if (!f)
 		return -ENOMEM;

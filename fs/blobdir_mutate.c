@@ -197,18 +197,17 @@ int blobdir_unlink(struct call *c, struct node *dir, const char *name)
 /* --- rmdir --------------------------------------------------------------------------------------- */
 struct below {
 	const char *prefix;
-	bool own_marker; /* a blob "dir/" */
-	bool other;
+	bool own_marker; /* a blob "dir/" without content */
+	char *other;     /* one of the others; NULL: there is none */
 };
 
 static int on_below(void *arg, const char *name, const struct adafs_blob_props *props)
 {
-	(void)props;
 	struct below *b = arg;
-	if (strcmp(name, b->prefix))
-		b->other = true;
-	else
+	if (!strcmp(name, b->prefix) && props && !props->size)
 		b->own_marker = true;
+	else if (!b->other && !(b->other = strdup(name)))
+		return -ENOMEM;
 	return 0;
 }
 
@@ -228,7 +227,12 @@ static int check_empty(struct call *c, struct node *dir, const char *name, const
 	if (rc)
 		return blobdir_log(rc, "listing", v->container, below, &err);
 	*ret_own_marker = b.own_marker;
-	return b.other ? -ENOTEMPTY : 0;
+	rc = b.other ? -ENOTEMPTY : 0;
+	if (b.other && names_check_blob(b.other))
+		adafs_log(WARN, "fs", "'%s/%s' holds blobs that cannot be shown, such as '%s'", v->container,
+			  below, b.other);
+	free(b.other);
+	return rc;
 }
 
 /* Delete a marker; one that is not there any more is as good as deleted. */
@@ -236,6 +240,23 @@ static int delete_marker(struct call *c, const struct view *v, const char *blob)
 {
 	int rc = delete_blob(c, v, blob);
 	return rc == -ENOENT ? 0 : rc;
+}
+
+/*
+ * A directory that had no marker may have hidden a blob of its name, which is shown from now on. What cannot be asked
+ * is asked for again when the listing is.
+ */
+static void uncover(struct call *c, const struct view *v, const char *prefix, const char *name,
+		    const char *blob)
+{
+	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = { 0 };
+	struct adafs_err err = { 0 };
+	int rc = adafs_blob_head(c->fs->blob, v->container, blob, NULL, &props, &err);
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = rc ? NULL : blob_entry_new(name, &props);
+	if (rc == -ENOENT || e)
+		blobs_put(c->fs->blobs, v->container, prefix, name, e);
+	else
+		blobs_forget(c->fs->blobs, v->container, prefix, false);
 }
 
 int blobdir_rmdir(struct call *c, struct node *dir, const char *name)
@@ -258,6 +279,9 @@ int blobdir_rmdir(struct call *c, struct node *dir, const char *name)
 		return blobdir_log(rc, "lookup", v->container, blob, &err);
 	if (e && !e->is_dir)
 		return -ENOTDIR;
+	/* Somebody keeps something in the marker itself. */
+	if (e && e->marker && e->size)
+		return -ENOTEMPTY;
 	rc = check_empty(c, dir, name, below, &own_marker);
 	if (!rc && e && e->marker)
 		rc = delete_marker(c, v, blob);
@@ -266,7 +290,10 @@ int blobdir_rmdir(struct call *c, struct node *dir, const char *name)
 	if (rc)
 		return rc;
 	blobs_forget(c->fs->blobs, v->container, below, true);
-	blobs_put(c->fs->blobs, v->container, prefix, name, NULL);
+	if (e && e->marker)
+		blobs_put(c->fs->blobs, v->container, prefix, name, NULL);
+	else
+		uncover(c, v, prefix, name, blob);
 	blobdir_keep(dir);
 	return 0;
 }

@@ -26,7 +26,9 @@ class Blobs:
         self.account, self.key, self.url = parts["AccountName"], parts["AccountKey"], parts["BlobEndpoint"]
 
     def call(self, method, path, body=None, **headers):
-        url = self.url + "/" + urllib.parse.quote(path, safe="/?=&")
+        return self.call_url(method, self.url + "/" + urllib.parse.quote(path, safe="/?=&"), body, **headers)
+
+    def call_url(self, method, url, body=None, **headers):
         sent = {k.replace("_", "-", 3 if k.startswith("x_ms_meta_") else -1): v for k, v in headers.items()}
         if body is not None:
             sent["Content-Type"] = "application/octet-stream"
