@@ -201,6 +201,29 @@ static int open_writer(struct call *c, struct node *n, struct fuse_file_info *fi
 	return 0;
 }
 
+/* truncate(2) without a handle is an open, a truncate and a close. */
+static int truncate_path(struct call *c, struct node *n, int64_t size)
+{
+	struct handle *h;
+	struct fuse_file_info fi = { .flags = O_WRONLY };
+	if (!c->may_wait)
+		return -EWOULDBLOCK;
+	struct wfile *w = wfile_of(n);
+	int rc = w ? 0 : blobdir_check_version(c, n);
+	wfile_unref(w);
+	if (!rc)
+		rc = open_writer(c, n, &fi, &h);
+	if (rc)
+		return rc;
+	struct bfile *f = (struct bfile *)h;
+	rc = wfile_truncate(f->w, true, size);
+	if (!rc)
+		rc = wfile_commit_alone(f->w);
+	wfile_close(f->w);
+	free(f);
+	return rc;
+}
+
 int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret)
 {
 	struct wfile *w = wfile_of(n);
@@ -216,12 +239,16 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 	adafs_mutex_unlock(&wfiles_lock);
 	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
-	if (e && e->archived && !(writes && (fi->flags & O_TRUNC))) {
+	if (e && e->archived && !(fi->flags & O_TRUNC)) {
 		adafs_log(WARN, "fs", "'%s' is archived: rehydrate it to a readable tier first", e->name);
 		return -EIO;
 	}
 	if (writes)
 		return open_writer(c, n, fi, ret);
+	/* The kernel leaves O_TRUNC to us for readers too. */
+	rc = fi->flags & O_TRUNC ? truncate_path(c, n, 0) : 0;
+	if (rc)
+		return rc;
 	struct bfile *f = bfile_new(&reader_ops);
 	if (!f)
 		return -ENOMEM;
@@ -307,29 +334,6 @@ int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mo
 }
 
 /* --- truncate ---------------------------------------------------------------------------------- */
-/* truncate(2) without a handle is an open, a truncate and a close. */
-static int truncate_path(struct call *c, struct node *n, int64_t size)
-{
-	struct handle *h;
-	struct fuse_file_info fi = { .flags = O_WRONLY };
-	if (!c->may_wait)
-		return -EWOULDBLOCK;
-	struct wfile *w = wfile_of(n);
-	int rc = w ? 0 : blobdir_check_version(c, n);
-	wfile_unref(w);
-	if (!rc)
-		rc = open_writer(c, n, &fi, &h);
-	if (rc)
-		return rc;
-	struct bfile *f = (struct bfile *)h;
-	rc = wfile_truncate(f->w, true, size);
-	if (!rc)
-		rc = wfile_commit_alone(f->w);
-	wfile_close(f->w);
-	free(f);
-	return rc;
-}
-
 int blobdir_truncate(struct call *c, struct node *n, struct handle *h, int64_t size)
 {
 	struct bfile *f = (struct bfile *)h;
