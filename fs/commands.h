@@ -10,6 +10,7 @@ enum {
 	EXIT_OK = 0,
 	EXIT_USAGE = 1,  /* wrong arguments or settings */
 	EXIT_SYSTEM = 2, /* memory, processes, the embedded engine */
+	EXIT_INTERRUPTED = 8,
 	EXIT_MOUNT = 32, /* the mount failed */
 };
 
@@ -17,6 +18,8 @@ enum {
 int command_check(int argc, char **argv);
 /* `adafs status [--json] MOUNTPOINT`. */
 int command_status(int argc, char **argv);
+/* `adafs umount`; helper: as umount(8) calls umount.fuse.adafs. argv[0] is the command's own name. */
+int command_umount(int argc, char **argv, bool helper);
 
 /*
  * The steps that mount and check share, in this order. Each fills what it makes into fs or returns negative errno

@@ -2,6 +2,7 @@
 #ifndef ADAFS_FS_FS_H
 #define ADAFS_FS_FS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -47,6 +48,9 @@ struct fs {
 	struct blobs *blobs;       /* listings of directories of blobs, files being written */
 	struct fuse_session *session;
 	struct kernel_init init;
+	unsigned n_writers; /* atomic: handles of files that are open for writing */
+	bool ending;        /* atomic: a signal has asked for the end; nothing more is opened for writing */
+	bool detached;      /* session.c's */
 };
 
 #endif

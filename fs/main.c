@@ -1,14 +1,9 @@
 /* fs/main.c - the program: which command, and from settings to a mount. */
-#include <dirent.h>
 #include <errno.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <cjson/cJSON.h>
 #include <fuse_lowlevel.h>
@@ -16,15 +11,16 @@
 #include "batch/base/log.h"
 #include "batch/emulator/emulator.h"
 #include "fs/commands.h"
+#include "fs/mountpoint.h"
 #include "fs/session.h"
-
-extern char **environ;
 
 /* What the session's hooks work on. */
 struct mount {
 	struct engine *engine; /* NULL: both services are configured */
 	struct adafs_pipeline *pipeline;
 	bool http_started, foreman_started;
+	int argc; /* the command line, for settings that are read again */
+	char **argv;
 };
 
 static int fail(int status, const char *text)
@@ -42,55 +38,6 @@ static void forbid_core_dumps(void)
 #ifndef __SANITIZE_ADDRESS__ /* its leak check attaches to the process */
 	prctl(PR_SET_DUMPABLE, 0);
 #endif
-}
-
-/* --- the mount point ---------------------------------------------------------------------- */
-
-/* The mount of a daemon that died: every access fails until it is taken away. */
-static int unmount_stale(const char *path, struct adafs_err *reterr)
-{
-	char *argv[] = { (char *)"fusermount3", (char *)"-u", (char *)"-z", (char *)"--", (char *)path,
-			 NULL };
-	struct stat st;
-	pid_t pid;
-	int status;
-
-	adafs_log(WARN, "fs", "'%s' is the mount of a process that died; unmounting it", path);
-	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 &&
-	    posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
-	if (stat(path, &st) < 0)
-		return adafs_err_set(reterr, -errno, "'%s' is a dead mount and cannot be unmounted: %s",
-				     path, strerror(errno));
-	return 0;
-}
-
-/* 0 when path is an empty directory; -ENOTCONN when a dead mount lies on it. */
-static int look_at_mountpoint(const char *path, struct adafs_err *reterr)
-{
-	DIR *dir = opendir(path);
-
-	if (!dir)
-		return adafs_err_set(reterr, -errno, "mount point '%s': %s", path, strerror(errno));
-	bool empty = true;
-	for (struct dirent *d; (d = readdir(dir));)
-		empty = empty && (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0);
-	closedir(dir);
-	return empty ? 0 : adafs_err_set(reterr, -ENOTEMPTY,
-					 "mount point '%s' is not empty, or mounted already", path);
-}
-
-static int check_mountpoint(const char *path, struct adafs_err *reterr)
-{
-	/* Attributes of a dead mount's root may still be cached: only opening it tells. */
-	int rc = look_at_mountpoint(path, reterr);
-
-	if (rc == -ENOTCONN)
-		rc = unmount_stale(path, reterr);
-	else
-		return rc;
-	return rc < 0 ? rc : look_at_mountpoint(path, reterr);
 }
 
 /* --- while mounted ------------------------------------------------------------------------ */
@@ -146,6 +93,26 @@ static void stop(struct fs *fs, void *arg)
 	engine_close(ADAFS_STEAL(m->engine), idle);
 }
 
+/* Of settings that have changed only the log's level can follow while the mount serves. */
+static void reload(struct fs *fs, void *arg)
+{
+	const struct mount *m = arg;
+	struct adafs_err err = { 0 };
+	struct options o;
+
+	if (options_parse_again(&o, m->argc, m->argv, &err) < 0) {
+		adafs_log(ERROR, "fs", "SIGHUP: settings stay as they are: %s", err.msg);
+		return;
+	}
+	if (adafs_log_set_levels(o.log_level ? o.log_level : "warn", &err) < 0)
+		adafs_log(ERROR, "fs", "SIGHUP: %s", err.msg);
+	else
+		adafs_log(WARN, "fs", "SIGHUP: log_level is %s; other settings are read when it is mounted again",
+			  o.log_level ? o.log_level : "warn");
+	options_clear(&o);
+	adafs_foreman_nudge(fs->foreman);
+}
+
 /* --- mount -------------------------------------------------------------------------------- */
 
 static int make_foreman(struct fs *fs, struct mount *m, struct adafs_err *reterr)
@@ -174,7 +141,7 @@ static int prepare(struct fs *fs, struct options *o, struct mount *m, struct ada
 		return EXIT_USAGE;
 	if (setup_pipeline(o, &m->pipeline, err) < 0)
 		return EXIT_USAGE;
-	if (check_mountpoint(o->mountpoint, err) < 0)
+	if (mountpoint_check(o->mountpoint, o->nonempty, err) < 0)
 		return EXIT_MOUNT;
 	int rc = setup_engine(o, &m->engine, err);
 	if (rc < 0)
@@ -194,7 +161,7 @@ static int command_mount(int argc, char **argv)
 {
 	struct adafs_err err = { 0 };
 	struct options o;
-	struct mount m = { 0 };
+	struct mount m = { .argc = argc, .argv = argv };
 	struct fs fs = { 0 };
 
 	if (options_parse(&o, argc, argv, &err) < 0)
@@ -205,9 +172,11 @@ static int command_mount(int argc, char **argv)
 	}
 	int status = prepare(&fs, &o, &m, &err);
 	if (status == EXIT_OK) {
-		const struct session_hooks hooks = { .start = start, .stop = stop, .arg = &m };
-		if (session_run(&fs, &hooks, &err) < 0)
-			status = EXIT_MOUNT;
+		const struct session_hooks hooks = { .start = start, .stop = stop, .reload = reload,
+						     .arg = &m };
+		int rc = session_run(&fs, &hooks, &err);
+		if (rc < 0)
+			status = rc == -EINTR ? EXIT_INTERRUPTED : EXIT_MOUNT;
 	}
 	/* A parent lets go of nothing but memory: the child, which shares the open lock file, goes on. */
 	engine_close(m.engine, false);
@@ -226,11 +195,54 @@ static int print_version(void)
 	return EXIT_OK;
 }
 
+/*
+ * As mount(8) calls its helper: SOURCE MOUNTPOINT [-sfnv] [-N namespace] [-t type] [-o options]. What is left of that
+ * for options_parse is put to the front; returns how many, or a negative exit status.
+ */
+static int helper_arguments(int argc, char **argv, bool *ret_fake)
+{
+	int n = 0;
+
+	for (int i = 0; i < argc; i++) {
+		const char *arg = argv[i];
+		if (strcmp(arg, "-o") == 0 && i + 1 < argc) {
+			argv[n++] = argv[i];
+			argv[n++] = argv[++i];
+		} else if (strcmp(arg, "-t") == 0) {
+			i++;
+		} else if (strcmp(arg, "-N") == 0) {
+			return -fail(EXIT_USAGE, "-N: enter the namespace with nsenter(1) instead");
+		} else if (arg[0] == '-' && arg[1] && arg[1 + strspn(arg + 1, "sfnv")] == '\0') {
+			*ret_fake = *ret_fake || strchr(arg, 'f');
+		} else {
+			argv[n++] = argv[i];
+		}
+	}
+	return n;
+}
+
+static int helper_mount(int argc, char **argv)
+{
+	bool fake = false;
+	int n = helper_arguments(argc, argv, &fake);
+
+	if (n < 0)
+		return -n;
+	return fake ? EXIT_OK : command_mount(n, argv);
+}
+
 int main(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : "";
+	const char *name = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
 
 	forbid_core_dumps();
+	if (name && strncmp(name, "umount.", 7) == 0)
+		return command_umount(argc, argv, true);
+	if (name && strncmp(name, "mount.", 6) == 0)
+		return helper_mount(argc - 1, argv + 1);
+	if (strcmp(word, "umount") == 0)
+		return command_umount(argc - 1, argv + 1, false);
 	if (strcmp(word, "emulator") == 0)
 		return adafs_emulator_main(argc - 1, argv + 1);
 	if (strcmp(word, "check") == 0)

@@ -106,6 +106,7 @@ struct handle {
 	const struct handle_ops *ops;
 	struct node *node; /* a reference is held by the core */
 	unsigned refs;     /* the core's only: calls that use it, and the kernel */
+	bool writes;       /* the core's only: counted in fs->n_writers */
 };
 
 /*

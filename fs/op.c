@@ -175,8 +175,11 @@ static void handle_release(struct fs *fs, struct handle *h)
 
 void handle_unref(struct fs *fs, struct handle *h)
 {
-	if (__atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL) == 0)
-		handle_release(fs, h);
+	if (__atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	if (h->writes)
+		__atomic_sub_fetch(&fs->n_writers, 1, __ATOMIC_ACQ_REL);
+	handle_release(fs, h);
 }
 
 struct node *op_node(fuse_req_t req, fuse_ino_t ino)
@@ -193,4 +196,12 @@ void op_entry(const struct child *child, struct fuse_entry_param *ret)
 		.attr_timeout = child->attr_timeout_s,
 		.entry_timeout = child->entry_timeout_s,
 	};
+	op_mask_mode(child->node->fs, &ret->attr);
+}
+
+void op_mask_mode(const struct fs *fs, struct stat *st)
+{
+	/* A link's own bits mean nothing, and ls shows them. */
+	if (!S_ISLNK(st->st_mode))
+		st->st_mode &= ~fs->options->umask;
 }

@@ -85,6 +85,8 @@ void dir_handle_unref(struct dir_handle *d);
 struct node *op_node(fuse_req_t req, fuse_ino_t ino);
 /* What LOOKUP answers for a node. */
 void op_entry(const struct child *child, struct fuse_entry_param *ret);
+/* Take away the bits that the option umask= names. */
+void op_mask_mode(const struct fs *fs, struct stat *st);
 
 /* call.c */
 struct calls *calls_new(struct adafs_err *reterr);

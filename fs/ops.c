@@ -187,6 +187,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 /* --- attributes ------------------------------------------------------------------------ */
 static void reply_attr(struct op *op)
 {
+	op_mask_mode(op->call.fs, &op->st);
 	fuse_reply_attr(op->req, &op->st, op->timeout_s);
 }
 
@@ -375,11 +376,25 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 }
 
 /* --- files ----------------------------------------------------------------------------- */
+static bool opens_for_writing(const struct fuse_file_info *fi)
+{
+	return (fi->flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* A signal has asked for the end, which waits for files that are open for writing: no more of them. */
+static bool too_late(const struct op *op)
+{
+	return opens_for_writing(&op->fi) && __atomic_load_n(&op->call.fs->ending, __ATOMIC_ACQUIRE);
+}
+
 /* The kernel knows the handle from here on; it ends with RELEASE. */
 static void publish_handle(struct op *op)
 {
 	op->opened->node = node_ref(op->child.node ? op->child.node : op->node);
 	op->opened->refs = 1;
+	op->opened->writes = op->opened->ops->flush && opens_for_writing(&op->fi);
+	if (op->opened->writes)
+		__atomic_add_fetch(&op->call.fs->n_writers, 1, __ATOMIC_ACQ_REL);
 	op->fi.fh = (uint64_t)(uintptr_t)op->opened;
 }
 
@@ -400,6 +415,8 @@ static int run_open(struct op *op)
 {
 	if (!op->node->ops->open)
 		return op->node->ops->list ? -EISDIR : -EACCES;
+	if (too_late(op))
+		return -ESHUTDOWN;
 	return op->node->ops->open(&op->call, op->node, &op->fi, &op->opened);
 }
 
@@ -430,6 +447,8 @@ static int run_create(struct op *op)
 {
 	if (!op->node->ops->create)
 		return missing_mutation(op->node);
+	if (too_late(op))
+		return -ESHUTDOWN;
 	return op->node->ops->create(&op->call, op->node, op->name, op->mode, &op->fi, &op->child,
 				     &op->opened);
 }

@@ -6,7 +6,9 @@
 #include "fs/options.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <limits.h>
+#include <pwd.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -14,6 +16,7 @@
 #include "batch/base/buf.h"
 #include "batch/base/file.h"
 #include "fs/credentials.h"
+#include "fs/mountpoint.h"
 #include "fs/names.h"
 #include "fs/options_table.h"
 
@@ -34,6 +37,8 @@ struct parser {
 	enum source source;
 	const char *where; /* "in -o", or "file:line" */
 	bool file_has_key;
+	bool first; /* of the command line, look for config= only */
+	char *config; /* that file; NULL: the usual one */
 };
 
 static void wipe(char **text)
@@ -105,16 +110,35 @@ static int parse_number(const struct parser *p, const struct option_def *def, co
 	return 0;
 }
 
-static int parse_id(const struct parser *p, const char *name, const char *text, unsigned *ret,
-		    struct adafs_err *reterr)
+/* A number, or a name that this machine knows. */
+static int parse_id(const struct parser *p, const char *name, const char *text, bool is_group,
+		    unsigned *ret, struct adafs_err *reterr)
 {
 	char *end;
 	unsigned long value = strtoul(text, &end, 10);
 
-	if (*text < '0' || *text > '9' || *end || value >= UINT_MAX)
-		return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is no number of a user or group",
-				     p->where, name, text);
-	*ret = (unsigned)value;
+	if (*text >= '0' && *text <= '9' && !*end && value < UINT_MAX) {
+		*ret = (unsigned)value;
+		return 0;
+	}
+	const struct group *group = is_group ? getgrnam(text) : NULL;
+	const struct passwd *user = is_group ? NULL : getpwnam(text);
+	if (!group && !user)
+		return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is no number or name of a %s", p->where, name,
+				     text, is_group ? "group" : "user");
+	*ret = group ? group->gr_gid : user->pw_uid;
+	return 0;
+}
+
+static int parse_umask(struct parser *p, const char *text, struct adafs_err *reterr)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 8);
+
+	if (*text < '0' || *text > '7' || *end || value > 0777)
+		return adafs_err_set(reterr, -EINVAL, "%s: umask=%s is no octal number from 0 to 0777",
+				     p->where, text);
+	p->o->umask = (mode_t)value;
 	return 0;
 }
 
@@ -222,12 +246,22 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 	case KIND_FLAG:
 		*(bool *)at = true;
 		return 0;
+	case KIND_CLEAR:
+		*(bool *)at = false;
+		return 0;
+	case KIND_UMASK:
+		return parse_umask(p, value, reterr);
+	case KIND_CONFIG:
+		/* By read_command_first. */
+		return p->source == SOURCE_COMMAND ? 0 :
+						     adafs_err_set(reterr, -EINVAL,
+								   "%s: 'config' is for -o only", p->where);
 	case KIND_UID:
 		p->o->has_uid = true;
-		return parse_id(p, def->name, value, &p->o->uid, reterr);
+		return parse_id(p, def->name, value, false, &p->o->uid, reterr);
 	case KIND_GID:
 		p->o->has_gid = true;
-		return parse_id(p, def->name, value, &p->o->gid, reterr);
+		return parse_id(p, def->name, value, true, &p->o->gid, reterr);
 	case KIND_FUSE:
 		return add_fuse_arg(p->o, def->name, value);
 	case KIND_SECRET:
@@ -241,6 +275,9 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 		return parse_auth(p, value, reterr);
 	case KIND_IGNORED:
 		return 0;
+	case KIND_REFUSED:
+		return adafs_err_set(reterr, -EINVAL, "%s: '%s' is not possible: %s", p->where, def->name,
+				     def->help);
 	}
 	return -EINVAL;
 }
@@ -269,18 +306,20 @@ static int apply_option(struct parser *p, char *text, struct adafs_err *reterr)
 	if (value)
 		*value++ = '\0';
 	/* Options of systemd and others: for them, not for us. */
-	if (strncmp(text, "x-", 2) == 0 || strcmp(text, "comment") == 0)
+	if (strncasecmp(text, "x-", 2) == 0 || strcmp(text, "comment") == 0)
 		return 0;
 	for (char *c = text; *c; c++)
 		if (*c == '-')
 			*c = '_';
 	const struct option_def *def = options_find(text);
+	if (p->first)
+		return def && def->kind == KIND_CONFIG && value ? set_text(&p->config, value) : 0;
 	if (!def)
 		return unknown_option(p, text, reterr);
 	if (def->takes_value && !value)
 		return adafs_err_set(reterr, -EINVAL, "%s: '%s' needs a value: %s=%s", p->where, text, text,
 				     def->value);
-	if (!def->takes_value && value)
+	if (!def->takes_value && value && def->kind != KIND_IGNORED)
 		return adafs_err_set(reterr, -EINVAL, "%s: '%s' takes no value", p->where, text);
 	int rc = apply_value(p, def, value, reterr);
 	return rc == -ENOMEM ? adafs_err_set(reterr, rc, "out of memory") : rc;
@@ -347,7 +386,8 @@ static int read_lines(struct parser *p, const char *path, char *text, struct ada
 
 static int read_config(struct parser *p, struct adafs_err *reterr)
 {
-	ADAFS_FREE char *path = xdg_path("XDG_CONFIG_HOME", ".config", "adafs/adafs.conf");
+	ADAFS_FREE char *path = p->config ? strdup(p->config) :
+					    xdg_path("XDG_CONFIG_HOME", ".config", "adafs/adafs.conf");
 	char *text = NULL;
 	size_t len;
 	struct stat st;
@@ -355,7 +395,8 @@ static int read_config(struct parser *p, struct adafs_err *reterr)
 	if (!path)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	int rc = adafs_file_read(path, MIB, &text, &len, reterr);
-	if (rc == -ENOENT || rc == -ENOTDIR)
+	/* One that is named has to be there. */
+	if ((rc == -ENOENT || rc == -ENOTDIR) && !p->config)
 		return 0;
 	if (rc < 0)
 		return rc;
@@ -474,37 +515,9 @@ static int read_command(struct parser *p, int argc, char **argv, struct adafs_er
 
 /* --- putting it together ------------------------------------------------------------------ */
 
-/*
- * Make a path absolute: a daemon changes its directory. The last component is left alone, since asking for
- * a dead mount's fails.
- */
 static int make_absolute(char **path)
 {
-	char resolved[PATH_MAX];
-
-	if (!*path)
-		return 0;
-	size_t len = strlen(*path);
-	while (len > 1 && (*path)[len - 1] == '/')
-		(*path)[--len] = '\0';
-	char *slash = strrchr(*path, '/');
-	const char *base = slash ? slash + 1 : *path;
-	if (strcmp(base, ".") == 0 || strcmp(base, "..") == 0 || !*base)
-		return realpath(*path, resolved) ? set_text(path, resolved) : -errno;
-	ADAFS_FREE char *dir = !slash ? strdup(".") : slash == *path ? strdup("/") :
-							       strndup(*path, (size_t)(slash - *path));
-	if (!dir)
-		return -ENOMEM;
-	if (!realpath(dir, resolved)) {
-		/* A directory that is to be made yet is fine if it is named in full. */
-		return **path == '/' ? 0 : -errno;
-	}
-	char *joined = adafs_fmt("%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, base);
-	if (!joined)
-		return -ENOMEM;
-	free(*path);
-	*path = joined;
-	return 0;
+	return *path ? mountpoint_absolute(path) : 0;
 }
 
 static int set_defaults(struct options *o)
@@ -572,27 +585,58 @@ static int finish(struct parser *p, struct adafs_err *reterr)
 	return 0;
 }
 
-int options_parse(struct options *o, int argc, char **argv, struct adafs_err *reterr)
+/* The file that -o names comes before everything that -o says. */
+static int read_command_first(struct parser *p, int argc, char **argv, struct adafs_err *reterr)
+{
+	int rc = 0;
+
+	p->first = true;
+	for (int i = 0; rc == 0 && i < argc && strcmp(argv[i], "--"); i++) {
+		if (strcmp(argv[i], "-o") == 0 && i + 1 < argc)
+			rc = apply_list(p, argv[++i], reterr);
+		else if (strncmp(argv[i], "-o", 2) == 0)
+			rc = apply_list(p, argv[i] + 2, reterr);
+	}
+	p->first = false;
+	return rc < 0 || !p->config || make_absolute(&p->config) == 0 ?
+		       rc :
+		       adafs_err_set(reterr, -EINVAL, "config=%s: there is no such file", p->config);
+}
+
+static int parse(struct options *o, int argc, char **argv, bool whole, struct adafs_err *reterr)
 {
 	struct parser p = { .o = o, .said.o = o };
 
 	*o = (struct options){ 0 };
 	int rc = set_defaults(o) < 0 ? adafs_err_set(reterr, -ENOMEM, "out of memory") : 0;
 	if (rc == 0)
+		rc = read_command_first(&p, argc, argv, reterr);
+	if (rc == 0)
 		rc = read_config(&p, reterr);
 	if (rc == 0)
 		rc = read_environment(&p, reterr);
 	if (rc == 0)
 		rc = read_command(&p, argc, argv, reterr);
-	if (rc == 0)
+	if (rc == 0 && whole)
 		rc = finish(&p, reterr);
 	for (int i = 0; i < N_CREDS; i++) {
 		wipe(&p.said.cred[i]);
 		wipe(&p.found[i]);
 	}
+	free(p.config);
 	if (rc < 0)
 		options_clear(o);
 	return rc;
+}
+
+int options_parse(struct options *o, int argc, char **argv, struct adafs_err *reterr)
+{
+	return parse(o, argc, argv, true, reterr);
+}
+
+int options_parse_again(struct options *o, int argc, char **argv, struct adafs_err *reterr)
+{
+	return parse(o, argc, argv, false, reterr);
 }
 
 static void pool_settings_clear(struct adafs_pool_settings *s)

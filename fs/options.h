@@ -26,6 +26,8 @@ struct options {
 	char *mountpoint; /* absolute; NULL: none was given */
 	bool foreground, debug;
 	bool read_only;
+	bool nonempty;    /* the mount point may hold something */
+	mode_t umask;     /* permission bits that no file shows */
 	char *container;   /* default "ada" */
 	char *pipeline;    /* default "quicklook" */
 	char *pool;        /* NULL: "local" on the embedded engine */
@@ -58,6 +60,11 @@ struct options {
  * pool and mountpoint may be NULL afterwards: main knows whether they are needed.
  */
 int options_parse(struct options *o, int argc, char **argv, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+/*
+ * The same in a daemon that has left the directory in which paths were meant: paths are not made absolute, accounts not
+ * put together. For what may change while mounted.
+ */
+int options_parse_again(struct options *o, int argc, char **argv, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 void options_clear(struct options *o);
 /* The usage text of --help: the commands, and each option of the table with its default. */
 void options_print_usage(FILE *to);

@@ -50,9 +50,14 @@ static const struct option_def table[] = {
 	  "how long names and attributes of blobs are believed (5)" },
 	{ "log_level", KIND_TEXT, AT(log_level), true, 0, 0, "LEVEL[,PART:LEVEL]",
 	  "error, warn, info or debug (warn)" },
+	{ "config", KIND_CONFIG, 0, true, 0, 0, "FILE",
+	  "read this file instead ($XDG_CONFIG_HOME/adafs/adafs.conf)" },
 	{ "ro", KIND_FLAG, AT(read_only), false, 0, 0, NULL, "read-only" },
-	{ "uid", KIND_UID, 0, true, 0, 0, "N", "owner of all files (who mounts)" },
-	{ "gid", KIND_GID, 0, true, 0, 0, "N", "group of all files (who mounts)" },
+	{ "uid", KIND_UID, 0, true, 0, 0, "N|NAME", "owner of all files (who mounts)" },
+	{ "gid", KIND_GID, 0, true, 0, 0, "N|NAME", "group of all files (who mounts)" },
+	{ "umask", KIND_UMASK, 0, true, 0, 0, "OCTAL", "permission bits that no file has (0)" },
+	{ "nonempty", KIND_FLAG, AT(nonempty), false, 0, 0, NULL,
+	  "mount on a directory that holds something, which is hidden then" },
 	{ "account_name", KIND_CRED, CRED_ACCOUNT, true, 0, 0, "NAME", "storage account" },
 	{ "blob_endpoint", KIND_CRED, CRED_ENDPOINT, true, 0, 0, "URL", "its Blob endpoint" },
 	{ "account_key", KIND_SECRET, CRED_KEY, true, 0, 0, "BASE64", "its key; in the file only" },
@@ -76,28 +81,52 @@ static const struct option_def table[] = {
 	{ "auto_unmount", KIND_FUSE, 0, false, 0, 0, NULL, "unmount when the process ends" },
 	{ "fsname", KIND_FUSE, 0, true, 0, 0, "NAME", "name in /proc/mounts" },
 	{ "subtype", KIND_FUSE, 0, true, 0, 0, "NAME", "type in /proc/mounts (adafs)" },
+	{ "noexec", KIND_FUSE, 0, false, 0, 0, NULL, "no file can be run" },
+	{ "exec", KIND_FUSE, 0, false, 0, 0, NULL, NULL },
+	{ "noatime", KIND_FUSE, 0, false, 0, 0, NULL, NULL },
+	{ "sync", KIND_FUSE, 0, false, 0, 0, NULL, NULL },
+	{ "async", KIND_FUSE, 0, false, 0, 0, NULL, NULL },
+	{ "dirsync", KIND_FUSE, 0, false, 0, 0, NULL, NULL },
+	{ "rw", KIND_CLEAR, AT(read_only), false, 0, 0, NULL, NULL },
+	/* Nothing here is a device or runs as somebody else, whatever is asked for. */
+	{ "dev", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nodev", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "suid", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nosuid", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	/* Times of the last access are kept by nobody. */
+	{ "atime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "relatime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "norelatime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "strictatime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nostrictatime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "lazytime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nolazytime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "diratime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nodiratime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	/* For mount(8), systemd and other readers of fstab. */
 	{ "defaults", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "rw", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "auto", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "noauto", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "nofail", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "fail", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "_netdev", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "user", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "users", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "owner", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "group", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "nouser", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "dev", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "nodev", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "suid", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "nosuid", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "exec", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "noexec", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "async", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "sync", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "atime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "noatime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
-	{ "relatime", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nousers", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "noowner", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nogroup", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "silent", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "loud", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "mand", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "nomand", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "iversion", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "noiversion", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
+	{ "remount", KIND_REFUSED, 0, false, 0, 0, NULL,
+	  "unmount it and mount it again; mount -i -o remount,... changes what the kernel alone keeps (ro, noexec)" },
+	{ "bind", KIND_REFUSED, 0, false, 0, 0, NULL, "mount it once, then mount --bind that directory" },
 };
 
 const struct option_def *options_find(const char *name)
@@ -121,6 +150,7 @@ const char *options_nearest(const char *name)
 
 static const char usage_head[] =
 	"usage: adafs [-o OPTION[,OPTION...]] [-f] [-d] [SOURCE] MOUNTPOINT\n"
+	"       adafs umount [-l | -f] [-q] [-w SECONDS] MOUNTPOINT\n"
 	"       adafs status [--json] MOUNTPOINT\n"
 	"       adafs check [-o OPTION[,OPTION...]]\n"
 	"       adafs emulator [--dir DIR] [--blob HOST:PORT] [--batch HOST:PORT] [--account NAME]\n"
@@ -144,7 +174,7 @@ void options_print_usage(FILE *to)
 	fputs(usage_head, to);
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(table); i++) {
 		char left[64];
-		if (!table[i].help)
+		if (!table[i].help || table[i].kind == KIND_REFUSED)
 			continue;
 		snprintf(left, sizeof(left), "%s%s%s", table[i].name, table[i].takes_value ? "=" : "",
 			 table[i].value ? table[i].value : "");

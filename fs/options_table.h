@@ -14,13 +14,17 @@ enum option_kind {
 	KIND_MS,        /* seconds in the text, uint32_t milliseconds here */
 	KIND_SECONDS,   /* double */
 	KIND_FLAG,
+	KIND_CLEAR,     /* takes a flag back */
+	KIND_UMASK,     /* octal; mode_t */
+	KIND_CONFIG,    /* read before all others */
 	KIND_UID,
 	KIND_GID,
 	KIND_FUSE,      /* passed on as it is */
 	KIND_CRED,      /* offset is an enum cred */
 	KIND_SECRET,    /* the same, refused in argv */
 	KIND_AUTH,      /* the name of a credential */
-	KIND_IGNORED,   /* what fstab may hold for others */
+	KIND_IGNORED,   /* what fstab may hold for others; with a value or without */
+	KIND_REFUSED,   /* known and impossible: help says why */
 };
 
 /* One option: its name, how its text is read, and where the value goes. */
@@ -30,7 +34,7 @@ struct option_def {
 	size_t offset; /* in struct options; or as the kind says */
 	bool takes_value;
 	double min, max; /* of numbers, in the text's unit */
-	const char *value, *help; /* NULL help: not shown */
+	const char *value, *help; /* NULL value of KIND_REFUSED, NULL help: not shown */
 };
 
 /* The option of exactly this name, with '_' for '-'; NULL: there is none. */

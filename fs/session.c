@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,11 @@
 #include "fs/blobs.h"
 #include "fs/cache.h"
 #include "fs/op.h"
+#include "fs/mountpoint.h"
 #include "fs/ops.h"
+#include "fs/signals.h"
 #include "fs/spool.h"
+#include "fs/supervisor.h"
 #include "fs/tree/root.h"
 #include "fs/workers.h"
 
@@ -64,11 +68,26 @@ static void free_state(struct fs *fs)
 	spool_space_free(ADAFS_STEAL(fs->spool));
 }
 
+/* "fsname=..." with what separates options escaped. */
+static char *escaped_name(const char *source)
+{
+	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf text = ADAFS_BUF_INIT(8192);
+	int rc = adafs_buf_adds(&text, "-osubtype=adafs,fsname=");
+
+	for (const char *p = source; rc == 0 && *p; p++) {
+		if (*p == ',' || *p == '\\')
+			rc = adafs_buf_adds(&text, "\\");
+		if (rc == 0)
+			rc = adafs_buf_add(&text, p, 1);
+	}
+	return rc < 0 ? NULL : adafs_buf_steal(&text, NULL);
+}
+
 /* libfuse's own arguments. fsname and subtype first, so that the user's win. */
 static int make_args(const struct fs *fs, struct fuse_args *args)
 {
 	const struct options *o = fs->options;
-	ADAFS_FREE char *names = adafs_fmt("-osubtype=adafs,fsname=%s", o->source ? o->source : "adafs");
+	ADAFS_FREE char *names = escaped_name(o->source ? o->source : "adafs");
 	if (!names || fuse_opt_add_arg(args, "adafs") || fuse_opt_add_arg(args, names) ||
 	    fuse_opt_add_arg(args, "-omax_read=1048576") ||
 	    (o->read_only && fuse_opt_add_arg(args, "-oro")) ||
@@ -93,41 +112,62 @@ static int make_session(struct fs *fs, struct adafs_err *reterr)
 		return adafs_err_set(reterr, -EINVAL, "libfuse refused an option (see above)");
 	if (fuse_session_mount(fs->session, fs->options->mountpoint)) {
 		fuse_session_destroy(ADAFS_STEAL(fs->session));
-		return adafs_err_set(reterr, -EIO, "cannot mount on '%s'", fs->options->mountpoint);
+		return adafs_err_set(reterr, -EIO, "cannot mount on '%s' (why stands above)",
+				     fs->options->mountpoint);
 	}
 	return kernel_extend(fs->session, reterr);
 }
 
-/* Signals that end the mount: threads are born with them blocked, so they reach the main thread. */
-static void end_signals(sigset_t *ret)
+/* They never wait for a service: a few are enough, and each holds a buffer of max_write. */
+static int loop(struct fs *fs, struct adafs_err *reterr)
 {
-	sigemptyset(ret);
-	sigaddset(ret, SIGHUP);
-	sigaddset(ret, SIGINT);
-	sigaddset(ret, SIGTERM);
-	sigaddset(ret, SIGQUIT);
-}
-
-static int serve(struct fs *fs, struct adafs_err *reterr)
-{
-	sigset_t ending;
-	end_signals(&ending);
-	if (fuse_set_signal_handlers(fs->session))
-		return adafs_err_set(reterr, -EIO, "cannot set signal handlers");
-	pthread_sigmask(SIG_UNBLOCK, &ending, NULL);
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	if (!config) {
-		fuse_remove_signal_handlers(fs->session);
+	if (!config)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	}
-	/* They never wait for a service: a few are enough, and each holds a buffer of max_write. */
 	fuse_loop_cfg_set_max_threads(config, 6);
 	fuse_loop_cfg_set_idle_threads(config, 6);
 	int rc = fuse_session_loop_mt(fs->session, config);
 	fuse_loop_cfg_destroy(config);
-	fuse_remove_signal_handlers(fs->session);
-	/* Positive: ended by a signal, as asked. */
 	return rc < 0 ? adafs_err_set(reterr, rc, "the session ended: %s", strerror(-rc)) : 0;
+}
+
+/*
+ * Nobody serves any more: whoever looks the mount up shall not wait for what is still to be done. libfuse would unmount
+ * the path once more, and by then another mount may lie there; a descriptor that says that its other end is gone keeps
+ * it from that, as it does after an unmount from outside.
+ */
+static void detach_mount(struct fs *fs)
+{
+	const char *path = fs->options->mountpoint;
+	int rc = mountpoint_is_ours(path) ? mountpoint_unmount(path, true) : 0;
+	if (rc < 0)
+		adafs_log(WARN, "fs", "cannot unmount '%s': %s", path, strerror(-rc));
+	else
+		fs->detached = true;
+}
+
+static void end_session(struct fs *fs)
+{
+	int fd[2];
+	if (fs->detached && pipe2(fd, O_CLOEXEC) == 0) {
+		close(fd[0]);
+		dup3(fd[1], fuse_session_fd(fs->session), O_CLOEXEC);
+		close(fd[1]);
+	}
+	fuse_session_unmount(fs->session);
+	fuse_session_destroy(ADAFS_STEAL(fs->session));
+}
+
+static int serve(struct fs *fs, struct signals *signals, struct adafs_err *reterr)
+{
+	signals_serve(signals);
+	supervisor_tell("READY=1");
+	int rc = loop(fs, reterr);
+	signals_wind_up(signals);
+	supervisor_tell("STOPPING=1");
+	if (__atomic_load_n(&fs->ending, __ATOMIC_ACQUIRE))
+		detach_mount(fs);
+	return rc;
 }
 
 /* Everything that threads did is over before the session, which their replies need, is freed. */
@@ -142,10 +182,8 @@ static void take_down(struct fs *fs, const struct session_hooks *hooks)
 	if (hooks->stop)
 		hooks->stop(fs, hooks->arg);
 	/* Only now: it closes the descriptor that replies are written to. */
-	if (fs->session) {
-		fuse_session_unmount(fs->session);
-		fuse_session_destroy(ADAFS_STEAL(fs->session));
-	}
+	if (fs->session)
+		end_session(fs);
 	free_state(fs);
 }
 
@@ -176,21 +214,28 @@ static void detach(void)
 		close(fd);
 }
 
-/* In the process that serves. ready_fd -1: in the foreground. */
-static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd, struct adafs_err *reterr)
+static int prepare(struct fs *fs, const struct session_hooks *hooks, struct signals *signals,
+		   struct adafs_err *reterr)
 {
-	sigset_t ending;
-	end_signals(&ending);
-	pthread_sigmask(SIG_BLOCK, &ending, NULL);
-	/* A write to a connection or pipe whose other end is gone is an errno, not the end. */
-	signal(SIGPIPE, SIG_IGN);
 	int rc = make_state(fs, reterr);
 	if (!rc && hooks->start)
 		rc = hooks->start(fs, hooks->arg, reterr);
-	if (!rc)
-		rc = make_session(fs, reterr);
+	if (rc)
+		return rc;
+	signals_hold(signals);
+	return make_session(fs, reterr);
+}
+
+/* In the process that serves. ready_fd -1: in the foreground. */
+static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd, struct adafs_err *reterr)
+{
+	/* A write to a connection or pipe whose other end is gone is an errno, not the end. */
+	signal(SIGPIPE, SIG_IGN);
+	struct signals *signals = signals_start(fs, hooks, reterr);
+	int rc = signals ? prepare(fs, hooks, signals, reterr) : reterr->rc;
 	if (rc) {
 		take_down(fs, hooks);
+		signals_stop(signals);
 		tell(ready_fd, rc, reterr);
 		return rc;
 	}
@@ -200,33 +245,83 @@ static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd, s
 		detach();
 	}
 	adafs_log(INFO, "fs", "mounted on '%s'", fs->options->mountpoint);
-	rc = serve(fs, reterr);
+	rc = serve(fs, signals, reterr);
 	take_down(fs, hooks);
+	signals_stop(signals);
 	adafs_log(INFO, "fs", "unmounted '%s'", fs->options->mountpoint);
 	return rc;
 }
 
-/* The parent's part: 0 when the mount has answered. */
-static int wait_mounted(const struct options *o, int fd, pid_t child, struct adafs_err *reterr)
+/* --- the process that was called -------------------------------------------------------------- */
+
+static volatile sig_atomic_t interrupted;
+
+static void note_interrupt(int sig)
 {
-	struct outcome out;
-	size_t have = 0;
-	while (have < sizeof(out)) {
-		ssize_t n = read(fd, (char *)&out + have, sizeof(out) - have);
-		if (n < 0 && errno == EINTR)
+	interrupted = sig;
+}
+
+/* Signals of the caller, which come only while it waits: *ret_old is the mask to wait with. */
+static void hold_interrupts(sigset_t *ret_old)
+{
+	static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	const struct sigaction note = { .sa_handler = note_interrupt };
+	struct sigaction old;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(signals); i++) {
+		sigaction(signals[i], NULL, &old);
+		if (old.sa_handler == SIG_IGN)
 			continue;
+		sigaction(signals[i], &note, NULL);
+		sigaddset(&set, signals[i]);
+	}
+	pthread_sigmask(SIG_BLOCK, &set, ret_old);
+}
+
+/* The child's outcome. -EINTR: a signal came first; -EIO: it ended without a word. */
+static int read_outcome(int fd, const sigset_t *waiting, struct outcome *ret)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	size_t have = 0;
+
+	while (have < sizeof(*ret)) {
+		if (ppoll(&p, 1, NULL, waiting) < 0 && errno == EINTR) {
+			if (interrupted)
+				return -EINTR;
+			continue;
+		}
+		ssize_t n = read(fd, (char *)ret + have, sizeof(*ret) - have);
 		if (n <= 0)
-			break;
+			return -EIO;
 		have += (size_t)n;
 	}
-	if (have < sizeof(out)) {
-		int status = 0;
+	return 0;
+}
+
+/* The parent's part: 0 when the mount has answered. */
+static int wait_mounted(const struct options *o, int fd, pid_t child, const sigset_t *waiting,
+			struct adafs_err *reterr)
+{
+	struct outcome out;
+	struct stat st;
+	int status = 0, rc = read_outcome(fd, waiting, &out);
+
+	if (rc == -EINTR) {
+		/* Nothing is left behind: before the mount is made it just ends, and afterwards it unmounts. */
+		kill(child, SIGTERM);
 		waitpid(child, &status, 0);
-		return adafs_err_set(reterr, -EIO, "the mount's process ended early (status %d)", status);
+		return adafs_err_set(reterr, rc, "interrupted: %s; nothing is mounted", strsignal(interrupted));
+	}
+	if (rc < 0) {
+		waitpid(child, &status, 0);
+		return adafs_err_set(reterr, rc, "the mount's process ended early (%s %d)",
+				     WIFSIGNALED(status) ? "signal" : "status",
+				     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	}
 	if (out.rc)
 		return adafs_err_set(reterr, out.rc, "%s", out.msg);
-	struct stat st;
 	if (stat(o->mountpoint, &st))
 		return adafs_err_set(reterr, -errno, "'%s' does not answer: %s", o->mountpoint,
 				     strerror(errno));
@@ -235,11 +330,14 @@ static int wait_mounted(const struct options *o, int fd, pid_t child, struct ada
 
 int session_run(struct fs *fs, const struct session_hooks *hooks, struct adafs_err *reterr)
 {
+	sigset_t waiting;
+	int fd[2];
+
 	if (fs->options->foreground || fs->options->debug)
 		return run(fs, hooks, -1, reterr);
-	int fd[2];
 	if (pipe2(fd, O_CLOEXEC))
 		return adafs_err_set(reterr, -errno, "cannot make a pipe: %s", strerror(errno));
+	hold_interrupts(&waiting);
 	pid_t child = fork();
 	if (child < 0) {
 		int rc = -errno;
@@ -257,7 +355,7 @@ int session_run(struct fs *fs, const struct session_hooks *hooks, struct adafs_e
 		exit(rc ? 1 : 0);
 	}
 	close(fd[1]);
-	int rc = wait_mounted(fs->options, fd[0], child, reterr);
+	int rc = wait_mounted(fs->options, fd[0], child, &waiting, reterr);
 	close(fd[0]);
 	return rc;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/spool.h"
 #include "fs/tree/tree.h"
@@ -98,6 +99,14 @@ static int root_statfs(struct call *c, struct node *n, struct statvfs *ret)
 	return 0;
 }
 
+/* By name only: umount.fuse.adafs waits for this process. */
+static int root_getxattr(struct call *c, struct node *n, const char *name, struct adafs_buf *ret)
+{
+	(void)c;
+	(void)n;
+	return strcmp(name, "user.adafs.pid") == 0 ? adafs_buf_addf(ret, "%d", (int)getpid()) : -ENODATA;
+}
+
 static const struct node_ops root_ops = {
 	.kind = "root",
 	.readonly_errno = EPERM,
@@ -105,6 +114,7 @@ static const struct node_ops root_ops = {
 	.list = root_list,
 	.child_of = root_child_of,
 	.getattr = root_getattr,
+	.getxattr = root_getxattr,
 	.statfs = root_statfs,
 };
 
