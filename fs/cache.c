@@ -16,81 +16,18 @@
  *
  * One lock (rank CACHE). Replies and requests are made without it; an extent that is being copied from is pinned.
  */
-#include "fs/cache.h"
+#include "fs/cache_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "batch/base/clock.h"
-#include "batch/base/log.h"
-#include "batch/base/mutex.h"
 
-#define BLOCK ((int64_t)4 * 1024 * 1024)
-#define SLACK ((int64_t)1024 * 1024)   /* the kernel's parallel reads arrive out of order by so much */
+#define SLACK ((int64_t)1024 * 1024) /* the kernel's parallel reads arrive out of order by so much */
 #define STREAK_FULL ((int64_t)2 * 1024 * 1024)
 #define MAX_AHEAD 6
-#define MAX_SPARE 6
-#define SMALL_BUFFER ((size_t)64 * 1024)
 #define OLD_MS 1000
-#define N_BUCKETS 256
-
-enum extent_state { QUEUED, LOADING, READY, FAILED };
-
-/* A reader that waits for several extents, or for one with a copy. */
-struct gather {
-	struct call *call;
-	char *buf;
-	int64_t off;
-	size_t size;
-	unsigned pending;
-	int rc;
-};
-
-struct waiter {
-	struct waiter *next;
-	struct gather *gather; /* NULL: all is in this extent, reply from it */
-	struct call *call;
-	int64_t off;
-	size_t size;
-};
-
-struct extent {
-	struct cache_file *file;
-	struct extent *next; /* in the file, by offset */
-	struct extent *lru_prev, *lru_next;
-	struct extent *chain; /* queue, or a list that one thread holds */
-	struct waiter *waiters;
-	char *buf;
-	int64_t off;
-	size_t len;
-	size_t consumed; /* bytes that readers got */
-	enum extent_state state;
-	unsigned pins;
-	uint64_t ready_ms;
-};
-
-struct cache_file {
-	struct cache *cache;
-	struct cache_file *next;
-	struct adafs_blob_client *client;
-	char *container, *blob, *etag;
-	int64_t size;
-	unsigned refs; /* handles and extents */
-	struct extent *extents;
-	struct cache_seq seq; /* all handles together: a second reader only asks for what the page cache lacks */
-};
-
-struct cache {
-	struct adafs_mutex lock;
-	size_t limit, used, loading; /* bytes; loading is a part of used */
-	void *spare[MAX_SPARE];      /* whole blocks without an extent; part of used */
-	unsigned n_spare;
-	struct extent *lru_first, *lru_last; /* oldest first */
-	struct extent *queue, **queue_tail;
-	struct cache_file *bucket[N_BUCKETS];
-};
 
 struct cache *cache_new(size_t limit)
 {
@@ -122,7 +59,7 @@ static void file_destroy(struct cache_file *f)
 	free(f);
 }
 
-static void file_unref_locked(struct cache_file *f)
+void file_unref_locked(struct cache_file *f)
 {
 	if (--f->refs)
 		return;
@@ -179,133 +116,12 @@ void cache_file_put(struct cache_file *f)
 	adafs_mutex_unlock(&c->lock);
 }
 
-/* --- memory and the LRU list -------------------------------------------------------------- */
-static void lru_remove_locked(struct cache *c, struct extent *e)
-{
-	*(e->lru_prev ? &e->lru_prev->lru_next : &c->lru_first) = e->lru_next;
-	*(e->lru_next ? &e->lru_next->lru_prev : &c->lru_last) = e->lru_prev;
-	e->lru_prev = e->lru_next = NULL;
-}
-
-static void lru_append_locked(struct cache *c, struct extent *e)
-{
-	e->lru_prev = c->lru_last;
-	e->lru_next = NULL;
-	*(c->lru_last ? &c->lru_last->lru_next : &c->lru_first) = e;
-	c->lru_last = e;
-}
-
-/*
- * What is large is mapped: freed, it is gone from the process at once, whatever the order. A few whole blocks are kept to
- * be used again, since the page faults of a new one cost as much as its bytes: they count as used until they are. A
- * small one is from malloc: to unmap it would cost more than to read it.
- */
-static void *buffer_get_locked(struct cache *c, size_t len)
-{
-	if (len == BLOCK && c->n_spare)
-		return c->spare[--c->n_spare];
-	void *p = len <= SMALL_BUFFER ? malloc(len)
-				      : mmap(NULL, len, PROT_READ | PROT_WRITE,
-					     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (!p || p == MAP_FAILED)
-		return NULL;
-	c->used += len;
-	return p;
-}
-
-static void buffer_unmap_locked(struct cache *c, void *buf, size_t len)
-{
-	if (len <= SMALL_BUFFER)
-		free(buf);
-	else
-		munmap(buf, len);
-	c->used -= len;
-}
-
-static void buffer_put_locked(struct cache *c, void *buf, size_t len)
-{
-	if (len == BLOCK && c->n_spare < MAX_SPARE)
-		c->spare[c->n_spare++] = buf;
-	else
-		buffer_unmap_locked(c, buf, len);
-}
-
-static bool extent_map_locked(struct cache *c, struct extent *e)
-{
-	e->buf = buffer_get_locked(c, e->len);
-	if (!e->buf)
-		return false;
-	e->state = LOADING;
-	c->loading += e->len;
-	return true;
-}
-
-static void extent_unlink_locked(struct extent *e)
-{
-	struct extent **p = &e->file->extents;
-	while (*p && *p != e)
-		p = &(*p)->next;
-	if (*p)
-		*p = e->next;
-}
-
-/* Take an extent out of its file and free it. It is in no list. */
-static void extent_free_locked(struct cache *c, struct extent *e)
-{
-	extent_unlink_locked(e);
-	if (e->buf)
-		buffer_put_locked(c, e->buf, e->len);
-	file_unref_locked(e->file);
-	free(e);
-}
-
-/* Whether len more bytes fit; data that came before `before_ms` goes for them. */
-static bool make_room_locked(struct cache *c, size_t len, uint64_t before_ms)
-{
-	for (;;) {
-		bool spare = len == BLOCK && c->n_spare;
-		if (spare || c->used + len <= c->limit)
-			return true;
-		struct extent *e = c->lru_first;
-		if (c->n_spare) {
-			buffer_unmap_locked(c, c->spare[--c->n_spare], BLOCK);
-		} else if (e && e->ready_ms < before_ms) {
-			lru_remove_locked(c, e);
-			extent_free_locked(c, e);
-		} else {
-			return false;
-		}
-	}
-}
-
-static void pin_locked(struct cache *c, struct extent *e)
-{
-	if (e->pins++ == 0)
-		lru_remove_locked(c, e);
-}
-
-static void unpin_locked(struct cache *c, struct extent *e)
-{
-	if (--e->pins)
-		return;
-	if (e->consumed >= e->len)
-		extent_free_locked(c, e);
-	else
-		lru_append_locked(c, e);
-}
-
 void cache_free(struct cache *c)
 {
 	if (!c)
 		return;
 	adafs_mutex_lock(&c->lock);
-	while (c->lru_first) {
-		struct extent *e = c->lru_first;
-		lru_remove_locked(c, e);
-		extent_free_locked(c, e);
-	}
-	while (c->n_spare)
-		buffer_unmap_locked(c, c->spare[--c->n_spare], BLOCK);
+	memory_clear_locked(c);
 	adafs_mutex_unlock(&c->lock);
 	/* Files of handles that the kernel never released stay behind otherwise. */
 	for (unsigned i = 0; i < N_BUCKETS; i++) {
@@ -318,186 +134,6 @@ void cache_free(struct cache *c)
 	}
 	adafs_mutex_clear(&c->lock);
 	free(c);
-}
-
-/* --- requests ------------------------------------------------------------------------------ */
-static void extent_done(void *arg, size_t len, const struct adafs_err *err);
-
-/* Send the requests of a chain of extents in state LOADING; no lock held. */
-static void start_chain(struct extent *chain)
-{
-	struct extent *next;
-	for (struct extent *e = chain; e; e = next) {
-		struct cache_file *f = e->file;
-		next = e->chain;
-		adafs_blob_get_start(f->client, f->container, f->blob, NULL, e->off, e->len, f->etag,
-				     e->buf, extent_done, e);
-	}
-}
-
-/* Take all that waits for memory out of its files; each is pinned once for who ends its readers. */
-static struct extent *queue_fail_locked(struct cache *c)
-{
-	struct extent *failed = ADAFS_STEAL(c->queue);
-	c->queue_tail = &c->queue;
-	for (struct extent *e = failed; e; e = e->chain) {
-		extent_unlink_locked(e);
-		e->state = FAILED;
-		e->consumed = e->len;
-		e->pins = 1;
-	}
-	return failed;
-}
-
-/*
- * Extents that waited for memory and now have it: a chain to start. When the system gives none and nothing is under way
- * whose end would try again, nobody would ever wake the readers: *ret_failed are the extents to fail.
- */
-static struct extent *take_queue_locked(struct cache *c, struct extent **ret_failed)
-{
-	struct extent *chain = NULL, **tail = &chain;
-	*ret_failed = NULL;
-	while (c->queue && make_room_locked(c, c->queue->len, UINT64_MAX)) {
-		struct extent *e = c->queue;
-		if (!extent_map_locked(c, e)) {
-			if (!c->loading)
-				*ret_failed = queue_fail_locked(c);
-			break;
-		}
-		c->queue = e->chain;
-		if (!c->queue)
-			c->queue_tail = &c->queue;
-		e->chain = NULL;
-		*tail = e;
-		tail = &e->chain;
-	}
-	return chain;
-}
-
-/* --- replies ------------------------------------------------------------------------------- */
-static void gather_reply(struct gather *g)
-{
-	call_reply_data(g->call, g->buf, g->size, g->rc);
-	free(g->buf);
-	free(g);
-}
-
-/* What [off, off+size) and an extent have in common. */
-static size_t overlap(const struct extent *e, int64_t off, size_t size, int64_t *ret_from)
-{
-	int64_t from = off > e->off ? off : e->off;
-	int64_t end = off + (int64_t)size, e_end = e->off + (int64_t)e->len;
-	if (e_end < end)
-		end = e_end;
-	*ret_from = from;
-	return end > from ? (size_t)(end - from) : 0;
-}
-
-static void gather_copy(struct gather *g, const struct extent *e)
-{
-	int64_t from;
-	size_t n = overlap(e, g->off, g->size, &from);
-	memcpy(g->buf + (from - g->off), e->buf + (from - e->off), n);
-}
-
-/* Serve one waiter of a pinned (or failed) extent; no lock held but for the count of its gather. */
-static void serve_waiter(struct cache *c, struct extent *e, struct waiter *w, int rc)
-{
-	if (!w->gather) {
-		call_reply_data(w->call, rc ? NULL : e->buf + (w->off - e->off), w->size, rc);
-		free(w);
-		return;
-	}
-	struct gather *g = w->gather;
-	if (!rc)
-		gather_copy(g, e);
-	adafs_mutex_lock(&c->lock);
-	if (rc)
-		g->rc = rc;
-	bool last = --g->pending == 0;
-	adafs_mutex_unlock(&c->lock);
-	if (last)
-		gather_reply(g);
-	free(w);
-}
-
-/* Replies to who waits for an extent that its caller has pinned; no lock held. */
-static void serve_all(struct cache *c, struct extent *e, struct waiter *list, int rc)
-{
-	struct waiter *next;
-	for (struct waiter *w = list; w; w = next) {
-		next = w->next;
-		serve_waiter(c, e, w, rc);
-	}
-}
-
-/* End the readers of extents that get no memory; no lock held. */
-static void fail_chain(struct cache *c, struct extent *failed)
-{
-	struct extent *next;
-	if (failed)
-		adafs_log(ERROR, "fs", "no memory to read into: what waits for it fails");
-	for (struct extent *e = failed; e; e = next) {
-		next = e->chain;
-		/* Out of its file: nobody else can add a waiter. */
-		serve_all(c, e, ADAFS_STEAL(e->waiters), -ENOMEM);
-		adafs_mutex_lock(&c->lock);
-		unpin_locked(c, e);
-		adafs_mutex_unlock(&c->lock);
-	}
-}
-
-/* Start, or fail, what waits for memory; no lock held. */
-static void run_queue(struct cache *c)
-{
-	struct extent *failed;
-	adafs_mutex_lock(&c->lock);
-	struct extent *chain = take_queue_locked(c, &failed);
-	adafs_mutex_unlock(&c->lock);
-	start_chain(chain);
-	fail_chain(c, failed);
-}
-
-static int load_error(const struct extent *e, size_t len, const struct adafs_err *err)
-{
-	int rc = err->rc;
-	if (!rc && len != e->len)
-		rc = -EIO;
-	/* Deleted is as gone as replaced for who has it open. */
-	if (rc == -ENOENT)
-		rc = -ESTALE;
-	if (rc && rc != -ECANCELED)
-		adafs_log(WARN, "fs", "read of '%s/%s' at %lld failed: %s", e->file->container,
-			  e->file->blob, (long long)e->off, err->rc ? err->msg : "fewer bytes than listed");
-	return rc;
-}
-
-/* On the loop thread. */
-static void extent_done(void *arg, size_t len, const struct adafs_err *err)
-{
-	struct extent *e = arg;
-	struct cache *c = e->file->cache;
-	int rc = load_error(e, len, err);
-	adafs_mutex_lock(&c->lock);
-	struct waiter *list = ADAFS_STEAL(e->waiters);
-	c->loading -= e->len;
-	e->state = READY;
-	e->ready_ms = adafs_clock_mono_ms();
-	e->pins = 1;
-	for (struct waiter *w = list; w; w = w->next)
-		e->consumed += w->size;
-	if (rc) {
-		/* Nobody may find it any more; it is freed with the last pin. */
-		extent_unlink_locked(e);
-		e->state = FAILED;
-		e->consumed = e->len;
-	}
-	adafs_mutex_unlock(&c->lock);
-	serve_all(c, e, list, rc);
-	adafs_mutex_lock(&c->lock);
-	unpin_locked(c, e);
-	adafs_mutex_unlock(&c->lock);
-	run_queue(c);
 }
 
 /* --- planning ------------------------------------------------------------------------------- */
@@ -671,7 +307,7 @@ static void gather_locked(struct cache_file *f, const struct cache_seq *seq, boo
 			return;
 		}
 		int64_t from;
-		size_t n = overlap(e, g->off, g->size, &from);
+		size_t n = extent_overlap(e, g->off, g->size, &from);
 		pos = e->off + (int64_t)e->len;
 		if (e->state == READY) {
 			pin_locked(f->cache, e);

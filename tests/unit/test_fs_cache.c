@@ -22,9 +22,12 @@ static void *scarce_mmap(void *addr, size_t len, int prot, int flags, int fd, of
 #define mmap scarce_mmap
 #define adafs_blob_get_start fake_get_start
 #include "fs/cache.c"
+#include "fs/cache_fetch.c"
+#include "fs/cache_memory.c"
 #undef mmap
 
 #define MAX_GETS 8
+#define LARGE (128 * 1024) /* small ones are not mapped */
 
 /* Requests under way, to be ended by the test. */
 static struct get {
@@ -108,19 +111,19 @@ static void test_nothing_is_under_way(void **state)
 	(void)state;
 	struct reader a = { 0 }, b = { 0 };
 	maps_left = 0;
-	assert_int_equal(read_at(&a, 4096, 10 << 20), -EINPROGRESS);
+	assert_int_equal(read_at(&a, LARGE, 10 << 20), -EINPROGRESS);
 	assert_reply(&a, -ENOMEM, 0);
 	/* One that needs two extents. */
-	assert_int_equal(read_at(&b, 8192, (12 << 20) - 4096), -EINPROGRESS);
+	assert_int_equal(read_at(&b, 2 * LARGE, (12 << 20) - LARGE), -EINPROGRESS);
 	assert_reply(&b, -ENOMEM, 0);
 	assert_int_equal(n_gets, 0);
 	/* Nothing is left of them. */
 	maps_left = 1;
 	a = (struct reader){ 0 };
-	assert_int_equal(read_at(&a, 4096, 10 << 20), -EINPROGRESS);
+	assert_int_equal(read_at(&a, LARGE, 10 << 20), -EINPROGRESS);
 	assert_int_equal(n_gets, 1);
 	end_get(0);
-	assert_reply(&a, 0, 4096);
+	assert_reply(&a, 0, LARGE);
 }
 
 static void test_a_request_under_way_takes_up_the_queue(void **state)
@@ -128,18 +131,18 @@ static void test_a_request_under_way_takes_up_the_queue(void **state)
 	(void)state;
 	struct reader a = { 0 }, b = { 0 }, c = { 0 };
 	maps_left = 1;
-	assert_int_equal(read_at(&a, 4096, 10 << 20), -EINPROGRESS);
-	assert_int_equal(read_at(&b, 4096, 20 << 20), -EINPROGRESS);
-	assert_int_equal(read_at(&c, 4096, 20 << 20), -EINPROGRESS);
+	assert_int_equal(read_at(&a, LARGE, 10 << 20), -EINPROGRESS);
+	assert_int_equal(read_at(&b, LARGE, 20 << 20), -EINPROGRESS);
+	assert_int_equal(read_at(&c, LARGE, 20 << 20), -EINPROGRESS);
 	assert_int_equal(n_gets, 1);
 	assert_int_equal(b.replies + c.replies, 0);
 	maps_left = 1;
 	end_get(0);
-	assert_reply(&a, 0, 4096);
+	assert_reply(&a, 0, LARGE);
 	assert_int_equal(n_gets, 2);
 	end_get(1);
-	assert_reply(&b, 0, 4096);
-	assert_reply(&c, 0, 4096);
+	assert_reply(&b, 0, LARGE);
+	assert_reply(&c, 0, LARGE);
 }
 
 static void test_the_last_request_leaves_no_memory(void **state)
@@ -147,11 +150,11 @@ static void test_the_last_request_leaves_no_memory(void **state)
 	(void)state;
 	struct reader a = { 0 }, b = { 0 }, c = { 0 };
 	maps_left = 1;
-	assert_int_equal(read_at(&a, 4096, 10 << 20), -EINPROGRESS);
-	assert_int_equal(read_at(&b, 4096, 20 << 20), -EINPROGRESS);
-	assert_int_equal(read_at(&c, 8192, (20 << 20) - 4096), -EINPROGRESS);
+	assert_int_equal(read_at(&a, LARGE, 10 << 20), -EINPROGRESS);
+	assert_int_equal(read_at(&b, LARGE, 20 << 20), -EINPROGRESS);
+	assert_int_equal(read_at(&c, 2 * LARGE, (20 << 20) - LARGE), -EINPROGRESS);
 	end_get(0);
-	assert_reply(&a, 0, 4096);
+	assert_reply(&a, 0, LARGE);
 	assert_reply(&b, -ENOMEM, 0);
 	assert_reply(&c, -ENOMEM, 0);
 	assert_int_equal(n_gets, 1);
