@@ -226,8 +226,10 @@ static int truncate_path(struct call *c, struct node *n, int64_t size)
 
 int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret)
 {
+	int rc = blobdir_await(c, n);
+	if (rc)
+		return rc;
 	struct wfile *w = wfile_of(n);
-	int rc = 0;
 	if (w)
 		wfile_unref(w);
 	else

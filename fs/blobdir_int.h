@@ -36,6 +36,7 @@ struct bnode {
 	struct wfile *orphan;     /* keeps the content while readers are left and the name is gone; an open of their own */
 	char *link;               /* the target, once known */
 	unsigned readers;         /* open handles that only read */
+	unsigned leaving;         /* calls that may take the name away: opens wait */
 	bool is_dir;
 	bool pages_lost;          /* the kernel's pages hold bytes that were never stored: an open drops them */
 };
@@ -122,13 +123,21 @@ int blobdir_symlink(struct call *c, struct node *dir, const char *target, const 
 		    struct child *ret);
 
 /* --- blobdir_orphan.c -------------------------------------------------------------------------- */
+/* A file whose name may be about to go. All zero: none. */
+struct hold {
+	struct node *node; /* a reference */
+	struct wfile *w;   /* an open for those who read it; NULL: nobody does */
+};
 /*
- * Before a name goes: opens its file as a writer would, if it has readers. *ret NULL: it has none. To be ended by
- * blobdir_orphaned, or by wfile_close when the name stays.
+ * Before a name goes: with `keep` a file that has readers is opened as a writer would. w is what has it open for writing, or NULL; then e is what
+ * stands there (NULL: nothing). To be ended by blobdir_let_go.
  */
-void blobdir_hold(struct node *dir, const char *name, const struct blob_entry *e, struct wfile **ret);
-/* The name is gone: what was held goes to the readers that are left. */
-void blobdir_orphaned(struct wfile *held);
+void blobdir_hold(struct node *dir, const char *name, const struct blob_entry *e, struct wfile *w,
+		  bool keep, struct hold *ret);
+/* The name is gone, and what was held goes to the readers that are left; or it stays. */
+void blobdir_let_go(struct hold *h, bool gone);
+/* For an open: wait until it is decided whether the name goes. 0 or -EWOULDBLOCK. */
+int blobdir_await(struct call *c, struct node *n);
 void blobdir_reader_gone(struct node *n);
 
 /* --- blobdir_mutate.c, blobdir_rename.c ------------------------------------------------------- */

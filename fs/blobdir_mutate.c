@@ -134,15 +134,14 @@ static int unlink_written(struct call *c, struct wfile *w, const char *blob)
 	return rc;
 }
 
-/* One that others read as well: they may go on longer than the writers do. */
-static int unlink_open(struct call *c, struct wfile *w, const char *blob)
+/* One that is open: readers may go on longer than writers do. */
+static int unlink_open(struct call *c, struct node *dir, const char *name, struct wfile *w,
+		       const char *blob)
 {
-	struct wfile *held = wfile_share(w);
+	struct hold hold;
+	blobdir_hold(dir, name, NULL, w, true, &hold);
 	int rc = unlink_written(c, w, blob);
-	if (rc && held)
-		wfile_close(held);
-	else
-		blobdir_orphaned(held);
+	blobdir_let_go(&hold, !rc);
 	return rc;
 }
 
@@ -153,20 +152,18 @@ static int unlink_stored(struct call *c, struct node *dir, const char *prefix, c
 	const struct view *v = bnode_of(dir)->view;
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = NULL;
 	struct adafs_err err = { 0 };
-	struct wfile *held;
+	struct hold hold;
 	int rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, true, &e, &err);
 	if (rc)
 		return blobdir_log(rc, "lookup", v->container, name, &err);
 	if (e->is_dir)
 		return -EISDIR;
-	blobdir_hold(dir, name, e, &held);
-	if (!held)
-		return delete_blob(c, v, blob);
-	rc = unlink_written(c, held, blob);
-	if (rc)
-		wfile_close(held);
-	else
-		blobdir_orphaned(held);
+	blobdir_hold(dir, name, e, NULL, true, &hold);
+	rc = hold.w ? unlink_written(c, hold.w, blob) : delete_blob(c, v, blob);
+	/* Who opens it next has to find out. */
+	if (!rc)
+		blobs_put(c->fs->blobs, v->container, prefix, name, NULL);
+	blobdir_let_go(&hold, !rc);
 	return rc;
 }
 
@@ -181,7 +178,8 @@ int blobdir_unlink(struct call *c, struct node *dir, const char *name)
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
 	struct wfile *w = wfile_find(c->fs, dir, name);
-	int rc = w ? unlink_open(c, w, blob) : unlink_stored(c, dir, prefix, name, blob);
+	int rc = w ? unlink_open(c, dir, name, w, blob) :
+		      unlink_stored(c, dir, prefix, name, blob);
 	wfile_unref(w);
 	if (rc && rc != -ENOENT)
 		return rc;

@@ -8,34 +8,62 @@
 #include <errno.h>
 #include <string.h>
 
-void blobdir_hold(struct node *dir, const char *name, const struct blob_entry *e, struct wfile **ret)
+/* Somebody's name has gone or stays; see blobdir_await. */
+static struct adafs_cond decided = { .cond = PTHREAD_COND_INITIALIZER };
+
+/* Open it once more for its readers. Without a spool they lose the file, but the name can go. */
+static void hold_content(struct hold *h, struct node *dir, const char *name)
 {
-	*ret = NULL;
-	struct node *n = node_find(dir->fs, dir, name, e->etag);
-	if (!n)
-		return;
-	adafs_mutex_lock(&wfiles_lock);
-	bool wanted = n->ops == &blobdir_file_ops && bnode_of(n)->readers > 0;
-	adafs_mutex_unlock(&wfiles_lock);
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *mine = wanted ? bnode_entry(n) : NULL;
-	/* Without a spool the readers lose the file, but the name can go. */
-	if (mine && wfile_open(n, dir, name, mine, ret))
-		*ret = NULL;
-	node_unref(n);
+	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *mine = bnode_entry(h->node);
+	if (mine && wfile_open(h->node, dir, name, mine, &h->w))
+		h->w = NULL;
 }
 
-void blobdir_orphaned(struct wfile *held)
+void blobdir_hold(struct node *dir, const char *name, const struct blob_entry *e, struct wfile *w,
+		  bool keep, struct hold *ret)
 {
-	if (!held)
+	*ret = (struct hold){ 0 };
+	struct node *n = w ? node_ref(w->node) : e ? node_find(dir->fs, dir, name, e->etag) : NULL;
+	if (!n || n->ops != &blobdir_file_ops) {
+		node_unref(n);
 		return;
+	}
+	ret->node = n;
 	adafs_mutex_lock(&wfiles_lock);
-	struct bnode *b = bnode_of(held->node);
-	bool taken = b->readers > 0 && !b->orphan;
-	if (taken)
-		b->orphan = held;
+	bnode_of(n)->leaving++;
+	bool read = bnode_of(n)->readers > 0;
 	adafs_mutex_unlock(&wfiles_lock);
-	if (!taken)
-		wfile_close(held);
+	if (keep && w)
+		ret->w = wfile_share(w);
+	else if (keep && read)
+		hold_content(ret, dir, name);
+}
+
+void blobdir_let_go(struct hold *h, bool gone)
+{
+	if (!h->node)
+		return;
+	struct bnode *b = bnode_of(h->node);
+	adafs_mutex_lock(&wfiles_lock);
+	b->leaving--;
+	if (gone && h->w && b->readers && !b->orphan)
+		b->orphan = ADAFS_STEAL(h->w);
+	adafs_cond_broadcast(&decided);
+	adafs_mutex_unlock(&wfiles_lock);
+	if (h->w)
+		wfile_close(h->w);
+	node_unref(h->node);
+	*h = (struct hold){ 0 };
+}
+
+int blobdir_await(struct call *c, struct node *n)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	int rc = bnode_of(n)->leaving && !c->may_wait ? -EWOULDBLOCK : 0;
+	while (!rc && bnode_of(n)->leaving)
+		adafs_cond_wait(&decided, &wfiles_lock);
+	adafs_mutex_unlock(&wfiles_lock);
+	return rc;
 }
 
 void blobdir_reader_gone(struct node *n)

@@ -137,8 +137,7 @@ static void place_clear(struct place *p)
 	free(p->blob);
 	blob_entry_unref(p->entry);
 	wfile_unref(p->w);
-	if (p->held)
-		wfile_close(p->held);
+	blobdir_let_go(&p->hold, false);
 }
 
 static int place_init(struct call *c, struct place *p, struct node *dir, const char *name)
@@ -241,12 +240,9 @@ static void end_both(const struct place *from, const struct place *to)
 /* Who reads what is about to be replaced goes on reading it. */
 static void hold_readers(struct place *to)
 {
-	if (to->w)
-		to->held = wfile_share(to->w);
-	else if (to->entry)
-		blobdir_hold(to->dir, to->name, to->entry, &to->held);
-	if (to->held && !to->w)
-		to->w = wfile_of(to->held->node);
+	blobdir_hold(to->dir, to->name, to->entry, to->w, true, &to->hold);
+	if (to->hold.w && !to->w)
+		to->w = wfile_of(to->hold.node);
 }
 
 static int rename_file(struct call *c, struct place *from, struct place *to, bool no_replace)
@@ -262,6 +258,8 @@ static int rename_file(struct call *c, struct place *from, struct place *to, boo
 	if (to->entry)
 		no_replace = false;
 	hold_readers(to);
+	/* Its readers go along. */
+	blobdir_hold(from->dir, from->name, from->entry, from->w, false, &from->hold);
 	begin_both(from, to);
 	/* It may have been committed since it was looked up. */
 	if (to->w && to->w != from->w) {
@@ -275,8 +273,8 @@ static int rename_file(struct call *c, struct place *from, struct place *to, boo
 	if (!rc && to->w && to->w != from->w)
 		wfile_unlink(to->w);
 	end_both(from, to);
-	if (!rc)
-		blobdir_orphaned(ADAFS_STEAL(to->held));
+	blobdir_let_go(&to->hold, !rc);
+	blobdir_let_go(&from->hold, false);
 	if (!rc)
 		blobdir_keep(from->dir);
 	return rc;

@@ -27,7 +27,7 @@ struct place {
 	char *prefix, *blob;
 	struct blob_entry *entry; /* what the service has there; NULL: nothing */
 	struct wfile *w;          /* open for writing; NULL: not */
-	struct wfile *held;       /* one more open of w, for its readers */
+	struct hold hold;         /* of what loses its name */
 };
 
 /* The kernel's node of a version moves with it, so that an open file and the page cache stay valid. */
