@@ -33,19 +33,48 @@ static ssize_t next_block_locked(const struct wfile *w)
 	return i < n && spool_block_start(w->spool, i + 1) < w->run_end ? (ssize_t)i : -1;
 }
 
-/* Send one block; called and returning with the lock held. */
+/* A block on its way. */
+struct sending {
+	struct wfile *w;
+	bool ended;
+	struct adafs_err err;
+};
+
+static void on_block_sent(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
+{
+	struct sending *x = arg;
+	struct wfile *w = x->w;
+	(void)response;
+	adafs_mutex_lock(&w->lock);
+	adafs_err_copy(&x->err, err);
+	x->ended = true;
+	adafs_cond_broadcast(&w->changed);
+	adafs_mutex_unlock(&w->lock);
+}
+
+/* Send one block, and meanwhile bring it to disk; called and returning with the lock held. */
 static int send_block_locked(struct wfile *w, size_t i, struct adafs_err *reterr)
 {
 	char id[SPOOL_BLOCK_ID_LEN];
+	struct sending x = { .w = w };
 	struct adafs_blob_source src = spool_block_source(w->spool, i);
+	struct hot *hot = spool_hot_use(w->spool, i);
 	spool_block_id(w->spool, i, id);
 	spool_send_begin(w->spool, i);
 	adafs_mutex_unlock(&w->lock);
-	int rc = adafs_blob_put_block(w->view->fs->blob, w->view->container, w->blob, id, &src, reterr);
+	adafs_blob_put_block_start(w->view->fs->blob, w->view->container, w->blob, id, &src, on_block_sent,
+				   &x);
+	int rc = hot ? spool_hot_store(w->spool, hot) : 0;
+	if (rc)
+		adafs_log(ERROR, "fs", "cannot keep a block of '%s' on disk: %s", w->blob, strerror(-rc));
 	adafs_mutex_lock(&w->lock);
-	spool_send_end(w->spool, i, !rc);
+	while (!x.ended)
+		adafs_cond_wait(&w->changed, &w->lock);
+	if (hot)
+		spool_hot_done(w->spool, hot, rc);
+	spool_send_end(w->spool, i, !x.err.rc);
 	adafs_cond_broadcast(&w->changed);
-	return rc;
+	return adafs_err_copy(reterr, &x.err);
 }
 
 static bool may_send_locked(const struct wfile *w)
@@ -312,7 +341,11 @@ static int ask_policy(struct wfile *w, bool killed, char sha256[ADAFS_SHA256_HEX
 	if (w->lost_rc)
 		return adafs_err_set(reterr, w->lost_rc, "a write to it had failed: %s",
 				     strerror(-w->lost_rc));
-	int rc = spool_sha256(w->spool, sha256);
+	adafs_mutex_lock(&w->lock);
+	int rc = spool_settle(w->spool);
+	adafs_mutex_unlock(&w->lock);
+	if (!rc)
+		rc = spool_sha256(w->spool, sha256);
 	if (rc)
 		return adafs_err_set(reterr, rc, "cannot read the spool: %s", strerror(-rc));
 	struct blobdir_commit commit = {

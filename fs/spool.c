@@ -21,13 +21,18 @@
 struct spool_space *spool_space_new(uint64_t limit)
 {
 	struct spool_space *s = calloc(1, sizeof(*s));
-	if (s)
-		s->limit = limit;
+	if (!s)
+		return NULL;
+	s->limit = limit;
+	adafs_mutex_init(&s->lock, ADAFS_RANK_LEAF);
 	return s;
 }
 
 void spool_space_free(struct spool_space *s)
 {
+	if (!s)
+		return;
+	adafs_mutex_clear(&s->lock);
 	free(s);
 }
 
@@ -76,23 +81,35 @@ static void memory_drop(struct spool *s)
 	s->mem_cap = 0;
 }
 
-/* From memory to disk: from now on. */
+/* Keep the disk's blocks for one that is still in memory: ENOSPC belongs to the write. */
+static int keep_disk(struct spool *s, size_t block)
+{
+	int64_t off = spool_block_start(s, block);
+	return fallocate(s->fd, FALLOC_FL_KEEP_SIZE, off, s->block_size) && errno == ENOSPC ? -ENOSPC : 0;
+}
+
+/* From memory to disk, or to the first block on its way there. */
 static int to_disk(struct spool *s)
 {
 	if (s->fd >= 0)
 		return 0;
-	int fd = open_unnamed(s->dir);
-	if (fd < 0)
-		return fd;
+	s->fd = open_unnamed(s->dir);
+	if (s->fd < 0)
+		return s->fd;
 	size_t len = (size_t)s->size < s->mem_cap ? (size_t)s->size : s->mem_cap;
-	int rc = len ? adafs_pwrite_all(fd, s->mem, len, 0) : 0;
-	if (!rc && ftruncate(fd, s->size))
+	struct hot *hot = len && (int64_t)len == s->size && !keep_disk(s, 0) ? spool_hot_new(s, 0) : NULL;
+	int rc = 0;
+	if (hot)
+		spool_hot_append(hot, s->mem, len);
+	else if (len)
+		rc = adafs_pwrite_all(s->fd, s->mem, len, 0);
+	if (!rc && !hot && ftruncate(s->fd, s->size))
 		rc = -errno;
 	if (rc) {
-		close(fd);
+		close(s->fd);
+		s->fd = -1;
 		return rc;
 	}
-	s->fd = fd;
 	memory_drop(s);
 	return 0;
 }
@@ -127,11 +144,58 @@ static int place(struct spool *s, int64_t end)
 	return memory_holds(s, end) ? 0 : to_disk(s);
 }
 
-static int put_bytes(struct spool *s, const void *data, size_t len, int64_t off)
+static void digest_add(struct spool *s, const void *data, size_t len, int64_t off)
 {
-	if (s->fd >= 0)
-		return adafs_pwrite_all(s->fd, data, len, off);
-	memcpy(s->mem + off, data, len);
+	if (!s->digest)
+		return;
+	if (off == s->digested) {
+		adafs_digest_update(s->digest, data, len);
+		s->digested += (int64_t)len;
+	} else if (off < s->digested) {
+		/* What was hashed has changed. */
+		adafs_digest_free(ADAFS_STEAL(s->digest));
+	}
+}
+
+/* Bytes of one block: on with it in memory, or to disk. */
+static int put_in_block(struct spool *s, size_t block, const char *data, size_t len, int64_t off)
+{
+	if (s->fd < 0) {
+		memcpy(s->mem + off, data, len);
+		return 0;
+	}
+	int64_t at = off - spool_block_start(s, block);
+	struct hot *hot = spool_hot_next(s, block, at);
+	int rc = 0;
+	if (!hot && !at && off == s->size) {
+		rc = keep_disk(s, block);
+		hot = rc ? NULL : spool_hot_new(s, block);
+	}
+	if (hot)
+		spool_hot_append(hot, data, len);
+	else if (!rc)
+		rc = spool_hot_settle(s, block, block);
+	return hot || rc ? rc : adafs_pwrite_all(s->fd, data, len, off);
+}
+
+static int put_bytes(struct spool *s, const char *data, size_t len, int64_t off)
+{
+	for (size_t i = spool_block_at(s, off); len; i++) {
+		int64_t room = spool_block_start(s, i + 1) - off;
+		size_t n = (int64_t)len < room ? len : (size_t)room;
+		int rc = put_in_block(s, i, data, n, off);
+		if (rc)
+			return rc;
+		digest_add(s, data, n, off);
+		if (off + (int64_t)n > s->size) {
+			spool_resized(s, off + (int64_t)n);
+			s->size = off + (int64_t)n;
+		}
+		spool_written(s, i, data, n, off);
+		data += n;
+		off += (int64_t)n;
+		len -= n;
+	}
 	return 0;
 }
 
@@ -158,6 +222,7 @@ void spool_free(struct spool *s)
 {
 	if (!s)
 		return;
+	spool_hot_clear(s);
 	spool_map_clear(s);
 	memory_drop(s);
 	adafs_digest_free(s->digest);
@@ -176,19 +241,6 @@ int64_t spool_size(const struct spool *s)
 	return s->size;
 }
 
-static void digest_add(struct spool *s, const void *data, size_t len, int64_t off)
-{
-	if (!s->digest)
-		return;
-	if (off == s->digested) {
-		adafs_digest_update(s->digest, data, len);
-		s->digested += (int64_t)len;
-	} else if (off < s->digested) {
-		/* What was hashed has changed. */
-		adafs_digest_free(ADAFS_STEAL(s->digest));
-	}
-}
-
 int spool_write(struct spool *s, const void *data, size_t len, int64_t off)
 {
 	int64_t end;
@@ -201,16 +253,19 @@ int spool_write(struct spool *s, const void *data, size_t len, int64_t off)
 		rc = spool_charge(s, off, end);
 	if (!rc)
 		rc = place(s, end > s->size ? end : s->size);
-	if (!rc)
-		rc = put_bytes(s, data, len, off);
-	if (rc)
-		return rc;
-	digest_add(s, data, len, off);
-	if (end > s->size) {
-		spool_resized(s, end);
-		s->size = end;
-	}
-	spool_written(s, data, len, off);
+	/* The last block ends in a hole, which memory on its way to disk does not have. */
+	if (!rc && off > s->size)
+		rc = spool_settle(s);
+	return rc ? rc : put_bytes(s, data, len, off);
+}
+
+/* Bytes of one block. */
+static int read_in_block(const struct spool *s, size_t block, char *data, size_t len, int64_t off)
+{
+	const char *hot = s->fd < 0 ? s->mem : spool_hot_data(s, block);
+	if (!hot)
+		return adafs_pread_all(s->fd, data, len, off);
+	memcpy(data, hot + (off - spool_block_start(s, block)), len);
 	return 0;
 }
 
@@ -220,12 +275,28 @@ ssize_t spool_read(const struct spool *s, void *data, size_t len, int64_t off)
 		return 0;
 	if ((int64_t)len > s->size - off)
 		len = (size_t)(s->size - off);
-	if (s->fd < 0) {
-		memcpy(data, s->mem + off, len);
-		return (ssize_t)len;
+	char *p = data;
+	for (size_t i = spool_block_at(s, off), left = len; left; i++) {
+		int64_t room = spool_block_start(s, i + 1) - off;
+		size_t n = (int64_t)left < room ? left : (size_t)room;
+		int rc = read_in_block(s, i, p, n, off);
+		if (rc)
+			return rc;
+		p += n;
+		off += (int64_t)n;
+		left -= n;
 	}
-	int rc = adafs_pread_all(s->fd, data, len, off);
-	return rc ? rc : (ssize_t)len;
+	return (ssize_t)len;
+}
+
+bool spool_in_memory(const struct spool *s)
+{
+	return s->fd < 0 || s->hot;
+}
+
+int spool_settle(struct spool *s)
+{
+	return spool_hot_settle(s, 0, SIZE_MAX);
 }
 
 int spool_truncate(struct spool *s, int64_t size)
@@ -235,6 +306,8 @@ int spool_truncate(struct spool *s, int64_t size)
 	int rc = spool_grow_map(s, size);
 	if (!rc)
 		rc = place(s, size > s->size ? size : s->size);
+	if (!rc)
+		rc = spool_settle(s);
 	if (rc)
 		return rc;
 	if (s->fd >= 0 && ftruncate(s->fd, size))
@@ -263,6 +336,8 @@ int spool_reserve(struct spool *s, int64_t off, int64_t len)
 		rc = spool_charge(s, off, end);
 	if (!rc)
 		rc = to_disk(s);
+	if (!rc)
+		rc = spool_settle(s);
 	/* A disk that cannot say so now says it at write. */
 	if (!rc && fallocate(s->fd, 0, off, len) && errno == ENOSPC)
 		rc = -ENOSPC;
@@ -278,6 +353,8 @@ int spool_fill_begin(struct spool *s, int64_t size)
 		rc = spool_charge(s, 0, size);
 	if (!rc)
 		rc = to_disk(s);
+	if (!rc)
+		rc = spool_settle(s);
 	if (!rc && ftruncate(s->fd, size))
 		rc = -errno;
 	if (rc)

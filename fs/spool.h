@@ -45,11 +45,21 @@ struct spool;
 int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, bool hashed,
 	      struct spool **ret, struct adafs_err *reterr);
 void spool_free(struct spool *s);
-/* -1: it is in memory, as only one that is not hashed can be. */
+/*
+ * -1: it is in memory, as only one that is not hashed can be. Blocks that are still in memory are not in the file
+ * before spool_settle.
+ */
 int spool_fd(const struct spool *s);
+/* Bring all bytes to the file, if there is one. -EWOULDBLOCK: a sender is at work, try again when it has ended. */
+int spool_settle(struct spool *s);
 int64_t spool_size(const struct spool *s);
-/* Write all of it. -ENOSPC: no space is left for spools; -EFBIG: more than 50,000 blocks; or the disk's errno. */
+/*
+ * Write all of it. -ENOSPC: no space is left for spools; -EFBIG: more than 50,000 blocks; -EWOULDBLOCK as above; or the
+ * disk's errno.
+ */
 int spool_write(struct spool *s, const void *data, size_t len, int64_t off);
+/* Whether bytes may be elsewhere than in the file: then only spool_read finds them. */
+bool spool_in_memory(const struct spool *s);
 /* Read at most len bytes; fewer at the end. The number, or negative errno. */
 ssize_t spool_read(const struct spool *s, void *data, size_t len, int64_t off);
 /*
@@ -74,10 +84,18 @@ int64_t spool_block_start(const struct spool *s, size_t i);
 /* Bytes of a block; the last one may be short. */
 size_t spool_block_len(const struct spool *s, size_t i);
 /*
- * Where its bytes are, with the part of their checksum that was taken as they were written. One in memory may only
- * be used while nothing is written.
+ * Where its bytes are, with the part of their checksum that was taken as they were written. Those in memory stay as they are while
+ * spool_hot_use holds them, or while nothing is written.
  */
 struct adafs_blob_source spool_block_source(const struct spool *s, size_t i);
+/*
+ * A sender holds the memory of a block that is still there (NULL: it is not), writes it to disk without the owner's lock,
+ * and lets go with the outcome.
+ */
+struct hot;
+struct hot *spool_hot_use(struct spool *s, size_t i);
+int spool_hot_store(struct spool *s, const struct hot *h);
+void spool_hot_done(struct spool *s, struct hot *h, int rc);
 enum spool_state spool_block_state(const struct spool *s, size_t i);
 /* The first block at or after `from` that is to be sent; spool_n_blocks: none. */
 size_t spool_next_dirty(const struct spool *s, size_t from);

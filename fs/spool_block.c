@@ -70,8 +70,7 @@ struct adafs_blob_source spool_block_source(const struct spool *s, size_t i)
 		.off = spool_block_start(s, i),
 		.len = spool_block_len(s, i),
 	};
-	if (s->fd < 0)
-		src.data = s->mem + src.off;
+	src.data = s->fd < 0 ? s->mem + src.off : spool_hot_data(s, i);
 	if (s->block[i].crc_len <= src.len) {
 		src.crc = s->block[i].crc;
 		src.crc_len = s->block[i].crc_len;
@@ -143,18 +142,10 @@ static void sum(struct block *b, const void *data, size_t len, int64_t at)
 	b->crc_len += (uint32_t)len;
 }
 
-void spool_written(struct spool *s, const void *data, size_t len, int64_t off)
+void spool_written(struct spool *s, size_t i, const void *data, size_t len, int64_t off)
 {
-	const char *p = data;
-	for (size_t i = spool_block_at(s, off); len; i++) {
-		int64_t at = off - spool_block_start(s, i);
-		size_t n = (int64_t)len < block_room(s, i) - at ? len : (size_t)(block_room(s, i) - at);
-		sum(&s->block[i], p, n, at);
-		touch(s, i);
-		p += n;
-		off += (int64_t)n;
-		len -= n;
-	}
+	sum(&s->block[i], data, len, off - spool_block_start(s, i));
+	touch(s, i);
 }
 
 void spool_resized(struct spool *s, int64_t size)

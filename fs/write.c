@@ -365,12 +365,28 @@ static void changed_locked(struct wfile *w)
 	clock_gettime(CLOCK_REALTIME, &w->mtime);
 }
 
+/*
+ * After a change of the spool: whether it met a block that a sender brings to disk. Then the lock is given back, once the sender
+ * has moved on if that may be waited for.
+ */
+static bool met_sender(struct wfile *w, bool may_wait, int rc)
+{
+	if (rc != -EWOULDBLOCK)
+		return false;
+	if (may_wait)
+		adafs_cond_wait(&w->changed, &w->lock);
+	adafs_mutex_unlock(&w->lock);
+	return true;
+}
+
 int wfile_write(struct wfile *w, bool may_wait, const void *data, size_t size, off_t off)
 {
 	int rc = lock_for_change(w, may_wait, true);
 	if (rc)
 		return rc;
 	rc = spool_write(w->spool, data, size, off);
+	if (met_sender(w, may_wait, rc))
+		return may_wait ? wfile_write(w, may_wait, data, size, off) : rc;
 	if (!rc) {
 		changed_locked(w);
 		if (off <= w->lost_off && w->lost_off < off + (int64_t)size)
@@ -397,6 +413,8 @@ int wfile_truncate(struct wfile *w, bool may_wait, int64_t size)
 	w->fetched = true;
 	if (size != spool_size(w->spool) || (size == 0 && w->base && !w->dirty)) {
 		rc = spool_truncate(w->spool, size);
+		if (met_sender(w, may_wait, rc))
+			return may_wait ? wfile_truncate(w, may_wait, size) : rc;
 		if (!rc)
 			changed_locked(w);
 	}
@@ -413,6 +431,8 @@ int wfile_reserve(struct wfile *w, bool may_wait, int64_t off, int64_t len)
 		return rc;
 	int64_t before = spool_size(w->spool);
 	rc = spool_reserve(w->spool, off, len);
+	if (met_sender(w, may_wait, rc))
+		return may_wait ? wfile_reserve(w, may_wait, off, len) : rc;
 	if (!rc && spool_size(w->spool) != before)
 		changed_locked(w);
 	adafs_mutex_unlock(&w->lock);
@@ -424,7 +444,7 @@ ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off)
 	adafs_mutex_lock(&w->lock);
 	bool fetched = w->fetched;
 	int64_t end = fetched ? spool_size(w->spool) : 0;
-	bool in_memory = spool_fd(w->spool) < 0;
+	bool in_memory = spool_in_memory(w->spool);
 	ssize_t n = fetched && in_memory ? spool_read(w->spool, buf, size, off) : 0;
 	adafs_mutex_unlock(&w->lock);
 	if (!fetched)
@@ -549,9 +569,18 @@ int wfile_fsync(struct wfile *w, const struct call *c)
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
 	/* Where a commit is more than storing bytes (an image starts a job) only close may do it. */
-	if (w->view->policy->before_commit)
-		return fdatasync(spool_fd(w->spool)) ? -errno : 0;
-	return commit_now(w, false, true);
+	int rc = w->view->policy->before_commit ? 0 : commit_now(w, false, true);
+	if (rc)
+		return rc;
+	/* Its owner may now be long silent: memory is for those who write. */
+	wfile_begin(w);
+	adafs_mutex_lock(&w->lock);
+	rc = spool_settle(w->spool);
+	adafs_mutex_unlock(&w->lock);
+	wfile_end(w);
+	if (!rc && w->view->policy->before_commit && fdatasync(spool_fd(w->spool)))
+		rc = -errno;
+	return rc;
 }
 
 void wfile_tell(struct wfile *w)
@@ -560,6 +589,8 @@ void wfile_tell(struct wfile *w)
 	adafs_mutex_lock(&w->lock);
 	int tell = w->tell;
 	w->tell = TELL_NOTHING;
+	if (tell != TELL_NOTHING && spool_settle(w->spool))
+		adafs_log(ERROR, "fs", "cannot bring all of '%s' to disk", w->blob);
 	struct blobdir_commit commit = {
 		.container = w->view->container,
 		.blob = w->tell_blob,

@@ -228,6 +228,13 @@ int adafs_blob_put(struct adafs_blob_client *c, const char *container, const cha
 int adafs_blob_put_block(struct adafs_blob_client *c, const char *container, const char *name,
 			 const char *block_id, const struct adafs_blob_source *src,
 			 struct adafs_err *reterr);
+/*
+ * The same without waiting: done is called exactly once, on the loop thread, or at once if the request cannot be made or sent. What
+ * src names is borrowed until then.
+ */
+void adafs_blob_put_block_start(struct adafs_blob_client *c, const char *container,
+				const char *name, const char *block_id,
+				const struct adafs_blob_source *src, adafs_http_done *done, void *arg);
 /* Put Block List with <Latest> ids: repeating it is safe. */
 int adafs_blob_put_block_list(struct adafs_blob_client *c, const char *container, const char *name,
 			      const char *const *block_ids, size_t n, const struct adafs_blob_put *put,

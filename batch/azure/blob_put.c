@@ -109,8 +109,10 @@ int adafs_blob_put(struct adafs_blob_client *c, const char *container, const cha
 	return blob_put_to(&t, src, put, ret_etag, reterr);
 }
 
-int blob_put_block_to(const struct blob_target *t, const char *block_id,
-		      const struct adafs_blob_source *src, struct adafs_err *reterr)
+/* NULL: reterr says why. */
+static struct adafs_http_request *block_request(const struct blob_target *t, const char *block_id,
+						const struct adafs_blob_source *src,
+						struct adafs_err *reterr)
 {
 	ADAFS_FREE char *id = adafs_base64_encode(block_id, strlen(block_id));
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf query = ADAFS_BUF_INIT(1024);
@@ -121,8 +123,18 @@ int blob_put_block_to(const struct blob_target *t, const char *block_id,
 		rc == 0 ? blob_request(t, "PUT", "Put Block", query.data) : NULL;
 	if (rc == 0)
 		rc = rq ? set_body(rq, src) : -ENOMEM;
-	return rc < 0 ? blob_request_drop(rq, rc, reterr)
-		      : adafs_http_perform(t->http, rq, NULL, reterr);
+	if (rc == 0)
+		return rq;
+	blob_request_drop(rq, rc, reterr);
+	return NULL;
+}
+
+int blob_put_block_to(const struct blob_target *t, const char *block_id,
+		      const struct adafs_blob_source *src, struct adafs_err *reterr)
+{
+	struct adafs_err err = {0};
+	struct adafs_http_request *rq = block_request(t, block_id, src, &err);
+	return rq ? adafs_http_perform(t->http, rq, NULL, reterr) : adafs_err_copy(reterr, &err);
 }
 
 int adafs_blob_put_block(struct adafs_blob_client *c, const char *container, const char *name,
@@ -131,6 +143,20 @@ int adafs_blob_put_block(struct adafs_blob_client *c, const char *container, con
 {
 	const struct blob_target t = blob_target_of(c, container, name);
 	return blob_put_block_to(&t, block_id, src, reterr);
+}
+
+void adafs_blob_put_block_start(struct adafs_blob_client *c, const char *container,
+				const char *name, const char *block_id,
+				const struct adafs_blob_source *src, adafs_http_done *done, void *arg)
+{
+	const struct blob_target t = blob_target_of(c, container, name);
+	struct adafs_http_response none = {0};
+	struct adafs_err err = {0};
+	struct adafs_http_request *rq = block_request(&t, block_id, src, &err);
+	if (rq)
+		adafs_http_send(t.http, rq, done, arg);
+	else
+		done(arg, &none, &err);
 }
 
 static int block_list_write(struct adafs_buf *b, const char *const *block_ids, size_t n)

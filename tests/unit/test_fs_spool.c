@@ -8,6 +8,7 @@
 
 #include "fs/spool.c"
 #include "fs/spool_block.c"
+#include "fs/spool_hot.c"
 
 #define BLOCK 8192u
 
