@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch/base/buf.h"
 #include "batch/base/clock.h"
 
 #define SLACK ((int64_t)1024 * 1024) /* the kernel's parallel reads arrive out of order by so much */
@@ -40,6 +41,11 @@ struct cache *cache_new(size_t limit)
 	return c;
 }
 
+void cache_use_disk(struct cache *c, struct diskcache *disk)
+{
+	c->disk = disk;
+}
+
 /* --- files ------------------------------------------------------------------------------- */
 static unsigned bucket_of(const char *container, const char *blob, const char *etag)
 {
@@ -56,6 +62,7 @@ static void file_destroy(struct cache_file *f)
 	free(f->container);
 	free(f->blob);
 	free(f->etag);
+	free(f->disk_key);
 	free(f);
 }
 
@@ -81,7 +88,9 @@ static struct cache_file *file_make(struct cache *c, struct adafs_blob_client *c
 	f->container = strdup(container);
 	f->blob = strdup(blob);
 	f->etag = strdup(etag);
-	if (!f->container || !f->blob || !f->etag) {
+	if (c->disk)
+		f->disk_key = adafs_fmt("%s/%s/%s %s", adafs_blob_client_account(client)->endpoint, container, blob, etag);
+	if (!f->container || !f->blob || !f->etag || (c->disk && !f->disk_key)) {
 		file_destroy(f);
 		return NULL;
 	}
@@ -120,6 +129,8 @@ void cache_free(struct cache *c)
 {
 	if (!c)
 		return;
+	/* What it still loads or stores holds extents. */
+	diskcache_close(ADAFS_STEAL(c->disk));
 	adafs_mutex_lock(&c->lock);
 	memory_clear_locked(c);
 	adafs_mutex_unlock(&c->lock);

@@ -9,6 +9,7 @@
 
 struct cache;
 struct cache_file;
+struct diskcache;
 
 /* How one handle reads; guarded by the cache's lock. All zero at open. */
 struct cache_seq {
@@ -20,7 +21,9 @@ struct cache_seq {
 
 /* NULL: out of memory. */
 struct cache *cache_new(size_t limit);
-/* After the HTTP client was stopped: nothing may be loading. */
+/* Look on disk before asking the service, and keep there what it said. Takes it over; before the first file. */
+void cache_use_disk(struct cache *c, struct diskcache *disk);
+/* After the HTTP client was stopped: no request may be under way. */
 void cache_free(struct cache *c);
 
 /*

@@ -12,14 +12,38 @@
 
 static void extent_done(void *arg, size_t len, const struct adafs_err *err);
 
+static void fetch(struct extent *e)
+{
+	struct cache_file *f = e->file;
+	adafs_blob_get_start(f->client, f->container, f->blob, NULL, e->off, e->len, f->etag, e->buf, extent_done, e);
+}
+
+static void on_loaded(void *arg, bool found)
+{
+	static const struct adafs_err none;
+	struct extent *e = arg;
+	e->from_disk = found;
+	if (found)
+		extent_done(e, e->len, &none);
+	else
+		fetch(e);
+}
+
+static struct diskcache_range range_of(const struct extent *e)
+{
+	return (struct diskcache_range){.key = e->file->disk_key, .off = e->off, .len = e->len};
+}
+
 void start_chain(struct extent *chain)
 {
 	struct extent *next;
 	for (struct extent *e = chain; e; e = next) {
-		struct cache_file *f = e->file;
 		next = e->chain;
-		adafs_blob_get_start(f->client, f->container, f->blob, NULL, e->off, e->len, f->etag,
-				     e->buf, extent_done, e);
+		const struct diskcache_range range = range_of(e);
+		if (range.key)
+			diskcache_load(e->file->cache->disk, &range, e->buf, on_loaded, e);
+		else
+			fetch(e);
 	}
 }
 
@@ -118,6 +142,13 @@ static void serve_all(struct cache *c, struct extent *e, struct waiter *list, in
 	}
 }
 
+static void unpin(struct cache *c, struct extent *e)
+{
+	adafs_mutex_lock(&c->lock);
+	unpin_locked(c, e);
+	adafs_mutex_unlock(&c->lock);
+}
+
 /* End the readers of extents that get no memory; no lock held. */
 static void fail_chain(struct cache *c, struct extent *failed)
 {
@@ -128,9 +159,7 @@ static void fail_chain(struct cache *c, struct extent *failed)
 		next = e->chain;
 		/* Out of its file: nobody else can add a waiter. */
 		serve_all(c, e, ADAFS_STEAL(e->waiters), -ENOMEM);
-		adafs_mutex_lock(&c->lock);
-		unpin_locked(c, e);
-		adafs_mutex_unlock(&c->lock);
+		unpin(c, e);
 	}
 }
 
@@ -158,7 +187,15 @@ static int load_error(const struct extent *e, size_t len, const struct adafs_err
 	return rc;
 }
 
-/* On the loop thread. */
+static void on_stored(void *arg)
+{
+	struct extent *e = arg;
+	struct cache *c = e->file->cache;
+	unpin(c, e);
+	run_queue(c);
+}
+
+/* On the loop thread, or on one of the disk cache's. */
 static void extent_done(void *arg, size_t len, const struct adafs_err *err)
 {
 	struct extent *e = arg;
@@ -169,7 +206,8 @@ static void extent_done(void *arg, size_t len, const struct adafs_err *err)
 	c->loading -= e->len;
 	e->state = READY;
 	e->ready_ms = adafs_clock_mono_ms();
-	e->pins = 1;
+	bool keep = !rc && e->file->disk_key && !e->from_disk;
+	e->pins = keep ? 2 : 1;
 	for (struct waiter *w = list; w; w = w->next)
 		e->consumed += w->size;
 	if (rc) {
@@ -180,8 +218,9 @@ static void extent_done(void *arg, size_t len, const struct adafs_err *err)
 	}
 	adafs_mutex_unlock(&c->lock);
 	serve_all(c, e, list, rc);
-	adafs_mutex_lock(&c->lock);
-	unpin_locked(c, e);
-	adafs_mutex_unlock(&c->lock);
+	const struct diskcache_range range = range_of(e);
+	if (keep && !diskcache_store(c->disk, &range, e->buf, on_stored, e))
+		unpin(c, e);
+	unpin(c, e);
 	run_queue(c);
 }

@@ -7,6 +7,7 @@
 
 #include "batch/base/mutex.h"
 #include "fs/cache.h"
+#include "fs/diskcache.h"
 
 #define BLOCK ((int64_t)4 * 1024 * 1024)
 #define MAX_SPARE 6
@@ -44,6 +45,7 @@ struct extent {
 	size_t consumed; /* bytes that readers got */
 	enum extent_state state;
 	unsigned pins;
+	bool from_disk;
 	uint64_t ready_ms;
 };
 
@@ -52,6 +54,7 @@ struct cache_file {
 	struct cache_file *next;
 	struct adafs_blob_client *client;
 	char *container, *blob, *etag;
+	char *disk_key; /* NULL: it is not kept on disk */
 	int64_t size;
 	unsigned refs; /* handles and extents */
 	struct extent *extents;
@@ -65,6 +68,7 @@ struct cache {
 	unsigned n_spare;
 	struct extent *lru_first, *lru_last; /* oldest first */
 	struct extent *queue, **queue_tail;
+	struct diskcache *disk; /* NULL: none */
 	struct cache_file *bucket[N_BUCKETS];
 };
 
@@ -88,7 +92,7 @@ void memory_clear_locked(struct cache *c);
 /* --- cache_fetch.c -------------------------------------------------------------------------- */
 /* What [off, off+size) and an extent have in common. */
 size_t extent_overlap(const struct extent *e, int64_t off, size_t size, int64_t *ret_from);
-/* Send the requests of a chain of extents in state LOADING; no lock held. */
+/* Load the extents of a chain, all in state LOADING, from disk or by a request; no lock held. */
 void start_chain(struct extent *chain);
 /* Start, or fail, what waits for memory; no lock held. */
 void run_queue(struct cache *c);

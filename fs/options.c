@@ -523,6 +523,8 @@ static int make_absolute(char **path)
 static int set_defaults(struct options *o)
 {
 	o->cache_size = 32 * GIB;
+	o->memory_cache = 32 * MIB;
+	o->disk_cache_size = 10 * GIB;
 	o->block_size = 4 * MIB;
 	o->io_timeout_ms = 30000;
 	o->attr_timeout_s = 5;
@@ -578,6 +580,8 @@ static int finish(struct parser *p, struct adafs_err *reterr)
 				     "take them away");
 	if (make_absolute(&o->dir) < 0)
 		return adafs_err_set(reterr, -EINVAL, "dir=%s: there is no such place", o->dir);
+	if (make_absolute(&o->disk_cache) < 0)
+		return adafs_err_set(reterr, -EINVAL, "disk_cache=%s: there is no such place", o->disk_cache);
 	if (is_file(o->pipeline) && make_absolute(&o->pipeline) < 0)
 		return adafs_err_set(reterr, -EINVAL, "pipeline=%s: there is no such file", o->pipeline);
 	if (make_absolute(&o->mountpoint) < 0)
@@ -659,6 +663,7 @@ void options_clear(struct options *o)
 	free(o->pool);
 	pool_settings_clear(&o->pool_make);
 	free(o->dir);
+	free(o->disk_cache);
 	free(o->log_level);
 	adafs_storage_account_clear(&o->storage);
 	adafs_batch_account_clear(&o->batch);

@@ -34,6 +34,9 @@ struct options {
 	struct adafs_pool_settings pool_make; /* of what it is made when it is missing */
 	char *dir;         /* state of the embedded emulator and the spool; absolute */
 	uint64_t cache_size;    /* bytes of disk that files being written may take */
+	uint64_t memory_cache;  /* bytes of memory that blocks read from blobs may take */
+	char *disk_cache;       /* directory that keeps them beyond the mount; NULL: none */
+	uint64_t disk_cache_size;
 	uint32_t block_size;    /* bytes of an uploaded block, at most 4 MiB are checked by CRC on read */
 	uint32_t poll_ms;       /* 0: the foreman's default */
 	char *log_level;        /* as adafs_log_set_levels reads it; NULL: the default */

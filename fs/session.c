@@ -18,6 +18,7 @@
 #include "batch/base/log.h"
 #include "fs/blobs.h"
 #include "fs/cache.h"
+#include "fs/diskcache.h"
 #include "fs/op.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
@@ -28,7 +29,6 @@
 #include "fs/workers.h"
 
 #define MAX_WORKERS 128
-#define CACHE_BYTES ((size_t)64 * 1024 * 1024)
 #define DEFAULT_IO_TIMEOUT_MS 30000
 
 /* What the child tells its parent, once. */
@@ -43,11 +43,18 @@ static int make_state(struct fs *fs, struct adafs_err *reterr)
 	if (rc)
 		return adafs_err_set(reterr, rc, "cannot make '%s': %s", fs->spool_dir, strerror(-rc));
 	fs->nodes = node_table_new();
-	fs->cache = cache_new(CACHE_BYTES);
+	fs->cache = cache_new(fs->options->memory_cache);
 	fs->blobs = blobs_new(fs);
 	fs->spool = spool_space_new(fs->options->cache_size);
 	if (!fs->nodes || !fs->cache || !fs->blobs || !fs->spool)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	struct diskcache *disk = NULL;
+	if (fs->options->disk_cache) {
+		rc = diskcache_open(fs->options->disk_cache, fs->options->disk_cache_size, &disk, reterr);
+		if (rc)
+			return rc;
+		cache_use_disk(fs->cache, disk);
+	}
 	if (!(fs->calls = calls_new(reterr)) || !(fs->workers = workers_new(MAX_WORKERS, reterr)))
 		return -ENOMEM;
 	rc = calls_start(fs->calls, reterr);

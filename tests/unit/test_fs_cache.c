@@ -24,6 +24,8 @@ static void *scarce_mmap(void *addr, size_t len, int prot, int flags, int fd, of
 #include "fs/cache.c"
 #include "fs/cache_fetch.c"
 #include "fs/cache_memory.c"
+#include "fs/diskcache.c"
+#include "fs/diskcache_file.c"
 #undef mmap
 
 #define MAX_GETS 8
