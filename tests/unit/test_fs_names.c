@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "fs/blob_entry.c"
+#include "fs/meta.c"
 #include "fs/names.c"
 
 static void test_blob_names(void **state)
