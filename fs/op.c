@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "fs/workers.h"
 
@@ -123,6 +124,8 @@ void call_reply_data(struct call *c, const void *data, size_t len, int rc)
 		op_free(op);
 		return;
 	}
+	if (rc == -ETIMEDOUT && op->handle)
+		__atomic_store_n(&op->handle->late_ms, adafs_clock_mono_ms(), __ATOMIC_RELAXED);
 	if (rc < 0)
 		fuse_reply_err(op->req, -rc);
 	else

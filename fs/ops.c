@@ -10,11 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "fs/kernel.h"
 #include "fs/op.h"
 
 #define MAX_XATTR (64 * 1024)
+#define LATE_MS 500
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
@@ -500,10 +502,23 @@ static void reply_read(struct op *op)
 	fuse_reply_buf(op->req, op->buf.data, op->buf.len);
 }
 
+/*
+ * The kernel's page cache asks for each page of a read that failed once more: then it would take twice io_timeout
+ * until its caller hears of it. A program that tries again does so later.
+ */
+static bool has_just_timed_out(const struct handle *h)
+{
+	uint64_t late_ms = __atomic_load_n(&h->late_ms, __ATOMIC_RELAXED);
+
+	return late_ms && adafs_clock_mono_ms() - late_ms < LATE_MS;
+}
+
 static int run_read(struct op *op)
 {
 	if (!op->handle->ops->read)
 		return -EBADF;
+	if (has_just_timed_out(op->handle))
+		return -ETIMEDOUT;
 	adafs_buf_clear(&op->buf);
 	adafs_buf_init(&op->buf, op->size);
 	return op->handle->ops->read(&op->call, op->handle, op->size, op->off, &op->buf);

@@ -8,7 +8,8 @@
  *
  * Deadlines: last_progress_ms of a transfer moves with every byte in either direction. It starts
  * with the first attempt, not in the queue: what waits behind slow but healthy transfers is not
- * late, and what waits behind hung ones ends when those mark the host as down.
+ * late. Silent transfers give up their slots, so that requests that hang keep no others from a host
+ * that answers them; what waits behind the most of them that may be ends in its time too.
  */
 #include "batch/azure/http.h"
 
@@ -28,6 +29,8 @@
 #define DEFAULT_CONNECTIONS 64
 #define MAX_LOOK_INTERVAL_MS 500
 #define PARK_LOOK_MS 1000
+#define STALL_MS 1000	    /* silence after which a transfer takes no slot */
+#define MAX_STALLED_TIMES 4 /* the most transfers under way, in slots */
 
 /* --- what a finished attempt means ---------------------------------------------------------- */
 
@@ -171,7 +174,10 @@ static void attempt_done(struct transfer *t, CURLcode code)
 static void transfer_timed_out(struct transfer *t)
 {
 	struct adafs_http *h = t->http;
-	bool down = !t->probe && !t->rq->link_local;
+	/* Who has just answered others is there: this request hangs alone. */
+	bool answers = t->host->heard_ms &&
+		       adafs_clock_mono_ms() - t->host->heard_ms < t->io_timeout_ms / 2;
+	bool down = !t->probe && !t->rq->link_local && !answers;
 	if (t->sends)
 		t->maybe_acted = true;
 	http_attempt_end(t, false);
@@ -194,6 +200,7 @@ static bool take_incoming(struct adafs_http *h)
 	while (h->incoming.first) {
 		struct transfer *t = h->incoming.first;
 		t->host = http_host_get(&h->hosts, t->rq->url);
+		t->queued_ms = adafs_clock_mono_ms();
 		http_list_move(&h->waiting, t);
 	}
 	adafs_mutex_unlock(&h->lock);
@@ -236,6 +243,13 @@ static void transfer_start(struct transfer *t)
 	}
 }
 
+static bool has_slot(const struct adafs_http *h, const struct http_host *host)
+{
+	const unsigned slots = h->config.max_connections_per_host;
+
+	return host->active < slots + host->stalled && host->active < slots * MAX_STALLED_TIMES;
+}
+
 static void start_waiting(struct adafs_http *h)
 {
 	struct transfer *next;
@@ -244,7 +258,7 @@ static void start_waiting(struct adafs_http *h)
 		if (!t->host) {
 			http_list_remove(t);
 			http_transfer_fail(t, -EINVAL, "not an absolute http or https URL");
-		} else if (t->host->down || t->host->active < h->config.max_connections_per_host) {
+		} else if (t->host->down || has_slot(h, t->host)) {
 			transfer_start(t);
 		}
 	}
@@ -289,9 +303,25 @@ static uint64_t look_interval_ms(const struct transfer *t)
 							   : MAX_LOOK_INTERVAL_MS;
 }
 
+/* Behind so many that are silent, one that waits is as late as these. */
+static void expire_waiting(struct adafs_http *h, uint64_t now)
+{
+	struct transfer *next;
+	for (struct transfer *t = h->waiting.first; t; t = next) {
+		next = t->next;
+		if (!t->host || t->host->stalled < h->config.max_connections_per_host ||
+		    now - t->queued_ms < t->io_timeout_ms)
+			continue;
+		http_list_remove(t);
+		http_transfer_fail(t, -ETIMEDOUT, "the host does not answer requests before this");
+	}
+}
+
 static void expire(struct adafs_http *h, uint64_t now)
 {
 	struct transfer *next;
+	for (struct http_host *host = h->hosts; host; host = host->next)
+		host->stalled = 0;
 	for (struct transfer *t = h->active.first; t; t = next) {
 		next = t->next;
 		uint64_t idle = now - t->retry.last_progress_ms;
@@ -299,7 +329,10 @@ static void expire(struct adafs_http *h, uint64_t now)
 			http_progress(t);
 		else if (idle >= t->io_timeout_ms)
 			transfer_timed_out(t);
+		else if (idle >= STALL_MS)
+			t->host->stalled++;
 	}
+	expire_waiting(h, now);
 }
 
 static void probe_done(void *arg, struct adafs_http_response *response, const struct adafs_err *err)

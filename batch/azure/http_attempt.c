@@ -34,6 +34,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
 	struct adafs_http_response *r = &t->response;
 	size_t len = size * n;
 	http_progress(t);
+	t->host->heard_ms = t->retry.last_progress_ms;
 	if (len > 9 && strncmp(data, "HTTP/", 5) == 0) {
 		const char *space = memchr(data, ' ', len);
 		adafs_http_headers_clear(&r->headers); /* those of a 100 Continue */
@@ -72,6 +73,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	struct adafs_http_request *rq = t->rq;
 	size_t len = size * n;
 	http_progress(t);
+	t->host->heard_ms = t->retry.last_progress_ms;
 	atomic_fetch_add(&t->http->bytes_in, len);
 	if (!http_has_status_2xx(t)) {
 		/* Of an error only the start matters, and an endless one must not fill the memory.

@@ -14,6 +14,8 @@ struct http_host {
 	char *root;		/* "http://127.0.0.1:10000" */
 	bool loopback;		/* never through a proxy */
 	unsigned active;	/* transfers under way */
+	unsigned stalled;	/* of these, silent for a while when last looked */
+	uint64_t heard_ms;	/* when it last said something; 0: never */
 	bool down;		/* written under the loop's lock, read by any thread under it */
 	bool probing;		/* a probe is under way */
 	uint64_t next_probe_ms; /* while down: when the next probe starts */

@@ -45,6 +45,7 @@ struct transfer {
 	/* all attempts */
 	struct adafs_retry retry;
 	uint64_t wake_ms;
+	uint64_t queued_ms; /* when the loop took it over */
 	uint32_t io_timeout_ms;
 	bool wrote;	      /* rq->write was given bytes */
 	bool maybe_acted;     /* an attempt went out and its outcome was not told */

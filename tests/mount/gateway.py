@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 class Gate(ThreadingHTTPServer):
     """refused and lost: (method, part of the path) of requests; a lost one is done, and its connection closed."""
     daemon_threads = True
+    request_queue_size = 256
 
     def __init__(self, endpoint: str, certificate: str | None = None):
         """certificate: a PEM file with its key; then it speaks https."""
@@ -20,6 +21,9 @@ class Gate(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.service = urlsplit(endpoint).netloc
         self.refused = self.lost = None
+        self.held = None  # (method or "*", part of the path): taken, and never answered
+        self.n_held = 0
+        self.let_go = threading.Event()  # ends the connections of these
         self.rewrite = None  # (method, path, body of the reply) -> body
         self.ahead = 0  # seconds that the Date of replies is shifted by
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
@@ -30,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def meets(self, which):
-        return which is not None and self.command == which[0] and which[1] in self.path
+        return which is not None and which[0] in ("*", self.command) and which[1] in self.path
 
     def forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -39,6 +43,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("x-ms-error-code", "AuthorizationPermissionMismatch")
             self.send_header("Content-Length", "0")
             self.end_headers()
+            return
+        if self.meets(self.server.held):
+            self.server.n_held += 1
+            self.server.let_go.wait()
+            self.close_connection = True
             return
         service = http.client.HTTPConnection(self.server.service, timeout=30)
         service.request(self.command, self.path, body or None, dict(self.headers))
