@@ -123,6 +123,17 @@ static void bfile_release(struct call *c, struct handle *h)
 	free(f);
 }
 
+static bool bfile_release_now(struct call *c, struct handle *h)
+{
+	struct bfile *f = (struct bfile *)h;
+	if (!wfile_close_now(f->w))
+		return false;
+	if (f->reader)
+		handle_unref(c->fs, f->reader);
+	free(f);
+	return true;
+}
+
 static const struct handle_ops reader_ops = { .read = bfile_read, .release = bfile_release };
 static const struct handle_ops writer_ops = {
 	.read = bfile_read,
@@ -130,6 +141,7 @@ static const struct handle_ops writer_ops = {
 	.flush = bfile_flush,
 	.fsync = bfile_fsync,
 	.fallocate = bfile_fallocate,
+	.release_now = bfile_release_now,
 	.release = bfile_release,
 };
 

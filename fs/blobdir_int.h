@@ -1,7 +1,7 @@
 /*
  * fs/blobdir_int.h - what the parts of a blob tree share: blobdir.c (nodes, lookup), blobdir_list.c, blobdir_file.c
  * (handles), blobdir_attr.c, blobdir_link.c, blobdir_mutate.c and blobdir_rename.c (names), blobdir_orphan.c (open files that
- * lose their name), write.c (files being written), commit.c.
+ * lose their name), write.c (files being written), commit.c, send.c (their blocks).
  */
 #ifndef ADAFS_FS_BLOBDIR_INT_H
 #define ADAFS_FS_BLOBDIR_INT_H
@@ -209,6 +209,8 @@ int wfile_open(struct node *n, struct node *dir, const char *name, struct blob_e
 	       struct wfile **ret);
 /* A handle is closed: on the last one commits what is left, tells the policy, forgets the file. On a worker. */
 void wfile_close(struct wfile *w);
+/* The same without waiting. False: that needs a worker, and nothing was done. */
+bool wfile_close_now(struct wfile *w);
 /* One more open of a file that has readers, as wfile_open; NULL: it has none. */
 struct wfile *wfile_share(struct wfile *w);
 /* With a reference, or NULL. */
@@ -233,7 +235,8 @@ int wfile_change_meta(struct wfile *w, bool may_wait, const struct meta_change *
 /* What the file carries along as of now; ret is all zero. 0 or -ENOMEM. */
 int wfile_copy_meta(struct wfile *w, struct adafs_blob_meta *ret);
 /* close(2) and fsync(2). killed: the caller was killed. */
-int wfile_flush(struct wfile *w, const struct call *c, bool killed);
+/* On a FUSE thread -EINPROGRESS: the call will be answered. */
+int wfile_flush(struct wfile *w, struct call *c, bool killed);
 int wfile_fsync(struct wfile *w, const struct call *c);
 /* Commit a change made without a handle; a policy's file that somebody else has open is left to his close. On a worker. */
 int wfile_commit_alone(struct wfile *w);
@@ -254,10 +257,21 @@ void wfile_tell(struct wfile *w);
 /* Between begin and end: make the content the blob's. 0, -ECANCELED, or why not. */
 int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr);
 /*
+ * The same for a file of one block where no policy asks, without waiting: 0, and it ends the right to change and answers the call
+ * when it is done; or an error, and nothing was begun.
+ */
+int wfile_commit_start(struct wfile *w, struct call *call);
+/* Remember how a commit ended, and what close(2) answers: write.c. */
+int wfile_committed(struct wfile *w, int rc, const struct adafs_err *err);
+/*
  * Between begin and end, when the last commit failed and no close(2) will say so: the policy's `refused` keeps the bytes, else
  * the log names the file.
  */
 void wfile_rescue(struct wfile *w);
+/* --- send.c ------------------------------------------------------------------------------------ */
+/* Between begin and end: send what the service does not have, and make the blocks the blob. */
+int wfile_put_blocks(struct wfile *w, const struct adafs_blob_put *put, char etag[ADAFS_ETAG_LEN],
+		     struct adafs_err *reterr);
 /* Send blocks that are complete while the writer goes on; the lock is held. */
 void wfile_send_ahead_locked(struct wfile *w);
 

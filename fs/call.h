@@ -30,6 +30,9 @@ struct call {
 /* Reply to a read that returned -EINPROGRESS: data is copied out before this returns. rc < 0: an error. */
 void call_reply_data(struct call *c, const void *data, size_t len, int rc);
 
+/* Reply to another call that returned -EINPROGRESS: 0 or negative errno. */
+void call_reply(struct call *c, int rc);
+
 /* Whether the caller is being killed (PF_SIGNALED at its flush): a file it leaves behind is not whole. */
 bool call_caller_killed(const struct call *c);
 

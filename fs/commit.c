@@ -1,10 +1,9 @@
 /*
- * commit.c - from spool to service. A file of at most one block is one Put Blob; a larger one goes up in blocks while it is
- * still written, at most MAX_SENDERS at a time, and one Put Block List makes them the blob. Both are conditional on the
- * version that was opened. A nonce in the metadata tells an own commit whose reply was lost from a foreign one.
+ * commit.c - from spool to service. A file of at most one block is one Put Blob; a larger one goes up in blocks (send.c). Both are
+ * conditional on the version that was opened. A nonce in the metadata tells an own commit whose reply was lost from a
+ * foreign one.
  *
- * Blocks are sent by jobs on the workers that take one after the other; a commit works as one of them itself and waits
- * only for those that have begun, so it needs no free worker to end.
+ * close(2) of a file of one block needs no worker: wfile_commit_start sends the Put Blob, and its completion ends the commit.
  */
 #include "fs/blobdir_int.h"
 
@@ -15,175 +14,6 @@
 #include "batch/base/log.h"
 #include "batch/base/random.h"
 #include "fs/workers.h"
-
-#define MAX_SENDERS 4
-
-/* --- blocks -------------------------------------------------------------------------------------- */
-/* The next block that may go up now; -1: none. */
-static ssize_t next_block_locked(const struct wfile *w)
-{
-	size_t n = spool_n_blocks(w->spool);
-	if (w->send_all) {
-		size_t i = spool_next_dirty(w->spool, 0);
-		return i < n ? (ssize_t)i : -1;
-	}
-	/* Complete, behind the writer, and not all there is: a file of one block is a single Put Blob. */
-	size_t first = w->run_start ? spool_block_at(w->spool, w->run_start - 1) + 1 : 0;
-	size_t i = spool_next_dirty(w->spool, first);
-	return i < n && spool_block_start(w->spool, i + 1) < w->run_end ? (ssize_t)i : -1;
-}
-
-/* A block on its way. */
-struct sending {
-	struct wfile *w;
-	bool ended;
-	struct adafs_err err;
-};
-
-static void on_block_sent(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
-{
-	struct sending *x = arg;
-	struct wfile *w = x->w;
-	(void)response;
-	adafs_mutex_lock(&w->lock);
-	adafs_err_copy(&x->err, err);
-	x->ended = true;
-	adafs_cond_broadcast(&w->changed);
-	adafs_mutex_unlock(&w->lock);
-}
-
-/* Send one block, and meanwhile bring it to disk; called and returning with the lock held. */
-static int send_block_locked(struct wfile *w, size_t i, struct adafs_err *reterr)
-{
-	char id[SPOOL_BLOCK_ID_LEN];
-	struct sending x = { .w = w };
-	struct adafs_blob_source src = spool_block_source(w->spool, i);
-	struct hot *hot = spool_hot_use(w->spool, i);
-	spool_block_id(w->spool, i, id);
-	spool_send_begin(w->spool, i);
-	adafs_mutex_unlock(&w->lock);
-	adafs_blob_put_block_start(w->view->fs->blob, w->view->container, w->blob, id, &src, on_block_sent,
-				   &x);
-	int rc = hot ? spool_hot_store(w->spool, hot) : 0;
-	if (rc)
-		adafs_log(ERROR, "fs", "cannot keep a block of '%s' on disk: %s", w->blob, strerror(-rc));
-	adafs_mutex_lock(&w->lock);
-	while (!x.ended)
-		adafs_cond_wait(&w->changed, &w->lock);
-	if (hot)
-		spool_hot_done(w->spool, hot, rc);
-	spool_send_end(w->spool, i, !x.err.rc);
-	adafs_cond_broadcast(&w->changed);
-	return adafs_err_copy(reterr, &x.err);
-}
-
-static bool may_send_locked(const struct wfile *w)
-{
-	return !w->send_rc && !w->unlinked && (!w->busy || w->send_all);
-}
-
-static void sender_main(void *arg)
-{
-	struct wfile *w = arg;
-	struct adafs_err err = { 0 };
-	adafs_mutex_lock(&w->lock);
-	ssize_t i;
-	w->queued--;
-	w->senders++;
-	while (may_send_locked(w) && (i = next_block_locked(w)) >= 0) {
-		int rc = send_block_locked(w, (size_t)i, &err);
-		if (rc) {
-			w->send_rc = rc;
-			adafs_log(DEBUG, "fs", "block %zd of '%s': %s", i, w->blob, err.msg);
-		}
-	}
-	w->senders--;
-	adafs_cond_broadcast(&w->changed);
-	adafs_mutex_unlock(&w->lock);
-	wfile_unref(w);
-}
-
-/* Start senders while there is more to send than they hold. */
-static void start_senders_locked(struct wfile *w, unsigned max)
-{
-	while (w->senders + w->queued < max && may_send_locked(w) && next_block_locked(w) >= 0) {
-		__atomic_add_fetch(&w->refs, 1, __ATOMIC_RELAXED);
-		if (workers_run(w->view->fs->workers, sender_main, w)) {
-			/* The caller holds a reference too, so this is never the last one. */
-			__atomic_sub_fetch(&w->refs, 1, __ATOMIC_RELAXED);
-			return;
-		}
-		w->queued++;
-		/* One block is taken by each: more only if there is a second one. */
-		if (spool_n_sending(w->spool) + w->queued >= spool_n_blocks(w->spool))
-			return;
-	}
-}
-
-void wfile_send_ahead_locked(struct wfile *w)
-{
-	unsigned n = w->senders + w->queued + 1;
-	if (next_block_locked(w) >= 0)
-		start_senders_locked(w, n > MAX_SENDERS ? MAX_SENDERS : n);
-}
-
-/* All blocks that the service does not have, with the help of senders. */
-static int send_rest(struct wfile *w, struct adafs_err *reterr)
-{
-	int rc = 0;
-	adafs_mutex_lock(&w->lock);
-	w->send_all = true;
-	w->send_rc = 0;
-	start_senders_locked(w, MAX_SENDERS - 1);
-	ssize_t i;
-	while (!rc && !w->send_rc && (i = next_block_locked(w)) >= 0)
-		rc = send_block_locked(w, (size_t)i, reterr);
-	if (rc)
-		w->send_rc = rc;
-	while (w->senders)
-		adafs_cond_wait(&w->changed, &w->lock);
-	if (!rc && w->send_rc)
-		rc = adafs_err_set(reterr, w->send_rc, "sending a block failed: %s", strerror(-w->send_rc));
-	w->send_all = false;
-	w->send_rc = 0;
-	adafs_mutex_unlock(&w->lock);
-	return rc;
-}
-
-static int put_list(struct wfile *w, const struct adafs_blob_put *put, char etag[ADAFS_ETAG_LEN],
-		    struct adafs_err *reterr)
-{
-	size_t n = spool_n_blocks(w->spool);
-	ADAFS_FREE char(*id)[SPOOL_BLOCK_ID_LEN] = calloc(n, sizeof(*id));
-	ADAFS_FREE const char **ids = calloc(n, sizeof(*ids));
-	if (!id || !ids)
-		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < n; i++) {
-		spool_block_id(w->spool, i, id[i]);
-		ids[i] = id[i];
-	}
-	return adafs_blob_put_block_list(w->view->fs->blob, w->view->container, w->blob, ids, n, put, etag,
-					 reterr);
-}
-
-static int put_blocks(struct wfile *w, const struct adafs_blob_put *put, char etag[ADAFS_ETAG_LEN],
-		      struct adafs_err *reterr)
-{
-	int rc = send_rest(w, reterr);
-	if (rc) {
-		reterr->outcome_unknown = false; /* a block is no commit */
-		return rc;
-	}
-	rc = put_list(w, put, etag, reterr);
-	if (!rc || strcmp(reterr->service_code, "InvalidBlockList"))
-		return rc;
-	/* Somebody else's commit discarded our blocks. If it also moved the version, the condition will say so. */
-	adafs_mutex_lock(&w->lock);
-	spool_restart(w->spool);
-	adafs_mutex_unlock(&w->lock);
-	rc = send_rest(w, reterr);
-	return rc ? rc : put_list(w, put, etag, reterr);
-}
 
 /* --- metadata ------------------------------------------------------------------------------------ */
 /* What goes with the file whatever its content is; what is said of the content is said anew. */
@@ -241,38 +71,62 @@ static int resolve(struct wfile *w, const char *nonce, char etag[ADAFS_ETAG_LEN]
 	return rc;
 }
 
-static int put_once(struct wfile *w, const struct adafs_blob_meta *meta, char etag[ADAFS_ETAG_LEN],
-		    struct adafs_err *reterr)
+/* One commit from its beginning to its end; between begin and end of the wfile. */
+struct commit {
+	struct wfile *w;
+	struct adafs_blob_meta meta;
+	char nonce[64], etag[ADAFS_ETAG_LEN], sha256[ADAFS_SHA256_HEX_LEN];
+	bool put; /* the service was asked */
+	struct call *call; /* of wfile_commit_start */
+	struct adafs_err err;
+};
+
+static struct adafs_blob_put how_to_put(const struct commit *x)
 {
-	struct adafs_blob_put put = { .meta = meta };
-	if (w->base)
-		put.cond.if_match = w->base->etag;
+	struct adafs_blob_put put = { .meta = &x->meta };
+	if (x->w->base)
+		put.cond.if_match = x->w->base->etag;
 	else
 		put.cond.if_none_match = "*";
-	size_t n = spool_n_blocks(w->spool);
-	if (n > 1)
-		return put_blocks(w, &put, etag, reterr);
-	struct adafs_blob_source src = { .data = "" };
-	if (n)
-		src = spool_block_source(w->spool, 0);
-	return adafs_blob_put(w->view->fs->blob, w->view->container, w->blob, &src, &put, etag, reterr);
+	return put;
 }
 
-static int put_content(struct wfile *w, const struct adafs_blob_meta *meta, const char *nonce,
-		       char etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
+static struct adafs_blob_source whole(const struct wfile *w)
 {
-	int rc = put_once(w, meta, etag, reterr);
-	bool lost = rc == -ESTALE || rc == -EEXIST;
-	/* An earlier commit of ours without an answer (*w->nonce) can be what stands in the way as well. */
+	struct adafs_blob_source empty = { .data = "" };
+	return spool_n_blocks(w->spool) ? spool_block_source(w->spool, 0) : empty;
+}
+
+static int put_once(struct commit *x, struct adafs_err *reterr)
+{
+	struct wfile *w = x->w;
+	const struct adafs_blob_put put = how_to_put(x);
+	x->put = true;
+	if (spool_n_blocks(w->spool) > 1)
+		return wfile_put_blocks(w, &put, x->etag, reterr);
+	const struct adafs_blob_source src = whole(w);
+	return adafs_blob_put(w->view->fs->blob, w->view->container, w->blob, &src, &put, x->etag, reterr);
+}
+
+/* Whether what stands in the way may be an own commit: of this one, or an earlier one without an answer (*w->nonce). */
+static bool may_be_own(const struct commit *x, int rc, const struct adafs_err *err)
+{
+	return (rc == -ESTALE || rc == -EEXIST) && (err->outcome_unknown || *x->w->nonce);
+}
+
+/* After a first put ended with rc. */
+static int put_end(struct commit *x, int rc, struct adafs_err *reterr)
+{
 	bool unknown = reterr->outcome_unknown;
-	if (lost && (unknown || *w->nonce)) {
-		rc = resolve(w, nonce, etag, reterr);
+	if (may_be_own(x, rc, reterr)) {
+		rc = resolve(x->w, x->nonce, x->etag, reterr);
 		reterr->outcome_unknown = unknown;
 		if (rc == 1)
-			rc = put_once(w, meta, etag, reterr);
+			rc = put_once(x, reterr);
 	}
 	if (rc == -ESTALE || rc == -EEXIST)
-		return adafs_err_set(reterr, -ESTALE, "'%s' was changed by somebody else meanwhile", w->blob);
+		return adafs_err_set(reterr, -ESTALE, "'%s' was changed by somebody else meanwhile",
+				     x->w->blob);
 	return rc;
 }
 
@@ -310,6 +164,9 @@ static int adopt(struct wfile *w, const struct adafs_blob_meta *meta, const char
 static void tell_later(struct wfile *w, int tell, const char *etag, const char *sha256,
 		       struct adafs_blob_meta *meta, const struct adafs_err *why)
 {
+	const struct blobdir_policy *p = w->view->policy;
+	if (tell == TELL_COMMITTED && !p->committed)
+		return;
 	/* An earlier flush was committed, and stays: what it started does not wait for a listing to find it. */
 	if (tell == TELL_REFUSED && w->tell == TELL_COMMITTED)
 		wfile_tell(w);
@@ -362,34 +219,92 @@ static int ask_policy(struct wfile *w, bool killed, char sha256[ADAFS_SHA256_HEX
 	return rc;
 }
 
-int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
+static int commit_prepare(struct commit *x, bool killed, struct adafs_err *reterr)
 {
-	struct adafs_blob_meta meta = { 0 };
-	char nonce[64], etag[ADAFS_ETAG_LEN], sha256[ADAFS_SHA256_HEX_LEN] = "";
-	int rc = ask_policy(w, killed, sha256, &meta, reterr);
+	int rc = ask_policy(x->w, killed, x->sha256, &x->meta, reterr);
 	if (!rc)
-		rc = add_carried(w, &meta);
-	if (!rc)
-		rc = make_meta(w, &meta, nonce);
-	bool stored = false;
-	if (!rc) {
-		rc = put_content(w, &meta, nonce, etag, reterr);
-		stored = !rc;
-		if (stored && (rc = adopt(w, &meta, etag)))
-			adafs_err_set(reterr, rc, "stored, but out of memory");
-		/* One that failed for sure stands in nobody's way; the one before it may still. */
-		if (rc && (stored || reterr->outcome_unknown))
-			snprintf(w->nonce, sizeof(w->nonce), "%s", nonce);
-	}
+		rc = add_carried(x->w, &x->meta);
+	return rc ? rc : make_meta(x->w, &x->meta, x->nonce);
+}
+
+/* The outcome: rc of what came before. */
+static int commit_end(struct commit *x, int rc, struct adafs_err *reterr)
+{
+	struct wfile *w = x->w;
+	bool stored = !rc;
+	if (stored && (rc = adopt(w, &x->meta, x->etag)))
+		adafs_err_set(reterr, rc, "stored, but out of memory");
+	/* One that failed for sure stands in nobody's way; the one before it may still. */
+	if (rc && x->put && (stored || reterr->outcome_unknown))
+		snprintf(w->nonce, sizeof(w->nonce), "%s", x->nonce);
 	/* What is stored is a commit, whatever became of its nodes: it has to get its job. */
 	if (stored)
-		tell_later(w, TELL_COMMITTED, etag, sha256, &meta, NULL);
+		tell_later(w, TELL_COMMITTED, x->etag, x->sha256, &x->meta, NULL);
 	else if (rc == -EBADMSG || rc == -ESTALE)
-		tell_later(w, TELL_REFUSED, NULL, sha256, NULL, reterr);
-	adafs_blob_meta_clear(&meta);
+		tell_later(w, TELL_REFUSED, NULL, x->sha256, NULL, reterr);
+	adafs_blob_meta_clear(&x->meta);
 	return rc;
 }
 
+int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
+{
+	struct commit x = { .w = w };
+	int rc = commit_prepare(&x, killed, reterr);
+	if (!rc)
+		rc = put_end(&x, put_once(&x, reterr), reterr);
+	return commit_end(&x, rc, reterr);
+}
+
+/* --- without waiting ----------------------------------------------------------------------------- */
+static void start_end(struct commit *x, int rc)
+{
+	struct wfile *w = x->w;
+	struct call *call = x->call;
+	rc = wfile_committed(w, commit_end(x, rc, &x->err), &x->err);
+	free(x);
+	wfile_end(w);
+	call_reply(call, rc);
+}
+
+static void end_on_worker(void *arg)
+{
+	struct commit *x = arg;
+	start_end(x, put_end(x, x->err.rc, &x->err));
+}
+
+static void on_put(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
+{
+	struct commit *x = arg;
+	int rc = adafs_err_copy(&x->err, err);
+	if (!rc)
+		adafs_blob_etag(response, x->etag);
+	/* Only to find out whose blob it is has to wait for the network. */
+	if (!may_be_own(x, rc, err))
+		start_end(x, put_end(x, rc, &x->err));
+	else if (workers_run(x->w->view->fs->workers, end_on_worker, x))
+		start_end(x, x->err.rc = -EAGAIN);
+}
+
+int wfile_commit_start(struct wfile *w, struct call *call)
+{
+	struct commit *x = calloc(1, sizeof(*x));
+	if (!x)
+		return -ENOMEM;
+	*x = (struct commit){ .w = w, .call = call };
+	int rc = commit_prepare(x, false, &x->err);
+	if (rc) {
+		adafs_blob_meta_clear(&x->meta);
+		free(x);
+		return rc;
+	}
+	x->put = true;
+	const struct adafs_blob_put put = how_to_put(x);
+	const struct adafs_blob_source src = whole(w);
+	adafs_blob_put_start(w->view->fs->blob, w->view->container, w->blob, &src, &put, on_put, x);
+	return 0;
+}
+
+/* --- what is left -------------------------------------------------------------------------------- */
 void wfile_rescue(struct wfile *w)
 {
 	char sha256[ADAFS_SHA256_HEX_LEN];

@@ -95,10 +95,13 @@ struct handle_ops {
 	int (*read)(struct call *c, struct handle *h, size_t size, off_t off, struct adafs_buf *ret);
 	/* Write all of it or fail. data is valid during the call; a deferred one gets a copy. */
 	int (*write)(struct call *c, struct handle *h, const void *data, size_t size, off_t off);
+	/* Also -EINPROGRESS, and call_reply later. */
 	int (*flush)(struct call *c, struct handle *h);
 	int (*fsync)(struct call *c, struct handle *h);
 	/* Make sure that len bytes at off can be written, growing the file. Absent: EOPNOTSUPP. */
 	int (*fallocate)(struct call *c, struct handle *h, off_t off, off_t len);
+	/* release without waiting. False: it cannot, and nothing was done. Absent: it cannot. */
+	bool (*release_now)(struct call *c, struct handle *h);
 	/* The last one: frees h. Never fails; runs on a worker when it may wait. */
 	void (*release)(struct call *c, struct handle *h);
 };

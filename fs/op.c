@@ -133,6 +133,11 @@ void call_reply_data(struct call *c, const void *data, size_t len, int rc)
 	op_free(op);
 }
 
+void call_reply(struct call *c, int rc)
+{
+	op_done((struct op *)c, rc);
+}
+
 struct handle *handle_ref(struct handle *h)
 {
 	__atomic_add_fetch(&h->refs, 1, __ATOMIC_RELAXED);
@@ -160,6 +165,11 @@ static void handle_release(struct fs *fs, struct handle *h)
 {
 	struct node *n = h->node;
 	struct release_job *job = NULL;
+	struct call now = { .fs = fs };
+	if (h->ops->release_now && h->ops->release_now(&now, h)) {
+		node_unref(n);
+		return;
+	}
 	if (h->ops->write || h->ops->flush)
 		job = malloc(sizeof(*job));
 	if (job) {

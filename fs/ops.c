@@ -571,7 +571,7 @@ static int run_flush(struct op *op)
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	static const struct op_kind kind = { "flush", .run = run_flush, .reply = reply_ok,
-					     .is_flush = true };
+					     .asynchronous = true, .is_flush = true };
 	struct op *op = op_new(req, &kind, op_node(req, ino));
 	if (!op)
 		return;

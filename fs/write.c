@@ -499,6 +499,21 @@ int wfile_copy_meta(struct wfile *w, struct adafs_blob_meta *ret)
 }
 
 /* --- close -------------------------------------------------------------------------------------- */
+int wfile_committed(struct wfile *w, int rc, const struct adafs_err *err)
+{
+	adafs_mutex_lock(&w->lock);
+	if (rc) {
+		w->held_gen = w->gen;
+		w->held = *err;
+	}
+	adafs_mutex_unlock(&w->lock);
+	if (rc == -ECANCELED) {
+		adafs_log(INFO, "fs", "'%s/%s' is not stored: %s", w->view->container, w->blob, err->msg);
+		rc = 0;
+	}
+	return blobdir_log(rc, "commit", w->view->container, w->blob, err);
+}
+
 /* Commit what is dirty; the outcome is remembered for this content. */
 static int commit_now(struct wfile *w, bool killed, bool retry)
 {
@@ -516,24 +531,28 @@ static int commit_now(struct wfile *w, bool killed, bool retry)
 	adafs_mutex_unlock(&w->lock);
 	if (wanted) {
 		rc = wfile_commit(w, killed, &err);
-		adafs_mutex_lock(&w->lock);
-		if (rc) {
-			w->held_gen = w->gen;
-			w->held = err;
-		}
-		adafs_mutex_unlock(&w->lock);
-		if (rc == -ECANCELED) {
-			adafs_log(INFO, "fs", "'%s/%s' is not stored: %s", w->view->container, w->blob,
-				  err.msg);
-			rc = 0;
-		}
-		blobdir_log(rc, "commit", w->view->container, w->blob, &err);
+		rc = wfile_committed(w, rc, &err);
 	}
 	wfile_end(w);
 	return rc;
 }
 
-int wfile_flush(struct wfile *w, const struct call *c, bool killed)
+/* A file of one block that nothing is said against before it is stored: its close waits for no thread. */
+static bool flush_at_once(struct wfile *w, struct call *c, bool killed)
+{
+	adafs_mutex_lock(&w->lock);
+	bool fit = !w->busy && !w->senders && !killed && !w->view->policy->before_commit &&
+		   w->held_gen != w->gen && spool_n_blocks(w->spool) == 1;
+	if (fit)
+		w->busy = true;
+	adafs_mutex_unlock(&w->lock);
+	if (!fit || !wfile_commit_start(w, c))
+		return fit;
+	wfile_end(w);
+	return false;
+}
+
+int wfile_flush(struct wfile *w, struct call *c, bool killed)
 {
 	adafs_mutex_lock(&w->lock);
 	bool unsaved = w->dirty && !w->unlinked;
@@ -546,7 +565,7 @@ int wfile_flush(struct wfile *w, const struct call *c, bool killed)
 	if (!unsaved || empty)
 		return 0;
 	if (!c->may_wait)
-		return -EWOULDBLOCK;
+		return flush_at_once(w, c, killed) ? -EINPROGRESS : -EWOULDBLOCK;
 	return commit_now(w, killed, true);
 }
 
@@ -635,6 +654,22 @@ static bool unfinished(struct wfile *w)
 	return more;
 }
 
+/* One handle less; true: it was the last, and the file is nobody's any more. */
+static bool let_go_locked(struct wfile *w)
+{
+	if (--w->handles)
+		return false;
+	unregister_locked(w);
+	bnode_of(w->node)->w = NULL;
+	adafs_mutex_lock(&w->lock);
+	if (w->dirty)
+		bnode_of(w->node)->pages_lost = true;
+	/* Senders that have not begun find nothing to do. */
+	w->send_rc = -ECANCELED;
+	adafs_mutex_unlock(&w->lock);
+	return true;
+}
+
 void wfile_close(struct wfile *w)
 {
 	adafs_mutex_lock(&wfiles_lock);
@@ -646,19 +681,23 @@ void wfile_close(struct wfile *w)
 		adafs_mutex_lock(&wfiles_lock);
 		w->finishing = false;
 	}
-	bool last = --w->handles == 0;
-	if (last) {
-		unregister_locked(w);
-		bnode_of(w->node)->w = NULL;
-		adafs_mutex_lock(&w->lock);
-		if (w->dirty)
-			bnode_of(w->node)->pages_lost = true;
-		/* Senders that have not begun find nothing to do. */
-		w->send_rc = -ECANCELED;
-		adafs_mutex_unlock(&w->lock);
-	}
+	bool last = let_go_locked(w);
 	adafs_mutex_unlock(&wfiles_lock);
 	if (last)
 		wfile_unref(w);
 	wfile_unref(w);
+}
+
+bool wfile_close_now(struct wfile *w)
+{
+	adafs_mutex_lock(&wfiles_lock);
+	/* A file on disk takes its time to go. */
+	bool fit = w->handles > 1 || (!unfinished(w) && spool_fd(w->spool) < 0);
+	bool last = fit && let_go_locked(w);
+	adafs_mutex_unlock(&wfiles_lock);
+	if (last)
+		wfile_unref(w);
+	if (fit)
+		wfile_unref(w);
+	return fit;
 }

@@ -224,6 +224,15 @@ struct adafs_blob_put {
 int adafs_blob_put(struct adafs_blob_client *c, const char *container, const char *name,
 		   const struct adafs_blob_source *src, const struct adafs_blob_put *put,
 		   char ret_etag[ADAFS_ETAG_LEN], struct adafs_err *reterr);
+/*
+ * The same without waiting: done is called exactly once, on the loop thread, or at once if the request cannot be made or sent. What
+ * src names is borrowed until then.
+ */
+void adafs_blob_put_start(struct adafs_blob_client *c, const char *container, const char *name,
+			  const struct adafs_blob_source *src, const struct adafs_blob_put *put,
+			  adafs_http_done *done, void *arg);
+/* The ETag of a reply, without quotes; "" if it has none. */
+void adafs_blob_etag(const struct adafs_http_response *response, char ret_etag[ADAFS_ETAG_LEN]);
 /* Put Block with CRC64. block_id is the plain text (at most 64 bytes, all of one length); it is sent as base64. */
 int adafs_blob_put_block(struct adafs_blob_client *c, const char *container, const char *name,
 			 const char *block_id, const struct adafs_blob_source *src,

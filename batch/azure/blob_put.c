@@ -87,9 +87,9 @@ static int perform_for_etag(const struct blob_target *t, struct adafs_http_reque
 	return rc;
 }
 
-int blob_put_to(const struct blob_target *t, const struct adafs_blob_source *src,
-		const struct adafs_blob_put *put, char ret_etag[ADAFS_ETAG_LEN],
-		struct adafs_err *reterr)
+static int put_request(const struct blob_target *t, const struct adafs_blob_source *src,
+		       const struct adafs_blob_put *put, struct adafs_http_request **ret,
+		       struct adafs_err *reterr)
 {
 	struct adafs_http_request *rq = blob_request(t, "PUT", "Put Blob", NULL);
 	int rc = blob_header(rq, "x-ms-blob-type", "BlockBlob");
@@ -97,8 +97,38 @@ int blob_put_to(const struct blob_target *t, const struct adafs_blob_source *src
 		rc = set_put_headers(rq, put);
 	if (rc == 0)
 		rc = set_body(rq, src);
-	return rc < 0 ? blob_request_drop(rq, rc, reterr)
-		      : perform_for_etag(t, rq, ret_etag, reterr);
+	if (rc < 0)
+		return blob_request_drop(rq, rc, reterr);
+	*ret = rq;
+	return 0;
+}
+
+int blob_put_to(const struct blob_target *t, const struct adafs_blob_source *src,
+		const struct adafs_blob_put *put, char ret_etag[ADAFS_ETAG_LEN],
+		struct adafs_err *reterr)
+{
+	struct adafs_http_request *rq;
+	int rc = put_request(t, src, put, &rq, reterr);
+	return rc < 0 ? rc : perform_for_etag(t, rq, ret_etag, reterr);
+}
+
+void adafs_blob_put_start(struct adafs_blob_client *c, const char *container, const char *name,
+			  const struct adafs_blob_source *src, const struct adafs_blob_put *put,
+			  adafs_http_done *done, void *arg)
+{
+	const struct blob_target t = blob_target_of(c, container, name);
+	struct adafs_http_response none = {0};
+	struct adafs_http_request *rq;
+	struct adafs_err err = {0};
+	if (put_request(&t, src, put, &rq, &err) == 0)
+		adafs_http_send(t.http, rq, done, arg);
+	else
+		done(arg, &none, &err);
+}
+
+void adafs_blob_etag(const struct adafs_http_response *response, char ret_etag[ADAFS_ETAG_LEN])
+{
+	blob_etag_copy(ret_etag, adafs_http_headers_get(&response->headers, "ETag"));
 }
 
 int adafs_blob_put(struct adafs_blob_client *c, const char *container, const char *name,
