@@ -32,6 +32,7 @@ class Gate(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each reply waits for an acknowledgement
 
     def meets(self, which):
         return which is not None and which[0] in ("*", self.command) and which[1] in self.path

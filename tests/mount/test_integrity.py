@@ -2,12 +2,14 @@
 import os
 import random
 import subprocess
+import urllib.error
 from pathlib import Path
 
 import pytest
 
 from gateway import Gate
 from harness import program, wait_for
+from site_of_blobs import Blobs
 
 # Injections a place; the whole exercise is ADAFS_TEST_FLIPS=3400 (10,200 in all).
 FLIPS = int(os.environ.get("ADAFS_TEST_FLIPS", "300"))
@@ -32,14 +34,6 @@ def flip_in_file(path: Path, at: int, dice: random.Random) -> None:
 
 
 # --- in transfer ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def gate(emulator):
-    g = Gate(emulator.blob_endpoint())
-    yield g
-    g.shutdown()
-    g.server_close()
 
 
 @pytest.fixture
@@ -100,6 +94,58 @@ def test_what_stays_flipped_is_an_error(gate, gated):
                 os.pread(f.fileno(), PAGE, page * PAGE)
         gate.rewrite = None
         assert os.pread(f.fileno(), PAGE, 0) == data[:PAGE]
+
+
+# --- in the store --------------------------------------------------------------------------------
+
+
+def data_files(emulator) -> list[Path]:
+    return [p for p in emulator.directory.rglob("data/[0-9a-f][0-9a-f]/*") if p.is_file() and p.stat().st_size]
+
+
+def checked(blobs, name, first, last):
+    """The status and the bytes of a range with its checksum, as every read of a mount asks for it."""
+    try:
+        with blobs.call("GET", f"flips/{name}", x_ms_range=f"bytes={first}-{last}",
+                        x_ms_range_get_content_crc64="true") as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, b""
+
+
+def test_flips_in_the_store_are_errors(emulator):
+    blobs, dice = Blobs(emulator), random.Random(6)
+    blobs.call("PUT", "flips?restype=container", b"").close()
+    files = {f"{i:05}": content(i, random.Random(i).randrange(1, 40_000)) for i in range(FLIPS)}
+    for name, data in files.items():
+        blobs.put(f"flips/{name}", data)
+    stored = data_files(emulator)
+    assert len(stored) >= FLIPS
+    for path in stored:
+        flip_in_file(path, dice.randrange(path.stat().st_size), dice)
+    for name, data in files.items():
+        assert checked(blobs, name, 0, len(data) - 1) == (500, b"")
+
+
+def test_one_flip_spoils_what_stands_beside_it_only(emulator, make_mount):
+    env = {k: v for k, v in emulator.settings.items() if k.startswith("AZURE_")}
+    mount = make_mount("pool=local", "block_size=1M", "io_timeout=1", env=env).start()
+    folder, data = mount.path / "containers" / "flips", content(9, 5 * 1024 * 1024 + 77)
+    folder.mkdir()
+    (folder / "image").write_bytes(data)
+    (path,) = [p for p in data_files(emulator) if p.stat().st_size == len(data)]
+    flip_in_file(path, 3_000_000, random.Random(8))
+    blobs, step = Blobs(emulator), 16 * 1024
+    for first in range(0, len(data), 100_000):
+        last = min(first + 99_999, len(data) - 1)
+        near = first <= 3_000_000 + step and last >= 3_000_000 - step
+        status, body = checked(blobs, "image", first, last)
+        assert (status, body) == (206, data[first:last + 1]) or (near and status == 500)
+    with open(folder / "image", "rb", buffering=0) as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        with pytest.raises(OSError):
+            os.pread(f.fileno(), PAGE, 3_000_000 // PAGE * PAGE)
+        assert os.pread(f.fileno(), PAGE, 1_000_000 // PAGE * PAGE) == data[999_424:999_424 + PAGE]
 
 
 # --- in the disk cache ---------------------------------------------------------------------------

@@ -48,12 +48,14 @@ static int grow_locked(struct blob_store *s, int64_t content, int64_t file, uint
 }
 
 static int append_bytes_locked(struct blob_store *s, int64_t content, uint64_t pos,
-			       const struct block_writer *w)
+			       struct block_writer *w)
 {
 	int64_t file = w->upload->file;
 	int rc = grow_locked(s, content, file, w->off, w->written);
 	if (rc == 0)
 		rc = extent_add_locked(s, content, pos, file, w->off, w->written);
+	if (rc >= 0)
+		rc = sums_store_locked(s, file, w->off, w->written, &w->sums);
 	return rc < 0 ? rc : 0;
 }
 
@@ -66,7 +68,7 @@ static int lease_settle_locked(struct blob_store *s, const struct blob_info *b)
 }
 
 static int append_locked(struct blob_store *s, const struct blob_append *a,
-			 const struct block_writer *w, struct blob_info *b)
+			 struct block_writer *w, struct blob_info *b)
 {
 	int rc = find_locked(s, a, b);
 	if (rc != 0)

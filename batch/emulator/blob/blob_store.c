@@ -165,6 +165,8 @@ int store_writer_add(struct blob_writer *w, const void *data, size_t len)
 	if (rc == 0)
 		rc = adafs_pwrite_all(w->fd, data, len, (off_t)w->len);
 	if (rc == 0)
+		rc = sums_add(&w->sums, data, len);
+	if (rc == 0)
 		w->len += len;
 	return rc;
 }
@@ -175,6 +177,7 @@ void store_writer_close(struct blob_writer *w)
 		return;
 	if (w->fd >= 0)
 		close(w->fd);
+	sums_clear(&w->sums);
 	if (w->file)
 		data_unlink(w->store, w->file);
 	*w = (struct blob_writer){.fd = -1};
@@ -198,7 +201,7 @@ struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, bl
 }
 
 static int put_locked(struct blob_store *s, const struct blob_write *bw,
-		      const struct blob_writer *w, blob_stamp *ret_stamp)
+		      struct blob_writer *w, blob_stamp *ret_stamp)
 {
 	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
 	bool exists = false;
@@ -208,6 +211,8 @@ static int put_locked(struct blob_store *s, const struct blob_write *bw,
 		rc = content_new_locked(s, &content);
 	if (rc == 0 && w->len)
 		rc = extent_add_locked(s, content, 0, w->file, 0, w->len);
+	if (rc == 0 && w->len)
+		rc = sums_store_locked(s, w->file, 0, w->len, &w->sums);
 	if (rc != 0)
 		return rc;
 	*ret_stamp = db_stamp_locked(s);

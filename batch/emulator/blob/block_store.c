@@ -123,7 +123,10 @@ int store_block_stage(struct block_writer *w, const char *container, const char 
 	if (rc < 0)
 		return rc;
 	struct part part = {w->upload->file, w->off, w->written};
-	rc = db_end(s, stage_locked(s, container, name, id, part, w->upload));
+	rc = stage_locked(s, container, name, id, part, w->upload);
+	if (rc == 0)
+		rc = sums_store_locked(s, part.file, part.off, part.len, &w->sums);
+	rc = db_end(s, rc);
 	w->staged = rc == 0;
 	return rc;
 }

@@ -43,13 +43,8 @@ static void group_done_locked(struct blob_store *s, int rc, int64_t **ret_gone, 
 	g->rc = rc;
 	if (rc == 0)
 		atomic_fetch_add(&s->version, 1);
-	size_t n = 0;
-	for (size_t i = 0; rc == 0 && i < s->n_dropped; i++)
-		if (!db_file_used_locked(s, s->dropped[i]) &&
-		    !upload_writes_locked(s, s->dropped[i]))
-			s->dropped[n++] = s->dropped[i];
+	*ret_n = rc == 0 ? s->n_dropped : 0;
 	*ret_gone = ADAFS_STEAL(s->dropped);
-	*ret_n = n;
 	s->n_dropped = 0;
 	adafs_cond_broadcast(&s->group_done);
 }
@@ -69,11 +64,28 @@ static int operation_end_locked(struct blob_store *s, int rc)
 	return rc;
 }
 
+/* Of the files that lost a reference, those that nothing refers to stay in the list; their sums go. */
+static int dropped_settle_locked(struct blob_store *s)
+{
+	size_t n = 0;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < s->n_dropped; i++) {
+		if (db_file_used_locked(s, s->dropped[i]) || upload_writes_locked(s, s->dropped[i]))
+			continue;
+		s->dropped[n++] = s->dropped[i];
+		rc = sums_delete_locked(s, s->dropped[n - 1]);
+	}
+	s->n_dropped = n;
+	return rc;
+}
+
 static int group_commit_locked(struct blob_store *s)
 {
 	if (sqlite3_get_autocommit(s->writer->h))
 		return -EIO; /* an error such as a full disk has rolled everything back */
-	int rc = db_run(db_stmt(s->writer, ST_COMMIT));
+	int rc = dropped_settle_locked(s);
+	if (rc == 0)
+		rc = db_run(db_stmt(s->writer, ST_COMMIT));
 	if (rc != 0 && !sqlite3_get_autocommit(s->writer->h))
 		(void)db_run(db_stmt(s->writer, ST_ROLLBACK));
 	return rc;

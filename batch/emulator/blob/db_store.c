@@ -62,6 +62,9 @@ static const char *const migrations[] = {
 	"ALTER TABLE container ADD COLUMN lease_end INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE container ADD COLUMN lease_breaking INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TABLE setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
+
+	"CREATE TABLE sum(file INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER NOT NULL,"
+	" crc BLOB NOT NULL, PRIMARY KEY(file, off)) WITHOUT ROWID;",
 };
 
 #define BLOB_COLUMNS                                                                              \
@@ -156,7 +159,8 @@ static const char *const sql[ST_COUNT] = {
 			 "9223372036854775807), 0),"
 			 " coalesce((SELECT max(stamp) FROM container), 0))",
 	[ST_MAX_FILE] = "SELECT max(coalesce((SELECT max(file) FROM extent), 0),"
-			" coalesce((SELECT max(file) FROM staged), 0))",
+			" coalesce((SELECT max(file) FROM staged), 0),"
+			" coalesce((SELECT max(file) FROM sum), 0))",
 	[ST_MAX_ID] = "SELECT max(coalesce((SELECT max(id) FROM content), 0),"
 		      " coalesce((SELECT max(id) FROM container), 0))",
 	[ST_STAGED_EXPIRED] = "SELECT container, name FROM staged GROUP BY container, name "
@@ -178,6 +182,10 @@ static const char *const sql[ST_COUNT] = {
 	[ST_SETTING_SET] = "INSERT OR REPLACE INTO setting(name, value) VALUES(?1, ?2)",
 	[ST_SETTING_DELETE] = "DELETE FROM setting WHERE name = ?1",
 	[ST_SETTING_GET] = "SELECT value FROM setting WHERE name = ?1",
+	[ST_SUM_PUT] = "INSERT OR REPLACE INTO sum(file, off, len, crc) VALUES(?1, ?2, ?3, ?4)",
+	[ST_SUM_RANGE] = "SELECT off, len, crc FROM sum WHERE file = ?1 AND off < ?3 "
+			 "AND off >= coalesce((SELECT max(off) FROM sum WHERE file = ?1 AND off <= ?2), 0)",
+	[ST_SUM_DELETE] = "DELETE FROM sum WHERE file = ?1",
 };
 
 /* SQLITE_* to errno, once. */
@@ -473,9 +481,10 @@ static int64_t single_number(struct db *db, enum stmt which)
 	return n;
 }
 
+/* A file that goes takes its sums along: its number may come again. */
 static bool sweep_used(void *arg, int64_t file)
 {
-	return db_file_used_locked(arg, file);
+	return db_file_used_locked(arg, file) || sums_delete_locked(arg, file) < 0;
 }
 
 /* Old staged blocks go, then every data file that nothing names. */

@@ -125,6 +125,9 @@ static int range_digest(struct blob_call *c, struct http_resp *resp, const struc
 			return rc;
 		have += p->v[i].len;
 	}
+	int rc = store_content_check(c->service->store, p, data);
+	if (rc < 0)
+		return rc;
 	if (crc) {
 		char text[16];
 		adafs_crc64_text(adafs_crc64(0, data, have), text);

@@ -157,12 +157,27 @@ void blob_pieces_clear(struct blob_pieces *p);
 int store_content_open(struct blob_store *s, int64_t content, uint64_t off, uint64_t len,
 		       struct blob_pieces *ret);
 
+/*
+ * Hold the bytes of pieces that were read against the checksums of when they were written. -EIO: the disk has changed them,
+ * and the log says where.
+ */
+int store_content_check(struct blob_store *s, const struct blob_pieces *p, const void *data);
+
+/* Checksums of bytes on their way to a data file, see sum_store.c. */
+struct sums {
+	uint64_t *crc; /* owned */
+	size_t n, size;
+	uint64_t open; /* of the unit that is not full yet */
+	size_t open_len;
+};
+
 /* A data file in the making, for a Put Blob; an empty blob has none. */
 struct blob_writer {
 	struct blob_store *store;
 	int64_t file; /* 0: none yet */
 	int fd;	      /* -1: none yet */
 	uint64_t len;
+	struct sums sums;
 };
 int store_writer_open(struct blob_store *s, struct blob_writer *w);
 /* 0 or -errno; ENOSPC among them. */
@@ -267,6 +282,7 @@ struct block_writer {
 	uint64_t off, len, written;
 	uint64_t flushed; /* of written: on its way to the disk */
 	bool staged;	  /* or appended: its part of the file is taken */
+	struct sums sums;
 };
 /*
  * Reserve len bytes. id: of the block to be, for its place among the others; NULL: behind what came

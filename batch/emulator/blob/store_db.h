@@ -74,6 +74,9 @@ enum stmt {
 	ST_SETTING_SET,
 	ST_SETTING_DELETE,
 	ST_SETTING_GET,
+	ST_SUM_PUT,
+	ST_SUM_RANGE,
+	ST_SUM_DELETE,
 	ST_COUNT,
 };
 
@@ -226,6 +229,15 @@ int content_clone_locked(struct blob_store *s, const struct blob_info *source,
 			 int64_t *ret_content);
 /* Delete a content that no blob names any more, noting its files as dropped. */
 int content_release_locked(struct blob_store *s, int64_t content);
+
+/* --- sum_store.c ----------------------------------------------------------------------------- */
+
+int sums_add(struct sums *s, const void *data, size_t len);
+void sums_clear(struct sums *s);
+/* Keep the sums of len bytes at off of a file, of which all have been added. */
+int sums_store_locked(struct blob_store *s, int64_t file, uint64_t off, uint64_t len, struct sums *sums);
+/* The file goes. */
+int sums_delete_locked(struct blob_store *s, int64_t file);
 
 /* --- hot_store.c ----------------------------------------------------------------------------- */
 

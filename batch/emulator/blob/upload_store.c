@@ -250,6 +250,8 @@ int store_block_add(struct block_writer *w, const void *data, size_t len)
 		return -EFBIG;
 	int fd = w->upload->fd;
 	int rc = adafs_pwrite_all(fd, data, len, (off_t)(w->off + w->written));
+	if (rc == 0)
+		rc = sums_add(&w->sums, data, len);
 	if (rc < 0)
 		return rc;
 	w->written += len;
@@ -269,6 +271,7 @@ void store_block_close(struct block_writer *w)
 		return;
 	struct upload *u = ADAFS_STEAL(w->upload);
 	w->store = NULL;
+	sums_clear(&w->sums);
 	adafs_mutex_lock(&s->lock);
 	if (u->stride && !w->staged)
 		free_place(u, w->off);
