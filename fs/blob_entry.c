@@ -123,6 +123,11 @@ void blob_entry_unrefp(struct blob_entry **e)
 	blob_entry_unref(*e);
 }
 
+bool blob_entry_same(const struct blob_entry *a, const struct blob_entry *b)
+{
+	return a == b || (a && b && a->is_dir == b->is_dir && !strcmp(a->etag, b->etag));
+}
+
 int blob_entry_props(const struct blob_entry *e, struct adafs_blob_props *ret)
 {
 	struct adafs_blob_props p = {

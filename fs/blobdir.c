@@ -11,6 +11,7 @@
 
 #include "batch/base/log.h"
 #include "fs/blobdir_int.h"
+#include "fs/notify.h"
 
 /* --- views -------------------------------------------------------------------------------- */
 static void view_free(struct view *v)
@@ -275,6 +276,9 @@ static int dir_lookup(struct call *c, struct node *dir, const char *name, struct
 	if (!prefix)
 		return -ENOMEM;
 	int rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, c->may_wait, &e, &err);
+	/* The kernel may remember that, too. */
+	if (rc == -ENOENT)
+		*ret = (struct child){ .entry_timeout_s = blobs_left_s(c->fs->blobs, v->container, prefix, name) };
 	if (rc)
 		return blobdir_log(rc, "lookup", v->container, name, &err);
 	if (!blobdir_shown(dir, e))
@@ -289,12 +293,17 @@ void blobdir_invalidate(struct fs *fs, const char *container, const char *blob)
 	if (!copy)
 		return;
 	/* The blob may have made its directories, so all of them are asked for again. */
-	for (char *slash = strrchr(copy, '/'); slash; slash = strrchr(copy, '/')) {
-		slash[1] = 0;
-		blobs_forget(fs->blobs, container, copy, false);
-		*slash = 0;
-	}
-	blobs_forget(fs->blobs, container, "", false);
+	char *slash;
+	do {
+		slash = strrchr(copy, '/');
+		ADAFS_FREE char *prefix = strndup(copy, slash ? (size_t)(slash - copy) + 1 : 0);
+		if (!prefix)
+			return;
+		blobs_forget(fs->blobs, container, prefix, false);
+		notify_blob(fs->notify, container, prefix, slash ? slash + 1 : copy, NULL);
+		if (slash)
+			*slash = 0;
+	} while (slash);
 }
 
 const struct node_ops blobdir_dir_ops = {

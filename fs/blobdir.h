@@ -66,7 +66,16 @@ struct blobdir_policy {
  */
 struct node *blobdir_root(struct fs *fs, struct node *parent, const char *name, const char *container,
 			  const char *prefix, const struct blobdir_policy *policy);
-/* Forget cached listings that hold this blob: after changes made beside the view. */
+/*
+ * The directories of views that show the names below a prefix ("" or "a/b/"), as far as nodes of them exist: fn for each, with
+ * the directory by which the kernel knows it. Both are borrowed for the call.
+ */
+typedef void blobdir_place_fn(void *arg, struct node *view_dir, struct node *kernel_dir);
+void blobdir_each_place(struct fs *fs, const char *container, const char *prefix, blobdir_place_fn *fn,
+			void *arg);
+/* Whether more than one view shows the names below a prefix. */
+bool blobdir_shown_twice(const struct fs *fs, const char *container, const char *prefix);
+/* Forget cached listings that hold this blob, here and in the kernel: after changes made beside the view. */
 void blobdir_invalidate(struct fs *fs, const char *container, const char *blob);
 
 #endif

@@ -199,12 +199,12 @@ static int read_written(const struct reading *r, struct bstream *s, size_t from)
 }
 
 /* One batch from the listing. 1: go on with the next, 0: enough, or an error. *ret_n 0: it has ended. */
-static int read_batch(const struct reading *r, struct bstream *s, size_t from, size_t *ret_n)
+static int read_batch(struct reading *r, struct bstream *s, size_t from, size_t *ret_n)
 {
 	struct blob_entry *batch[BATCH];
 	struct adafs_err err = { 0 };
 	size_t n = 0;
-	int rc = blobs_stream_read(s->entries, from, r->call->may_wait, batch, BATCH, &n, &err);
+	int rc = blobs_stream_read(s->entries, from, r->call->may_wait, batch, BATCH, &n, &r->left_s, &err);
 	if (rc)
 		return blobdir_log(rc, "listing", bnode_of(r->dir)->view->container, r->dir->name, &err);
 	bool room = true;
@@ -246,7 +246,6 @@ static int bstream_read(struct call *c, struct dirstream *base, struct node *dir
 	struct bstream *s = (struct bstream *)base;
 	struct counting k = { .add = add, .arg = arg };
 	struct reading r = { .call = c, .dir = dir, .plus = plus, .add = add_counted, .arg = &k };
-	r.left_s = blobs_stream_left_s(s->entries);
 	wfile_each(dir, count_name, &r.any_written);
 	for (;;) {
 		adafs_mutex_lock(&s->lock);

@@ -83,6 +83,9 @@ int blobdir_mkdir(struct call *c, struct node *dir, const char *name, mode_t mod
 	if (rc)
 		return rc == -EEXIST ? rc : blobdir_log(rc, "mkdir", v->container, blob, &err);
 	blobs_put(c->fs->blobs, v->container, prefix, name, e);
+	ADAFS_FREE char *below = adafs_fmt("%s/", blob);
+	if (below)
+		blobs_made(c->fs->blobs, v->container, below);
 	return blobdir_child(dir, e, ret);
 }
 
@@ -91,13 +94,12 @@ void blobdir_keep(struct node *dir)
 	struct fs *fs = dir->fs;
 	const struct view *v = bnode_of(dir)->view;
 	ADAFS_FREE char *prefix = blobdir_prefix(dir), *blob = blobdir_blob(dir), *parent = NULL;
-	ADAFS_CLEANUP(blob_list_clear) struct blob_list left = { 0 };
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = NULL, *marker = NULL;
 	const char *name;
 	bool known;
 	/* Only where it is known to be empty now: to ask would cost more than a directory is worth. */
 	if (dir == v->root || !prefix || !blob || blob_split(blob, &parent, &name) ||
-	    blobs_list(fs->blobs, v->container, prefix, false, &left, NULL) || left.n)
+	    !blobs_known_empty(fs->blobs, v->container, prefix))
 		return;
 	e = blobs_peek(fs->blobs, v->container, parent, name, &known);
 	if (e && e->marker)

@@ -9,9 +9,12 @@
 #include <string.h>
 
 #include "batch/base/clock.h"
+#include "fs/blobdir.h"
 #include "fs/blobs_int.h"
+#include "fs/notify.h"
 
 #define SWEEP_ABOVE 512
+#define MAX_TOLD 256
 
 struct blobs *blobs_new(struct fs *fs)
 {
@@ -81,6 +84,12 @@ static unsigned bucket_of(const char *container, const char *prefix)
 bool blobs_fresh(const struct blobs *b, uint64_t ms)
 {
 	return ms && adafs_clock_mono_ms() - ms < b->timeout_ms;
+}
+
+double blobs_left_of(const struct blobs *b, uint64_t learned_ms)
+{
+	uint64_t now = adafs_clock_mono_ms(), end = learned_ms + b->timeout_ms;
+	return learned_ms && end > now ? (double)(end - now) / 1000 : 0;
 }
 
 /* Forget directories whose listing is old; single slots in them are as old or nearly so. */
@@ -174,6 +183,7 @@ static int slot_insert(struct dir *d, const char *name, size_t i)
 	memmove(&d->slot[i + 1], &d->slot[i], (d->n - i) * sizeof(*d->slot));
 	d->n++;
 	d->slot[i] = (struct slot){ .name = copy };
+	d->n_gone++;
 	return 0;
 }
 
@@ -187,6 +197,7 @@ void blobs_slot_put_locked(struct blobs *b, struct dir *d, const char *name, str
 		return;
 	}
 	struct blob_entry *old = d->slot[i].entry;
+	d->n_gone += !e - !old;
 	d->slot[i].entry = e ? blob_entry_ref(e) : NULL;
 	d->slot[i].learned_ms = now_ms;
 	d->slot[i].seq = seq;
@@ -206,6 +217,46 @@ void blobs_put(struct blobs *b, const char *container, const char *prefix, const
 	if (d)
 		blobs_slot_put_locked(b, d, name, e, adafs_clock_mono_ms(), ++b->seq);
 	adafs_mutex_unlock(&b->lock);
+	/* The kernel knows what was done through it, but not that another view shows it. */
+	if (blobdir_shown_twice(b->fs, container, prefix))
+		notify_blob(b->fs->notify, container, prefix, name, e ? e->etag : NULL);
+}
+
+void blobs_made(struct blobs *b, const char *container, const char *prefix)
+{
+	adafs_mutex_lock(&b->lock);
+	struct dir *d = blobs_dir_locked(b, container, prefix);
+	struct listing *l = d ? listing_new(++b->seq, adafs_clock_mono_ms()) : NULL;
+	if (l) {
+		l->done = true;
+		d->current = NULL; /* what its readers see was before */
+		d->gen = ++b->gen;
+		blobs_install_locked(b, d, l);
+		blobs_listing_unref_locked(d, l);
+	}
+	adafs_mutex_unlock(&b->lock);
+}
+
+/* Whether any name is left; most often told by how many are gone. */
+static bool empty_locked(const struct dir *d)
+{
+	size_t k;
+	if (d->base->n > d->n_gone || d->n > d->n_gone)
+		return false;
+	for (size_t i = 0; i < d->base->n_pages; i++)
+		for (size_t j = 0; j < d->base->page[i].n; j++)
+			if (!blobs_slot_find(d, d->base->page[i].entry[j]->name, &k))
+				return false;
+	return true;
+}
+
+bool blobs_known_empty(struct blobs *b, const char *container, const char *prefix)
+{
+	adafs_mutex_lock(&b->lock);
+	const struct dir *d = blobs_find_locked(b, container, prefix);
+	bool empty = d && blobs_fresh(b, d->complete_ms) && empty_locked(d);
+	adafs_mutex_unlock(&b->lock);
+	return empty;
 }
 
 void blobs_forget(struct blobs *b, const char *container, const char *prefix, bool deep)
@@ -245,10 +296,34 @@ static void make_room_locked(struct blobs *b, const struct dir *but)
 	}
 }
 
+/*
+ * Tell the kernel what is gone or another one, where it may still believe the old listing: that was replaced before its time.
+ * Whoever has changed very much waits for the timeouts.
+ */
+static void tell_changes_locked(struct blobs *b, const struct dir *d, const struct listing *old,
+				const struct listing *now)
+{
+	unsigned told = 0;
+	if (!blobs_fresh(b, old->began_ms) || old->unsorted || now->unsorted || now->large)
+		return;
+	for (size_t i = 0; i < old->n_pages; i++) {
+		for (size_t k = 0; k < old->page[i].n && told < MAX_TOLD; k++) {
+			const struct blob_entry *was = old->page[i].entry[k];
+			const struct blob_entry *is = listing_find(now, was->name, NULL);
+			if (blob_entry_same(was, is))
+				continue;
+			notify_blob(b->fs->notify, d->container, d->prefix, was->name, is ? is->etag : NULL);
+			told++;
+		}
+	}
+}
+
 void blobs_install_locked(struct blobs *b, struct dir *d, struct listing *l)
 {
 	d->pages = l->n_pages ? l->n_pages : 1;
 	d->singles = 0;
+	if (d->base)
+		tell_changes_locked(b, d, d->base, l);
 	drop_base_locked(b, d);
 	size_t n = 0;
 	for (size_t i = 0; i < d->n; i++) {
@@ -258,6 +333,9 @@ void blobs_install_locked(struct blobs *b, struct dir *d, struct listing *l)
 			slot_clear(&d->slot[i]);
 	}
 	d->n = n;
+	d->n_gone = 0;
+	for (size_t i = 0; i < n; i++)
+		d->n_gone += !d->slot[i].entry;
 	if (l->large)
 		return;
 	struct listing *sorted = l->unsorted ? listing_sorted(l) : l;

@@ -45,6 +45,8 @@ void blob_entry_unref(struct blob_entry *e);
 void blob_entry_unrefp(struct blob_entry **e);
 /* Properties as the service gave them, to be cleared. 0 or -ENOMEM. */
 int blob_entry_props(const struct blob_entry *e, struct adafs_blob_props *ret);
+/* Whether two are the same version of the same kind; NULL is a name that is not there. */
+bool blob_entry_same(const struct blob_entry *a, const struct blob_entry *b);
 /* Whether metadata marks a directory; names are compared without case. */
 bool blob_meta_is_dir(const struct adafs_blob_meta *m);
 /* Seconds and nanoseconds, as metadata `mtime` holds them. */
@@ -70,10 +72,11 @@ int blobs_stream_open(struct blobs *b, const char *container, const char *prefix
 		      struct blob_stream **ret, struct adafs_err *reterr);
 /*
  * At most max entries from place `from` on, each with a reference, or NULL where a name is gone: those that have
- * arrived, at least one. *ret_n 0: the end. Places stay for the life of the stream. Any thread.
+ * arrived, at least one. *ret_n 0: the end. *ret_left_s: seconds for which they stay fresh. Places stay for the life of the
+ * stream. Any thread.
  */
 int blobs_stream_read(struct blob_stream *s, size_t from, bool may_wait, struct blob_entry *ret[],
-		      size_t max, size_t *ret_n, struct adafs_err *reterr);
+		      size_t max, size_t *ret_n, double *ret_left_s, struct adafs_err *reterr);
 /* Whether a name was among those of a stream whose end was read. */
 bool blobs_stream_has(struct blob_stream *s, const char *name);
 /* How many places there are: final once the end was read. */
@@ -82,8 +85,6 @@ size_t blobs_stream_size(struct blob_stream *s);
 uint64_t blobs_stream_gen(const struct blob_stream *s);
 /* Whether a stream that is opened now would show the same. */
 bool blobs_stream_current(struct blob_stream *s);
-/* Seconds for which its entries stay fresh. */
-double blobs_stream_left_s(const struct blob_stream *s);
 /* Accepts NULL. */
 void blobs_stream_close(struct blob_stream *s);
 
@@ -104,6 +105,10 @@ double blobs_left_s(struct blobs *b, const char *container, const char *prefix, 
 /* Enter an own change: the name is now e (a reference is taken), or gone if NULL. */
 void blobs_put(struct blobs *b, const char *container, const char *prefix, const char *name,
 	       struct blob_entry *e);
+/* This mount has made a directory where nothing was: it is known to be empty. */
+void blobs_made(struct blobs *b, const char *container, const char *prefix);
+/* Whether a directory is known to have no names now. Never asks. */
+bool blobs_known_empty(struct blobs *b, const char *container, const char *prefix);
 /* Ask again for this directory, and with `deep` for all below it. */
 void blobs_forget(struct blobs *b, const char *container, const char *prefix, bool deep);
 

@@ -29,6 +29,7 @@ struct dir {
 	unsigned refs;
 	struct slot *slot; /* sorted by strcmp */
 	size_t n, size;
+	size_t n_gone;     /* slots without entry */
 	struct listing *base;    /* the last whole listing; NULL: none, or not kept */
 	uint64_t complete_ms;    /* when base began; 0: it is not to be believed any more */
 	struct listing *current; /* one under way; borrowed from its readers */
@@ -55,6 +56,8 @@ struct blobs {
 
 /* --- blobs.c --- */
 bool blobs_fresh(const struct blobs *b, uint64_t ms);
+/* Seconds for which what was learned then stays fresh. */
+double blobs_left_of(const struct blobs *b, uint64_t learned_ms);
 /* Makes it if it is not there. NULL: out of memory. */
 struct dir *blobs_dir_locked(struct blobs *b, const char *container, const char *prefix);
 struct dir *blobs_find_locked(struct blobs *b, const char *container, const char *prefix);

@@ -12,6 +12,7 @@
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "fs/blobs_int.h"
+#include "fs/notify.h"
 #include "fs/workers.h"
 
 /* Pages that may be there beyond those that are read. */
@@ -47,6 +48,18 @@ static void finish_locked(struct blobs *b, struct dir *d, struct listing *l)
 		d->current = NULL;
 }
 
+struct trimming {
+	struct blobs *b;
+	const struct dir *d;
+};
+
+/* The kernel lets go of them, too: nobody looks at them any more. */
+static void on_trimmed(void *arg, const struct listing_page *p)
+{
+	const struct trimming *t = arg;
+	notify_passed(t->b->fs->notify, t->d->container, t->d->prefix, p->entry, p->n);
+}
+
 /* Get one page; called and returning with the lock held, d and l referenced, nobody else driving. */
 static void drive_locked(struct blobs *b, struct dir *d, struct listing *l)
 {
@@ -58,6 +71,7 @@ static void drive_locked(struct blobs *b, struct dir *d, struct listing *l)
 	int rc = listing_fetch(l, b->fs, d->container, d->prefix, &a, &marker, &err);
 	adafs_mutex_lock(&b->lock);
 	listing_append(l, &a, rc, marker, &err);
+	listing_trim(l, on_trimmed, &(struct trimming){ b, d });
 	l->driving = false;
 	if (l->done)
 		finish_locked(b, d, l);
@@ -229,12 +243,6 @@ uint64_t blobs_stream_gen(const struct blob_stream *s)
 	return s->gen;
 }
 
-double blobs_stream_left_s(const struct blob_stream *s)
-{
-	uint64_t now = adafs_clock_mono_ms(), end = s->l->began_ms + s->b->timeout_ms;
-	return end > now ? (double)(end - now) / 1000 : 0;
-}
-
 bool blobs_stream_current(struct blob_stream *s)
 {
 	adafs_mutex_lock(&s->b->lock);
@@ -263,6 +271,7 @@ static int refetch_locked(struct blob_stream *s, struct listing_page *p, struct 
 	size_t index = (size_t)(p - s->l->page), n = p->n;
 	char *marker = strdup(p->marker);
 	struct blob_entry **entry = NULL;
+	uint64_t asked_ms = adafs_clock_mono_ms();
 	adafs_mutex_unlock(&b->lock);
 	int rc = marker ? listing_refetch(b->fs, s->d->container, s->d->prefix, marker, n, &entry, reterr)
 			: adafs_err_set(reterr, -ENOMEM, "out of memory");
@@ -270,6 +279,8 @@ static int refetch_locked(struct blob_stream *s, struct listing_page *p, struct 
 	free(marker);
 	if (!rc)
 		listing_restore(s->l, index, entry);
+	if (!rc)
+		s->l->page[index].learned_ms = asked_ms;
 	return rc;
 }
 
@@ -305,9 +316,10 @@ static void take_page(struct blob_stream *s, const struct listing_page *p, size_
 }
 
 static int read_locked(struct blob_stream *s, size_t from, bool may_wait, struct blob_entry *ret[],
-		       size_t max, size_t *ret_n, struct adafs_err *reterr)
+		       size_t max, size_t *ret_n, uint64_t *ret_ms, struct adafs_err *reterr)
 {
 	struct listing *l = s->l;
+	*ret_ms = l->began_ms;
 	while (from >= l->n && !l->done) {
 		if (!may_wait)
 			return -EWOULDBLOCK;
@@ -317,6 +329,7 @@ static int read_locked(struct blob_stream *s, size_t from, bool may_wait, struct
 		struct listing_page *p = listing_page_at(l, from);
 		if (p->entry) {
 			take_page(s, p, from, ret, max, ret_n);
+			*ret_ms = p->learned_ms;
 			return 0;
 		}
 		if (!may_wait)
@@ -336,12 +349,14 @@ static int read_locked(struct blob_stream *s, size_t from, bool may_wait, struct
 }
 
 int blobs_stream_read(struct blob_stream *s, size_t from, bool may_wait, struct blob_entry *ret[],
-		      size_t max, size_t *ret_n, struct adafs_err *reterr)
+		      size_t max, size_t *ret_n, double *ret_left_s, struct adafs_err *reterr)
 {
+	uint64_t learned_ms;
 	adafs_mutex_lock(&s->b->lock);
-	int rc = read_locked(s, from, may_wait, ret, max, ret_n, reterr);
+	int rc = read_locked(s, from, may_wait, ret, max, ret_n, &learned_ms, reterr);
 	start_ahead_locked(s->b, s->d, s->l);
 	adafs_mutex_unlock(&s->b->lock);
+	*ret_left_s = blobs_left_of(s->b, learned_ms);
 	return rc;
 }
 
@@ -374,8 +389,9 @@ static int drain(struct blob_stream *s, bool may_wait, struct blob_list *ret, st
 {
 	struct blob_entry *batch[BATCH];
 	size_t at = 0, n, size = 0;
+	double left_s;
 	int rc;
-	while (!(rc = blobs_stream_read(s, at, may_wait, batch, BATCH, &n, reterr)) && n) {
+	while (!(rc = blobs_stream_read(s, at, may_wait, batch, BATCH, &n, &left_s, reterr)) && n) {
 		at += n;
 		if (ret->n + n > size) {
 			size = (ret->n + n) * 2;

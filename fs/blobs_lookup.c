@@ -11,6 +11,7 @@
 #include "batch/base/clock.h"
 #include "batch/base/codec.h"
 #include "fs/blobs_int.h"
+#include "fs/notify.h"
 
 #define LOOKUP_MAX 8
 /* Names in a row that are asked for alone before the directory is listed: if it was listed before, and if not. */
@@ -18,31 +19,47 @@
 #define SINGLES_FIRST 32
 #define PAGES_FIRST 4
 
-/* Whether a listing that is under way may answer. */
-static bool current_counts(const struct blobs *b, const struct dir *d)
+/* An entry of the last listing or of the one under way whose page is fresh. */
+static struct blob_entry *listed_locked(const struct blobs *b, const struct dir *d, const char *name,
+					uint64_t *ret_ms)
+{
+	const struct listing *from[] = { d->base, d->current };
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(from); i++) {
+		if (!from[i] || from[i]->unsorted || from[i]->seq < d->forget_seq)
+			continue;
+		struct blob_entry *e = listing_find(from[i], name, ret_ms);
+		if (e && blobs_fresh(b, *ret_ms))
+			return e;
+	}
+	return NULL;
+}
+
+/* Whether it is known that there is no such name in the listings. */
+static bool absent_locked(const struct blobs *b, const struct dir *d, const char *name, uint64_t *ret_ms)
 {
 	const struct listing *l = d->current;
-	return l && !l->unsorted && blobs_fresh(b, l->began_ms) && l->seq >= d->forget_seq;
+	*ret_ms = d->complete_ms;
+	if (blobs_fresh(b, d->complete_ms))
+		return true;
+	*ret_ms = l ? l->began_ms : 0;
+	return blobs_fresh(b, *ret_ms) && l->seq >= d->forget_seq && listing_is_past(l, name);
 }
 
 /* The answer for a name, if there is one that is fresh: 0 or -ENOENT, else -EWOULDBLOCK. *ret_ms: when it was learned. */
 static int answer_locked(const struct blobs *b, const struct dir *d, const char *name,
 			 struct blob_entry **ret, uint64_t *ret_ms)
 {
-	struct blob_entry *e = NULL;
+	struct blob_entry *e;
 	size_t i;
-	bool complete = blobs_fresh(b, d->complete_ms);
-	if (blobs_slot_find(d, name, &i) && (complete || blobs_fresh(b, d->slot[i].learned_ms))) {
-		e = d->slot[i].entry;
+	if (blobs_slot_find(d, name, &i)) {
 		*ret_ms = d->slot[i].learned_ms > d->complete_ms ? d->slot[i].learned_ms : d->complete_ms;
-	} else if (complete) {
-		e = listing_find(d->base, name);
-		*ret_ms = d->complete_ms;
-	} else if (current_counts(b, d) &&
-		   ((e = listing_find(d->current, name)) || listing_is_past(d->current, name))) {
-		*ret_ms = d->current->began_ms;
+		if (!blobs_fresh(b, *ret_ms))
+			return -EWOULDBLOCK;
+		e = d->slot[i].entry;
 	} else {
-		return -EWOULDBLOCK;
+		e = listed_locked(b, d, name, ret_ms);
+		if (!e && !absent_locked(b, d, name, ret_ms))
+			return -EWOULDBLOCK;
 	}
 	if (!e)
 		return -ENOENT;
@@ -110,6 +127,21 @@ static int ask(struct blobs *b, const char *container, const char *prefix, const
 	return rc;
 }
 
+/* What the kernel remembers of the name may come from what was known here. */
+static void tell_change_locked(struct blobs *b, const struct dir *d, const char *name,
+			       const struct blob_entry *now)
+{
+	size_t i;
+	const struct blob_entry *old = NULL;
+	bool known = blobs_slot_find(d, name, &i);
+	if (known)
+		old = d->slot[i].entry;
+	else if (d->base && (known = !d->base->unsorted))
+		old = listing_find(d->base, name, NULL);
+	if (known && !blob_entry_same(old, now))
+		notify_blob(b->fs->notify, d->container, d->prefix, name, now ? now->etag : NULL);
+}
+
 /* Ask, and keep the answer; d is referenced. An own change that was made meanwhile is the answer. */
 static int ask_locked(struct blobs *b, struct dir *d, const char *name, struct blob_entry **ret,
 		      struct adafs_err *reterr)
@@ -122,6 +154,7 @@ static int ask_locked(struct blobs *b, struct dir *d, const char *name, struct b
 	size_t i;
 	bool changed = blobs_slot_find(d, name, &i) && d->slot[i].seq > start_seq;
 	if (!changed && (!rc || rc == -ENOENT)) {
+		tell_change_locked(b, d, name, e);
 		bool forgotten = d->forget_seq > start_seq;
 		blobs_slot_put_locked(b, d, name, e, forgotten ? 0 : adafs_clock_mono_ms(), 0);
 	} else if (changed) {
@@ -184,7 +217,7 @@ struct blob_entry *blobs_peek(struct blobs *b, const char *container, const char
 
 double blobs_left_s(struct blobs *b, const char *container, const char *prefix, const char *name)
 {
-	uint64_t learned = 0, now = adafs_clock_mono_ms();
+	uint64_t learned = 0;
 	struct blob_entry *e = NULL;
 	adafs_mutex_lock(&b->lock);
 	struct dir *d = blobs_find_locked(b, container, prefix);
@@ -192,5 +225,5 @@ double blobs_left_s(struct blobs *b, const char *container, const char *prefix, 
 		learned = 0;
 	adafs_mutex_unlock(&b->lock);
 	blob_entry_unref(e);
-	return learned && learned + b->timeout_ms > now ? (double)(learned + b->timeout_ms - now) / 1000 : 0;
+	return blobs_left_of(b, learned);
 }

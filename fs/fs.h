@@ -18,6 +18,7 @@ struct cache;
 struct calls;
 struct node;
 struct node_table;
+struct notify;
 struct spool_space;
 struct workers;
 struct fuse_session;
@@ -46,6 +47,7 @@ struct fs {
 	struct cache *cache;       /* blocks that were read */
 	struct spool_space *spool; /* what files being written take of the disk */
 	struct blobs *blobs;       /* listings of directories of blobs, files being written */
+	struct notify *notify;     /* what the kernel is told by itself */
 	struct fuse_session *session;
 	struct kernel_init init;
 	unsigned n_writers; /* atomic: handles of files that are open for writing */

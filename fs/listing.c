@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch/base/clock.h"
+
 #define MAX_NAME 255
 #define MALLOC_OVERHEAD 16
 
@@ -12,7 +14,8 @@ struct listing *listing_new(uint64_t seq, uint64_t began_ms)
 {
 	struct listing *l = calloc(1, sizeof(*l));
 	if (l)
-		*l = (struct listing){ .refs = 1, .seq = seq, .began_ms = began_ms };
+		*l = (struct listing){ .refs = 1, .seq = seq, .began_ms = began_ms,
+				      .asked_ms = began_ms };
 	return l;
 }
 
@@ -167,7 +170,8 @@ static int on_listed(void *arg, const char *name, const struct adafs_blob_props 
 int listing_fetch(struct listing *l, struct fs *fs, const char *container, const char *prefix,
 		  struct listing_adding *a, char **ret_marker, struct adafs_err *reterr)
 {
-	*a = (struct listing_adding){ .l = l, .prefix = prefix, .prefix_len = strlen(prefix) };
+	*a = (struct listing_adding){ .l = l, .prefix = prefix, .prefix_len = strlen(prefix),
+				      .began_ms = adafs_clock_mono_ms() };
 	if (!l->pages)
 		l->pages = adafs_blob_pages_open(fs->blob, container, prefix, "/", ADAFS_LIST_META, NULL);
 	*ret_marker = l->pages ? strdup(adafs_blob_pages_marker(l->pages)) : NULL;
@@ -220,7 +224,9 @@ void listing_append(struct listing *l, struct listing_adding *a, int rc, char *m
 	struct blob_entry **fitted = a->n ? reallocarray(a->entry, a->n, sizeof(*fitted)) : NULL;
 	if (fitted)
 		a->entry = fitted;
-	const struct listing_page p = { .first = l->n, .n = a->n, .marker = marker, .entry = a->entry };
+	const struct listing_page p = { .first = l->n, .n = a->n, .learned_ms = l->asked_ms,
+					.marker = marker, .entry = a->entry };
+	l->asked_ms = a->began_ms; /* the next one was asked for after this one had come */
 	l->unsorted = l->unsorted || !in_order(l, a);
 	if (rc < 0 || a->n == 0 || add_page(l, &p)) {
 		if (rc >= 0 && a->n)
@@ -232,9 +238,6 @@ void listing_append(struct listing *l, struct listing_adding *a, int rc, char *m
 		l->hidden += a->hidden;
 	}
 	l->large = l->large || l->bytes > LISTING_MAX;
-	if (l->large && l->n_pages > LISTING_WINDOW)
-		for (size_t i = l->n_pages - LISTING_WINDOW; i-- > 0 && l->page[i].entry;)
-			drop_page(&l->page[i]);
 	if (rc <= 0) {
 		l->done = true;
 		l->rc = rc;
@@ -244,6 +247,16 @@ void listing_append(struct listing *l, struct listing_adding *a, int rc, char *m
 		l->pages = NULL;
 	}
 	*a = (struct listing_adding){ 0 };
+}
+
+void listing_trim(struct listing *l, void (*fn)(void *arg, const struct listing_page *p), void *arg)
+{
+	if (!l->large || l->n_pages <= LISTING_WINDOW)
+		return;
+	for (size_t i = l->n_pages - LISTING_WINDOW; i-- > 0 && l->page[i].entry;) {
+		fn(arg, &l->page[i]);
+		drop_page(&l->page[i]);
+	}
 }
 
 int listing_refetch(struct fs *fs, const char *container, const char *prefix, const char *marker,
@@ -311,7 +324,7 @@ static const struct listing_page *page_of(const struct listing *l, const char *n
 	return l->n_pages ? &l->page[low] : NULL;
 }
 
-struct blob_entry *listing_find(const struct listing *l, const char *name)
+struct blob_entry *listing_find(const struct listing *l, const char *name, uint64_t *ret_ms)
 {
 	const struct listing_page *p = page_of(l, name);
 	if (!p || !p->entry)
@@ -320,8 +333,11 @@ struct blob_entry *listing_find(const struct listing *l, const char *name)
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
 		int order = p->entry[mid] ? listing_order(p->entry[mid]->name, name) : 1;
-		if (order == 0)
+		if (order == 0) {
+			if (ret_ms)
+				*ret_ms = p->learned_ms;
 			return p->entry[mid];
+		}
 		if (order < 0)
 			low = mid + 1;
 		else
@@ -333,7 +349,7 @@ struct blob_entry *listing_find(const struct listing *l, const char *name)
 struct blob_entry *listing_find_any(const struct listing *l, const char *name)
 {
 	if (!l->unsorted)
-		return listing_find(l, name);
+		return listing_find(l, name, NULL);
 	for (size_t i = 0; i < l->n_pages; i++)
 		for (size_t k = 0; l->page[i].entry && k < l->page[i].n; k++)
 			if (l->page[i].entry[k] && !strcmp(l->page[i].entry[k]->name, name))
@@ -381,7 +397,8 @@ struct listing *listing_sorted(const struct listing *l)
 			entry[kept++] = e;
 		}
 	}
-	const struct listing_page p = { .n = kept, .marker = marker, .entry = entry };
+	const struct listing_page p = { .n = kept, .learned_ms = l->began_ms, .marker = marker,
+					.entry = entry };
 	if (!s || !entry || !marker || (kept && add_page(s, &p))) {
 		entries_free(entry, kept);
 		free(marker);

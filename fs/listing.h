@@ -20,6 +20,7 @@
 
 struct listing_page {
 	size_t first, n;
+	uint64_t learned_ms;       /* not before this time */
 	char *marker;              /* where the service starts it; "": the beginning */
 	struct blob_entry **entry; /* n, each with a reference, NULL where there is none any more; NULL: dropped */
 };
@@ -27,6 +28,7 @@ struct listing_page {
 struct listing {
 	unsigned refs;
 	uint64_t seq, began_ms; /* the owner's number and time when it began */
+	uint64_t asked_ms;      /* no earlier than this the page was asked for that comes next */
 	struct listing_page *page;
 	size_t n_pages, size;
 	size_t n;     /* names on all pages */
@@ -51,6 +53,7 @@ struct listing_adding {
 	struct listing *l;
 	const char *prefix;
 	size_t prefix_len;
+	uint64_t began_ms;
 	struct blob_entry **entry;
 	size_t n, size, bytes;
 	unsigned hidden;
@@ -69,6 +72,8 @@ int listing_fetch(struct listing *l, struct fs *fs, const char *container, const
 /* Add what was fetched. rc: what listing_fetch said; below 1 the listing is done. Takes over marker. */
 void listing_append(struct listing *l, struct listing_adding *a, int rc, char *marker,
 		    const struct adafs_err *err);
+/* Drop what a large one does not keep; fn for each page before it goes. */
+void listing_trim(struct listing *l, void (*fn)(void *arg, const struct listing_page *p), void *arg);
 /* Get a page that was dropped again; without the lock. The entries are n of the page. */
 int listing_refetch(struct fs *fs, const char *container, const char *prefix, const char *marker,
 		    size_t n, struct blob_entry ***ret, struct adafs_err *reterr);
@@ -76,8 +81,11 @@ int listing_refetch(struct fs *fs, const char *container, const char *prefix, co
 void listing_restore(struct listing *l, size_t page, struct blob_entry **entry);
 /* The page of an index below n. */
 struct listing_page *listing_page_at(const struct listing *l, size_t index);
-/* The entry of a name, borrowed, or NULL: it is not on a page that is here. Of a sorted one. */
-struct blob_entry *listing_find(const struct listing *l, const char *name);
+/*
+ * The entry of a name, borrowed, or NULL: it is not on a page that is here. Of a sorted one. ret_ms (may be NULL): when it
+ * was learned.
+ */
+struct blob_entry *listing_find(const struct listing *l, const char *name, uint64_t *ret_ms);
 /* The same of any listing, if need be one name after the other. */
 struct blob_entry *listing_find_any(const struct listing *l, const char *name);
 /* Whether all names up to this one have been listed: what listing_find does not find is not there. */

@@ -120,6 +120,7 @@ struct handle {
 struct node_ops {
 	const char *kind; /* for logs */
 	int readonly_errno; /* what a missing mutation answers: EROFS or EPERM */
+	/* With -ENOENT, an entry_timeout_s in ret (else untouched) is how long the kernel may remember that. */
 	int (*lookup)(struct call *c, struct node *dir, const char *name, struct child *ret);
 	int (*list)(struct call *c, struct node *dir, struct dirlist *ret);
 	/* Instead of list when the kernel reads the directory, if it is there. */

@@ -39,16 +39,26 @@ static void reply_entry(struct op *op)
 		node_forget(op->child.node, 1);
 }
 
+static void reply_lookup(struct op *op)
+{
+	const struct fuse_entry_param absent = { .entry_timeout = op->child.entry_timeout_s };
+	if (op->child.node)
+		reply_entry(op);
+	else
+		fuse_reply_entry(op->req, &absent);
+}
+
 static int run_lookup(struct op *op)
 {
 	if (!op->node->ops->lookup)
 		return -ENOTDIR;
-	return op->node->ops->lookup(&op->call, op->node, op->name, &op->child);
+	int rc = op->node->ops->lookup(&op->call, op->node, op->name, &op->child);
+	return rc == -ENOENT && op->child.entry_timeout_s > 0 ? 0 : rc;
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	static const struct op_kind kind = { "lookup", .run = run_lookup, .reply = reply_entry };
+	static const struct op_kind kind = { "lookup", .run = run_lookup, .reply = reply_lookup };
 	struct op *op = op_new(req, &kind, op_node(req, parent));
 	if (!op)
 		return;

@@ -19,6 +19,7 @@
 #include "fs/blobs.h"
 #include "fs/cache.h"
 #include "fs/diskcache.h"
+#include "fs/notify.h"
 #include "fs/op.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
@@ -46,7 +47,8 @@ static int make_state(struct fs *fs, struct adafs_err *reterr)
 	fs->cache = cache_new(fs->options->memory_cache);
 	fs->blobs = blobs_new(fs);
 	fs->spool = spool_space_new(fs->options->cache_size);
-	if (!fs->nodes || !fs->cache || !fs->blobs || !fs->spool)
+	fs->notify = notify_new(fs);
+	if (!fs->notify || !fs->nodes || !fs->cache || !fs->blobs || !fs->spool)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	struct diskcache *disk = NULL;
 	if (fs->options->disk_cache) {
@@ -66,6 +68,7 @@ static int make_state(struct fs *fs, struct adafs_err *reterr)
 
 static void free_state(struct fs *fs)
 {
+	notify_free(ADAFS_STEAL(fs->notify));
 	workers_free(ADAFS_STEAL(fs->workers));
 	node_table_free(ADAFS_STEAL(fs->nodes));
 	fs->root = NULL;
@@ -170,6 +173,8 @@ static int serve(struct fs *fs, struct signals *signals, struct adafs_err *reter
 	signals_serve(signals);
 	supervisor_tell("READY=1");
 	int rc = loop(fs, reterr);
+	/* While calls are still answered: it may wait for one. */
+	notify_stop(fs->notify);
 	signals_wind_up(signals);
 	supervisor_tell("STOPPING=1");
 	if (__atomic_load_n(&fs->ending, __ATOMIC_ACQUIRE))
@@ -188,6 +193,7 @@ static void take_down(struct fs *fs, const struct session_hooks *hooks)
 	workers_free(ADAFS_STEAL(fs->workers));
 	if (hooks->stop)
 		hooks->stop(fs, hooks->arg);
+	notify_stop(fs->notify);
 	/* Only now: it closes the descriptor that replies are written to. */
 	if (fs->session)
 		end_session(fs);
@@ -230,7 +236,8 @@ static int prepare(struct fs *fs, const struct session_hooks *hooks, struct sign
 	if (rc)
 		return rc;
 	signals_hold(signals);
-	return make_session(fs, reterr);
+	rc = make_session(fs, reterr);
+	return rc ? rc : notify_start(fs->notify, reterr);
 }
 
 /* In the process that serves. ready_fd -1: in the foreground. */
