@@ -63,12 +63,17 @@ class Flipper:
         return flip(body, self.dice)
 
 
-def test_flips_in_transfer_are_read_again(gate, gated):
-    mount = gated().start()
+def put(emulator, data):
+    """By another client: what this mount writes is in the kernel's page cache."""
+    blobs = Blobs(emulator)
+    blobs.call("PUT", "flips?restype=container", b"").close()
+    blobs.put("flips/image", data)
+
+
+def test_flips_in_transfer_are_read_again(emulator, gate, gated):
     data = content(1, 16 * 1024 * 1024)
-    folder = mount.path / "containers" / "flips"
-    folder.mkdir()
-    (folder / "image").write_bytes(data)
+    put(emulator, data)
+    folder = gated().start().path / "containers" / "flips"
     dice, gate.rewrite = random.Random(2), Flipper()
     places = dice.sample(range(len(data) // PAGE), k=len(data) // PAGE)
     with open(folder / "image", "rb", buffering=0) as f:
@@ -80,12 +85,10 @@ def test_flips_in_transfer_are_read_again(gate, gated):
     assert gate.rewrite.flipped >= FLIPS
 
 
-def test_what_stays_flipped_is_an_error(gate, gated):
-    mount = gated().start()
+def test_what_stays_flipped_is_an_error(emulator, gate, gated):
     data = content(2, 64 * PAGE)
-    folder = mount.path / "containers" / "flips"
-    folder.mkdir()
-    (folder / "image").write_bytes(data)
+    put(emulator, data)
+    folder = gated().start().path / "containers" / "flips"
     gate.rewrite = Flipper(always=True)
     with open(folder / "image", "rb", buffering=0) as f:
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
