@@ -19,6 +19,7 @@ struct calls;
 struct node;
 struct node_table;
 struct notify;
+struct pollers;
 struct spool_space;
 struct workers;
 struct fuse_session;
@@ -44,6 +45,7 @@ struct fs {
 	struct node *root;
 	struct workers *workers;
 	struct calls *calls;       /* requests of the kernel that wait */
+	struct pollers *pollers;   /* who waits for files to grow */
 	struct cache *cache;       /* blocks that were read */
 	struct spool_space *spool; /* what files being written take of the disk */
 	struct blobs *blobs;       /* listings of directories of blobs, files being written */

@@ -12,6 +12,7 @@
 #include "batch/emulator/emulator.h"
 #include "fs/commands.h"
 #include "fs/mountpoint.h"
+#include "fs/poll.h"
 #include "fs/session.h"
 
 /* What the session's hooks work on. */
@@ -115,6 +116,14 @@ static void reload(struct fs *fs, void *arg)
 
 /* --- mount -------------------------------------------------------------------------------- */
 
+static void foreman_changed(void *arg, uint64_t generation)
+{
+	struct fs *fs = arg;
+
+	(void)generation;
+	pollers_changed(fs->pollers);
+}
+
 static int make_foreman(struct fs *fs, struct mount *m, struct adafs_err *reterr)
 {
 	const struct adafs_foreman_config config = {
@@ -128,6 +137,8 @@ static int make_foreman(struct fs *fs, struct mount *m, struct adafs_err *reterr
 		.sas_life_s = fs->options->sas_life_s,
 		.sas_to_tasks = fs->options->sas_to_tasks,
 		.reads_only = fs->options->reads_only,
+		.changed = foreman_changed,
+		.changed_arg = fs,
 	};
 
 	fs->foreman = adafs_foreman_new(&config, reterr);

@@ -102,6 +102,11 @@ struct handle_ops {
 	int (*fallocate)(struct call *c, struct handle *h, off_t off, off_t len);
 	/* release without waiting. False: it cannot, and nothing was done. Absent: it cannot. */
 	bool (*release_now)(struct call *c, struct handle *h);
+	/*
+	 * Of a file that grows: what poll(2) says of it, POLLIN once there is more than was read, with POLLHUP once no more
+	 * will come; 0: nothing yet. Absent: the file is always ready.
+	 */
+	int (*poll)(struct call *c, struct handle *h, unsigned *ret_revents);
 	/* The last one: frees h. Never fails; runs on a worker when it may wait. */
 	void (*release)(struct call *c, struct handle *h);
 };

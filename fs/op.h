@@ -50,7 +50,8 @@ struct op {
 	off_t off;
 	mode_t mode;
 	int to_set;
-	unsigned flags;
+	unsigned flags; /* of POLL the answer */
+	struct fuse_pollhandle *poll; /* of POLL, until run has taken it */
 	struct stat st;
 	/* Results. */
 	struct child child;

@@ -14,6 +14,7 @@
 #include "batch/base/log.h"
 #include "fs/kernel.h"
 #include "fs/op.h"
+#include "fs/poll.h"
 
 #define MAX_XATTR (64 * 1024)
 #define LATE_MS 500
@@ -641,7 +642,11 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	handle_unref(fuse_req_userdata(req), (struct handle *)(uintptr_t)fi->fh);
+	struct fs *fs = fuse_req_userdata(req);
+	struct handle *h = (struct handle *)(uintptr_t)fi->fh;
+	if (h->ops->poll)
+		pollers_drop(fs->pollers, h);
+	handle_unref(fs, h);
 	fuse_reply_err(req, 0);
 }
 
@@ -665,6 +670,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.write = op_write,
 	.flush = op_flush,
 	.release = op_release,
+	.poll = op_poll,
 	.fsync = op_fsync,
 	.opendir = op_opendir,
 	.readdir = op_readdir,

@@ -23,6 +23,7 @@
 #include "fs/op.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
+#include "fs/poll.h"
 #include "fs/signals.h"
 #include "fs/spool.h"
 #include "fs/supervisor.h"
@@ -48,7 +49,8 @@ static int make_state(struct fs *fs, struct adafs_err *reterr)
 	fs->blobs = blobs_new(fs);
 	fs->spool = spool_space_new(fs->options->cache_size);
 	fs->notify = notify_new(fs);
-	if (!fs->notify || !fs->nodes || !fs->cache || !fs->blobs || !fs->spool)
+	fs->pollers = pollers_new(fs);
+	if (!fs->notify || !fs->nodes || !fs->cache || !fs->blobs || !fs->spool || !fs->pollers)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	struct diskcache *disk = NULL;
 	if (fs->options->disk_cache) {
@@ -70,6 +72,8 @@ static void free_state(struct fs *fs)
 {
 	notify_free(ADAFS_STEAL(fs->notify));
 	workers_free(ADAFS_STEAL(fs->workers));
+	/* The foreman, which tells them news, has stopped; their handles refer to nodes. */
+	pollers_free(ADAFS_STEAL(fs->pollers));
 	node_table_free(ADAFS_STEAL(fs->nodes));
 	fs->root = NULL;
 	calls_free(ADAFS_STEAL(fs->calls));
@@ -188,6 +192,7 @@ static void take_down(struct fs *fs, const struct session_hooks *hooks)
 	const uint32_t timeout_ms = fs->options->io_timeout_ms ? fs->options->io_timeout_ms
 							       : DEFAULT_IO_TIMEOUT_MS;
 	/* What closed files still have to do is bounded by io_timeout; reads that hang are cancelled after it. */
+	pollers_stop(fs->pollers);
 	if (fs->calls)
 		calls_stop(fs->calls, timeout_ms + 2000);
 	workers_free(ADAFS_STEAL(fs->workers));

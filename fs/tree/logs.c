@@ -4,6 +4,7 @@
  * that was killed uploads nothing: then the node still has them for as long as the service keeps it.
  */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include <fuse_lowlevel.h>
@@ -158,10 +159,14 @@ struct log_handle {
 	struct handle base;
 	enum log_place place;
 	char *job, *task, *file;
+	/* Atomic, as place: where the last read ended, and how long the file is known to be. */
+	uint64_t read_to, size;
 };
 
 struct log_read {
 	struct call *call;
+	struct log_handle *handle; /* the call holds it */
+	off_t off;
 	void *buf;
 };
 
@@ -171,9 +176,28 @@ static void log_read_done(void *arg, size_t len, const struct adafs_err *err)
 	/* Not written yet is an empty file, not an error. */
 	bool none = err->rc == -ENOENT || err->rc == -EAGAIN;
 
-	call_reply_data(r->call, r->buf, none ? 0 : len, none ? 0 : err->rc);
+	if (none)
+		len = 0;
+	if (none || err->rc == 0)
+		__atomic_store_n(&r->handle->read_to, (uint64_t)r->off + len, __ATOMIC_RELAXED);
+	call_reply_data(r->call, r->buf, len, none ? 0 : err->rc);
 	free(r->buf);
 	free(r);
+}
+
+static enum log_place place_of(const struct log_handle *h)
+{
+	return __atomic_load_n(&h->place, __ATOMIC_RELAXED);
+}
+
+/* What was opened before its task began is found on the node once it has. */
+static void find_again(struct log_handle *h)
+{
+	JOB_LOOK l = { 0 };
+
+	if (place_of(h) == LOG_NONE && job_look(h->base.node, &l) == 0 && !never_ran(l.step) &&
+	    strcmp(l.job->batch_job_id, h->job) == 0 && strcmp(l.step->task_id, h->task) == 0)
+		__atomic_store_n(&h->place, LOG_NODE, __ATOMIC_RELAXED);
 }
 
 static int log_read(struct call *c, struct handle *base, size_t size, off_t off, struct adafs_buf *ret)
@@ -181,7 +205,8 @@ static int log_read(struct call *c, struct handle *base, size_t size, off_t off,
 	struct log_handle *h = ADAFS_CONTAINER_OF(base, struct log_handle, base);
 
 	(void)ret;
-	if (h->place == LOG_NONE)
+	find_again(h);
+	if (place_of(h) == LOG_NONE)
 		return 0;
 	struct log_read *r = malloc(sizeof(*r));
 	void *buf = malloc(size);
@@ -190,7 +215,7 @@ static int log_read(struct call *c, struct handle *base, size_t size, off_t off,
 		free(buf);
 		return -ENOMEM;
 	}
-	*r = (struct log_read){ .call = c, .buf = buf };
+	*r = (struct log_read){ .call = c, .handle = h, .off = off, .buf = buf };
 	adafs_batch_file_get_start(base->node->fs->batch, h->job, h->task, h->file, off, size, buf,
 				   log_read_done, r);
 	return -EINPROGRESS;
@@ -207,8 +232,44 @@ static void log_release(struct call *c, struct handle *base)
 	free(h);
 }
 
+/* Whether there is more than was read. The service is asked for the size only where it is not known to suffice. */
+static int log_poll(struct call *c, struct handle *base, unsigned *ret_revents)
+{
+	struct log_handle *h = ADAFS_CONTAINER_OF(base, struct log_handle, base);
+	uint64_t read_to = __atomic_load_n(&h->read_to, __ATOMIC_RELAXED);
+	struct log_end end = { 0 };
+	JOB_LOOK l = { 0 };
+
+	if (__atomic_load_n(&h->size, __ATOMIC_RELAXED) > read_to) {
+		*ret_revents = POLLIN | POLLRDNORM;
+		return 0;
+	}
+	int rc = job_look(base->node, &l);
+	if (rc < 0)
+		return rc;
+	if (!l.step->task_running && l.step->state != ADAFS_STATE_WAITING &&
+	    l.step->state != ADAFS_STATE_QUEUED && l.step->state != ADAFS_STATE_RUNNING) {
+		*ret_revents = POLLIN | POLLRDNORM | POLLHUP;
+		return 0;
+	}
+	if (never_ran(l.step)) {
+		*ret_revents = 0;
+		return 0;
+	}
+	if (!c->may_wait)
+		return -EWOULDBLOCK;
+	rc = node_head(base->node->fs, &l, h->file, &end);
+	/* A service that is silent says nothing of the file. */
+	if (rc < 0)
+		return 0;
+	__atomic_store_n(&h->size, (uint64_t)end.size, __ATOMIC_RELAXED);
+	*ret_revents = (uint64_t)end.size > read_to ? POLLIN | POLLRDNORM : 0;
+	return 0;
+}
+
 static const struct handle_ops log_handle_ops = {
 	.read = log_read,
+	.poll = log_poll,
 	.release = log_release,
 };
 

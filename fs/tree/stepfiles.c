@@ -125,10 +125,18 @@ static const struct synth_text value_kind = {
 	.text = file_text,
 };
 
+static bool events_ended(struct node *n)
+{
+	JOB_LOOK l = { 0 };
+
+	return job_look(n, &l) < 0 || (l.job->state != ADAFS_STATE_QUEUED && l.job->state != ADAFS_STATE_RUNNING);
+}
+
 static const struct synth_text events_kind = {
 	.node = SYNTH_TEXT_OPS("events", EPERM, job_at_free),
 	.text = file_text,
 	.growing = true,
+	.ended = events_ended,
 };
 
 struct node *job_file_node(struct node *dir, const char *name, const struct job_look *l)

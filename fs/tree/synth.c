@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +18,10 @@
 struct text_handle {
 	struct handle base;
 	struct adafs_buf text; /* as of open */
+	uint64_t read_to;      /* of a growing one, atomic: where the last read ended */
 };
 
-static const struct handle_ops text_handle_ops;
+static const struct handle_ops text_handle_ops, growing_handle_ops;
 
 static const struct synth_text *kind_of(const struct node *n)
 {
@@ -77,7 +79,7 @@ int synth_text_open(struct call *c, struct node *n, struct fuse_file_info *fi, s
 	struct text_handle *h = calloc(1, sizeof(*h));
 	if (!h)
 		return -ENOMEM;
-	h->base.ops = &text_handle_ops;
+	h->base.ops = kind_of(n)->growing ? &growing_handle_ops : &text_handle_ops;
 	adafs_buf_init(&h->text, TEXT_MAX);
 	int rc = (fi->flags & O_ACCMODE) == O_WRONLY ? 0 : make_text(c, n, &h->text, &mtime);
 	if (rc < 0) {
@@ -94,21 +96,44 @@ static int text_read(struct call *c, struct handle *base, size_t size, off_t off
 {
 	struct text_handle *h = ADAFS_CONTAINER_OF(base, struct text_handle, base);
 
-	if (kind_of(base->node)->growing) {
-		ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf now = ADAFS_BUF_INIT(TEXT_MAX);
-		time_t mtime;
-		int rc = make_text(c, base->node, &now, &mtime);
-		if (rc < 0)
-			return rc;
-		if (off >= (off_t)now.len)
-			return 0;
-		size_t rest = now.len - (size_t)off;
-		return adafs_buf_add(ret, now.data + off, size < rest ? size : rest);
-	}
+	(void)c;
 	if (off >= (off_t)h->text.len)
 		return 0;
 	size_t rest = h->text.len - (size_t)off;
 	return adafs_buf_add(ret, h->text.data + off, size < rest ? size : rest);
+}
+
+static int growing_read(struct call *c, struct handle *base, size_t size, off_t off, struct adafs_buf *ret)
+{
+	struct text_handle *h = ADAFS_CONTAINER_OF(base, struct text_handle, base);
+	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf now = ADAFS_BUF_INIT(TEXT_MAX);
+	time_t mtime;
+	int rc = make_text(c, base->node, &now, &mtime);
+
+	if (rc < 0)
+		return rc;
+	size_t rest = off < (off_t)now.len ? now.len - (size_t)off : 0;
+	size_t len = size < rest ? size : rest;
+	rc = len ? adafs_buf_add(ret, now.data + off, len) : 0;
+	if (rc == 0)
+		__atomic_store_n(&h->read_to, (uint64_t)off + len, __ATOMIC_RELAXED);
+	return rc;
+}
+
+static int growing_poll(struct call *c, struct handle *base, unsigned *ret_revents)
+{
+	struct text_handle *h = ADAFS_CONTAINER_OF(base, struct text_handle, base);
+	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf now = ADAFS_BUF_INIT(TEXT_MAX);
+	const struct synth_text *kind = kind_of(base->node);
+	time_t mtime;
+	int rc = make_text(c, base->node, &now, &mtime);
+
+	if (rc < 0)
+		return rc;
+	bool ended = kind->ended && kind->ended(base->node);
+	bool more = now.len > __atomic_load_n(&h->read_to, __ATOMIC_RELAXED);
+	*ret_revents = (more || ended ? POLLIN | POLLRDNORM : 0u) | (ended ? POLLHUP : 0u);
+	return 0;
 }
 
 /* Each write is one command, wherever its offset: `echo x > f`, `printf x >> f` and tee all work. */
@@ -141,6 +166,12 @@ static void text_release(struct call *c, struct handle *base)
 static const struct handle_ops text_handle_ops = {
 	.read = text_read,
 	.write = text_write,
+	.release = text_release,
+};
+
+static const struct handle_ops growing_handle_ops = {
+	.read = growing_read,
+	.poll = growing_poll,
 	.release = text_release,
 };
 

@@ -17,7 +17,8 @@ struct synth_text {
 	int (*text)(struct call *c, struct node *n, struct adafs_buf *ret, time_t *ret_mtime);
 	/* One command, without the end of line, never empty; its effect is done on return. NULL: read-only. */
 	int (*command)(struct call *c, struct node *n, const char *command);
-	bool growing; /* an append-only text: handles read what is there at the read */
+	bool growing; /* an append-only text: handles read what is there at the read, and can be polled for more */
+	bool (*ended)(struct node *n); /* of a growing one: no more will come */
 };
 
 #define SYNTH_TEXT_OPS(kind_, errno_, free_)                                                    \
