@@ -89,7 +89,8 @@ static struct cache_file *file_make(struct cache *c, struct adafs_blob_client *c
 	f->blob = strdup(blob);
 	f->etag = strdup(etag);
 	if (c->disk)
-		f->disk_key = adafs_fmt("%s/%s/%s %s", adafs_blob_client_account(client)->endpoint, container, blob, etag);
+		f->disk_key = adafs_fmt("%s/%s/%s %s", adafs_blob_client_account(client)->endpoint,
+					container, blob, etag);
 	if (!f->container || !f->blob || !f->etag || (c->disk && !f->disk_key)) {
 		file_destroy(f);
 		return NULL;
@@ -125,12 +126,19 @@ void cache_file_put(struct cache_file *f)
 	adafs_mutex_unlock(&c->lock);
 }
 
+void cache_stop(struct cache *c)
+{
+	/* Its threads go on asking c->disk until they are joined. */
+	diskcache_close(c->disk);
+	c->disk = NULL;
+}
+
 void cache_free(struct cache *c)
 {
 	if (!c)
 		return;
 	/* What it still loads or stores holds extents. */
-	diskcache_close(ADAFS_STEAL(c->disk));
+	cache_stop(c);
 	adafs_mutex_lock(&c->lock);
 	memory_clear_locked(c);
 	adafs_mutex_unlock(&c->lock);

@@ -23,6 +23,11 @@ struct cache_seq {
 struct cache *cache_new(size_t limit);
 /* Look on disk before asking the service, and keep there what it said. Takes it over; before the first file. */
 void cache_use_disk(struct cache *c, struct diskcache *disk);
+/*
+ * End what the disk still loads; it may reply. Nobody reads any more and the HTTP client was stopped. cache_free does
+ * it too.
+ */
+void cache_stop(struct cache *c);
 /* After the HTTP client was stopped: no request may be under way. */
 void cache_free(struct cache *c);
 

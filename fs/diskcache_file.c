@@ -34,6 +34,8 @@
 #define DATA_OFF (TABLE_OFF + (off_t)(N_PAGES * sizeof(uint64_t)))
 #define TOUCH_SECONDS 60
 #define FULL_PAUSE_MS UINT64_C(60000)
+/* Two threads of each of two mounts may be writing a block when bytes are counted. */
+#define ROOM_UNDER_WAY (4 * (uint64_t)DISKCACHE_BLOCK)
 
 /* Room for the head of a file and for the checksums of its pages. */
 struct block_file {
@@ -253,24 +255,26 @@ static int older(const void *a, const void *b)
 	return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
 }
 
-/* Counted anew, since another mount may share the directory; a tenth is freed so that this is rare. */
-static void make_room(struct diskcache_files *f)
-{
-	struct found_list l = {0};
-	find_all(f, &l);
-	if (l.bytes > f->limit) {
-		qsort(l.item, l.n, sizeof(*l.item), older);
-		for (size_t i = 0; i < l.n && l.bytes > f->limit - f->limit / 10; i++)
-			if (unlink(l.item[i].path) == 0)
-				l.bytes -= l.item[i].bytes;
-	}
-	__atomic_store_n(&f->used, l.bytes, __ATOMIC_RELAXED);
-	found_clear(&l);
-}
-
+/*
+ * The limit holds with two mounts that fill one directory at the same time: each stores at most a twentieth between two
+ * counts, and a count leaves room for both and for the blocks that are being written.
+ */
 void diskcache_files_scan(struct diskcache_files *f)
 {
-	make_room(f);
+	const uint64_t slice = f->limit / 20, most = f->limit - 2 * slice - ROOM_UNDER_WAY;
+	const uint64_t before = __atomic_load_n(&f->used, __ATOMIC_RELAXED);
+	struct found_list l = {0};
+	find_all(f, &l);
+	if (l.bytes > most) {
+		qsort(l.item, l.n, sizeof(*l.item), older);
+		for (size_t i = 0; i < l.n && l.bytes > most - slice; i++)
+			if (unlink(l.item[i].path) == 0 || errno == ENOENT)
+				l.bytes -= l.item[i].bytes;
+	}
+	/* What the other thread stored meanwhile counts, perhaps twice. */
+	__atomic_add_fetch(&f->used, l.bytes - before, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->count_at, l.bytes + slice, __ATOMIC_RELAXED);
+	found_clear(&l);
 }
 
 void diskcache_files_write(struct diskcache_files *f, const struct diskcache_range *r, const void *buf)
@@ -290,6 +294,7 @@ void diskcache_files_write(struct diskcache_files *f, const struct diskcache_ran
 		adafs_log(WARN, "cache", "nothing is kept in '%s' for a minute: %s", f->dir, strerror(-rc));
 		__atomic_store_n(&f->full_ms, now, __ATOMIC_RELAXED);
 	}
-	if (__atomic_add_fetch(&f->used, after - before, __ATOMIC_RELAXED) > f->limit)
-		make_room(f);
+	if (__atomic_add_fetch(&f->used, after - before, __ATOMIC_RELAXED) >
+	    __atomic_load_n(&f->count_at, __ATOMIC_RELAXED))
+		diskcache_files_scan(f);
 }

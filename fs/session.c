@@ -199,6 +199,8 @@ static void take_down(struct fs *fs, const struct session_hooks *hooks)
 	if (hooks->stop)
 		hooks->stop(fs, hooks->arg);
 	notify_stop(fs->notify);
+	if (fs->cache)
+		cache_stop(fs->cache);
 	/* Only now: it closes the descriptor that replies are written to. */
 	if (fs->session)
 		end_session(fs);
