@@ -75,7 +75,7 @@ static int bfile_read(struct call *c, struct handle *h, size_t size, off_t off, 
 	struct wfile *w = wfile_of(h->node);
 	if (w) {
 		int rc = adafs_buf_reserve(ret, size);
-		ssize_t n = rc ? rc : wfile_read(w, ret->data, size, off);
+		ssize_t n = rc ? rc : wfile_read(w, c->may_wait, ret->data, size, off);
 		wfile_unref(w);
 		if (n >= 0)
 			ret->len = (size_t)n;
@@ -123,6 +123,17 @@ static void bfile_release(struct call *c, struct handle *h)
 	free(f);
 }
 
+static const struct handle_ops reader_ops = { .read = bfile_read, .release = bfile_release };
+
+static int bfile_copy(struct call *c, struct handle *h, off_t to, struct handle *source, off_t from,
+		      size_t len, size_t *ret_len)
+{
+	struct bfile *f = (struct bfile *)h;
+	if (source->ops != &reader_ops && source->ops != h->ops)
+		return -EOPNOTSUPP;
+	return wfile_copy_from(f->w, c->may_wait, source->node, from, to, len, ret_len);
+}
+
 static bool bfile_release_now(struct call *c, struct handle *h)
 {
 	struct bfile *f = (struct bfile *)h;
@@ -134,13 +145,13 @@ static bool bfile_release_now(struct call *c, struct handle *h)
 	return true;
 }
 
-static const struct handle_ops reader_ops = { .read = bfile_read, .release = bfile_release };
 static const struct handle_ops writer_ops = {
 	.read = bfile_read,
 	.write = bfile_write,
 	.flush = bfile_flush,
 	.fsync = bfile_fsync,
 	.fallocate = bfile_fallocate,
+	.copy = bfile_copy,
 	.release_now = bfile_release_now,
 	.release = bfile_release,
 };

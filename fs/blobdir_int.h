@@ -160,6 +160,13 @@ int blobdir_put_new(struct fs *fs, const char *container, const char *blob, cons
  * One a node that is open for writing, shared by its handles. Lock order: wfiles_lock (rank TREE), then lock (rank HANDLE).
  * `busy` is the right to commit, fetch, rename or unlink: its owner works without the lock, writers wait.
  */
+/* What copy_file_range(2) has named so far: the first len bytes of a version of another blob. */
+struct copied {
+	char *container, *blob;
+	struct blob_entry *entry;
+	int64_t len;
+};
+
 struct wfile {
 	struct wfile *next, **prev; /* registry; under wfiles_lock */
 	struct node *dir;           /* where it stands, with a reference; under wfiles_lock */
@@ -175,7 +182,8 @@ struct wfile {
 	struct adafs_cond changed;
 	struct spool *spool;
 	struct blob_entry *base; /* the version that it replaces; NULL: must not exist */
-	bool fetched;            /* the spool has the content; else it is base's */
+	bool fetched;            /* the spool has the content; else it is that of `copied`, or base's */
+	struct copied *copied;   /* not NULL: not committed yet */
 	bool busy;
 	bool dirty;              /* something to commit */
 	bool unlinked;
@@ -229,7 +237,7 @@ int wfile_truncate(struct wfile *w, bool may_wait, int64_t size);
 /* posix_fallocate(3): what is there stays, the file grows to off + len if it is shorter. -ENOSPC, -EFBIG. */
 int wfile_reserve(struct wfile *w, bool may_wait, int64_t off, int64_t len);
 /* The bytes read; -EAGAIN: the content is still base's, read that. */
-ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off);
+ssize_t wfile_read(struct wfile *w, bool may_wait, void *buf, size_t size, off_t off);
 /* 0 or an error of meta_apply: kept for the commit. -EAGAIN: nothing is to be committed, so the blob's metadata must be set now. */
 int wfile_change_meta(struct wfile *w, bool may_wait, const struct meta_change *change);
 /* What the file carries along as of now; ret is all zero. 0 or -ENOMEM. */
@@ -252,6 +260,26 @@ void wfile_save(struct wfile *w);
 void wfile_rebase(struct wfile *w, struct blob_entry *base);
 /* Tell the policy what it has to know before the file is moved or at its end. */
 void wfile_tell(struct wfile *w);
+
+/* What the file's size is now; the lock is held. */
+int64_t wfile_size_locked(const struct wfile *w);
+/* The content became another one; the lock is held. */
+void wfile_changed_locked(struct wfile *w);
+
+/* --- fetch.c ---------------------------------------------------------------------------------- */
+/* Between begin and end: bring the content to the spool. */
+int wfile_fetch(struct wfile *w);
+/* A reply of copy_file_range has 32 bits: the most whole pages. */
+#define WFILE_COPY_MAX ((int64_t)0xfffff000)
+/*
+ * Copy len bytes of the version that a node is, which ends as a copy made by the service. *ret_len: how many. -EOPNOTSUPP: not
+ * what the service can copy, so the bytes have to be moved; or what the service said.
+ */
+int wfile_copy_from(struct wfile *w, bool may_wait, struct node *source, off_t from, off_t to, size_t len,
+		    size_t *ret_len);
+void wfile_drop_copy_locked(struct wfile *w);
+/* Before content is read that may still be only noted: it comes to the spool. Follows the rule of -EWOULDBLOCK. */
+int wfile_end_copy(struct wfile *w, bool may_wait);
 
 /* --- commit.c -------------------------------------------------------------------------------- */
 /* Between begin and end: make the content the blob's. 0, -ECANCELED, or why not. */

@@ -102,6 +102,10 @@ static int put_once(struct commit *x, struct adafs_err *reterr)
 	struct wfile *w = x->w;
 	const struct adafs_blob_put put = how_to_put(x);
 	x->put = true;
+	if (w->copied)
+		return adafs_blob_copy(w->view->fs->blob, w->copied->container, w->copied->blob,
+				       w->copied->entry->etag, w->view->container, w->blob, &x->meta,
+				       &put.cond, x->etag, reterr);
 	if (spool_n_blocks(w->spool) > 1)
 		return wfile_put_blocks(w, &put, x->etag, reterr);
 	const struct adafs_blob_source src = whole(w);
@@ -135,7 +139,7 @@ static int adopt(struct wfile *w, const struct adafs_blob_meta *meta, const char
 {
 	ADAFS_FREE char *prefix = NULL;
 	const char *name;
-	struct adafs_blob_props props = { .size = spool_size(w->spool), .meta = *meta };
+	struct adafs_blob_props props = { .size = wfile_size_locked(w), .meta = *meta };
 	props.last_modified = w->mtime.tv_sec;
 	props.created = w->base ? w->base->created : props.last_modified;
 	snprintf(props.etag, sizeof(props.etag), "%s", etag);
@@ -157,6 +161,7 @@ static int adopt(struct wfile *w, const struct adafs_blob_meta *meta, const char
 	adafs_mutex_lock(&w->lock);
 	w->dirty = false;
 	w->nonce[0] = 0;
+	wfile_drop_copy_locked(w);
 	adafs_mutex_unlock(&w->lock);
 	return rc;
 }
@@ -249,7 +254,13 @@ static int commit_end(struct commit *x, int rc, struct adafs_err *reterr)
 int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
 {
 	struct commit x = { .w = w };
-	int rc = commit_prepare(&x, killed, reterr);
+	int rc = 0;
+	/* A copy that did not become whole. */
+	if (!killed && w->copied && w->copied->len < w->copied->entry->size)
+		rc = wfile_fetch(w);
+	if (rc)
+		return adafs_err_set(reterr, rc, "fetching the content");
+	rc = commit_prepare(&x, killed, reterr);
 	if (!rc)
 		rc = put_end(&x, put_once(&x, reterr), reterr);
 	return commit_end(&x, rc, reterr);

@@ -100,6 +100,11 @@ struct handle_ops {
 	int (*fsync)(struct call *c, struct handle *h);
 	/* Make sure that len bytes at off can be written, growing the file. Absent: EOPNOTSUPP. */
 	int (*fallocate)(struct call *c, struct handle *h, off_t off, off_t len);
+	/*
+	 * copy_file_range(2) into h at `to`; source is any open file. -EOPNOTSUPP (absent: that): the kernel moves the bytes.
+	 */
+	int (*copy)(struct call *c, struct handle *h, off_t to, struct handle *source, off_t from,
+		    size_t len, size_t *ret_len);
 	/* release without waiting. False: it cannot, and nothing was done. Absent: it cannot. */
 	bool (*release_now)(struct call *c, struct handle *h);
 	/*

@@ -41,6 +41,8 @@ static void op_free(struct op *op)
 	node_unref(op->child.node);
 	if (op->handle)
 		handle_unref(fs, op->handle);
+	if (op->handle2)
+		handle_unref(fs, op->handle2);
 	if (op->dir)
 		dir_handle_unref(op->dir);
 	node_unref(op->node);

@@ -43,11 +43,11 @@ struct op {
 	char *own_name, *own_name2;
 	const void *data;
 	void *own_data;
-	struct handle *handle;
+	struct handle *handle, *handle2;
 	struct dir_handle *dir;
 	struct fuse_file_info fi;
 	size_t size;
-	off_t off;
+	off_t off, off2;
 	mode_t mode;
 	int to_set;
 	unsigned flags; /* of POLL the answer */

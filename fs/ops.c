@@ -630,6 +630,36 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 	op_start(op);
 }
 
+static int run_copy(struct op *op)
+{
+	size_t copied = 0;
+	if (!op->handle->ops->copy)
+		return -EOPNOTSUPP;
+	int rc = op->handle->ops->copy(&op->call, op->handle, op->off, op->handle2, op->off2, op->size,
+				       &copied);
+	if (!rc)
+		op->size = copied;
+	return rc;
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
+			       fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out,
+			       size_t len, int flags)
+{
+	static const struct op_kind kind = { "copy_file_range", .run = run_copy, .reply = reply_write };
+	(void)ino_in;
+	(void)flags;
+	struct op *op = op_new(req, &kind, op_node(req, ino_out));
+	if (!op)
+		return;
+	op->handle = handle_of(fi_out);
+	op->handle2 = handle_of(fi_in);
+	op->off = off_out;
+	op->off2 = off_in;
+	op->size = len;
+	op_start(op);
+}
+
 /* Every mutation of a directory is durable when it returns. */
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
@@ -679,6 +709,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.fsyncdir = op_fsyncdir,
 	.statfs = op_statfs,
 	.fallocate = op_fallocate,
+	.copy_file_range = op_copy_file_range,
 	.setxattr = op_setxattr,
 	.removexattr = op_removexattr,
 	.getxattr = op_getxattr,

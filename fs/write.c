@@ -21,7 +21,6 @@
 
 /* An unlink holds up its directory, so what it saves for those who have the file open is bounded. */
 #define SAVE_MAX ((int64_t)64 * 1024 * 1024)
-#define FETCH_CHUNK ((size_t)4 * 1024 * 1024)
 
 struct adafs_mutex wfiles_lock = { .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = ADAFS_RANK_TREE };
 static struct wfile *first;
@@ -37,6 +36,7 @@ void wfile_unref(struct wfile *w)
 {
 	if (!w || __atomic_sub_fetch(&w->refs, 1, __ATOMIC_ACQ_REL))
 		return;
+	wfile_drop_copy_locked(w);
 	spool_free(w->spool);
 	blob_entry_unref(w->base);
 	adafs_blob_meta_clear(&w->tell_meta);
@@ -286,43 +286,6 @@ void wfile_unlink(struct wfile *w)
 }
 
 /* --- content ------------------------------------------------------------------------------------ */
-static int fetch_range(struct wfile *w, const struct blob_entry *base, char *buf, int64_t off,
-		       struct adafs_err *reterr)
-{
-	size_t want = FETCH_CHUNK, got;
-	if ((int64_t)want > base->size - off)
-		want = (size_t)(base->size - off);
-	int rc = adafs_blob_get(w->view->fs->blob, w->view->container, w->blob, NULL, off, want,
-				base->etag, buf, FETCH_CHUNK, &got, reterr);
-	if (rc)
-		return rc;
-	if (got != want)
-		return adafs_err_set(reterr, -EIO, "%zu bytes of %zu at %lld", got, want, (long long)off);
-	return adafs_pwrite_all(spool_fd(w->spool), buf, got, off);
-}
-
-/* Bring base's content into the spool; the caller has begun. */
-static int fetch(struct wfile *w)
-{
-	struct blob_entry *base = w->base;
-	struct adafs_err err = { 0 };
-	ADAFS_FREE char *buf = malloc(FETCH_CHUNK);
-	if (!buf)
-		return -ENOMEM;
-	adafs_mutex_lock(&w->lock);
-	int rc = spool_fill_begin(w->spool, base->size);
-	adafs_mutex_unlock(&w->lock);
-	for (int64_t off = 0; !rc && off < base->size; off += (int64_t)FETCH_CHUNK)
-		rc = fetch_range(w, base, buf, off, &err);
-	if (rc)
-		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "fetching the content",
-				   w->view->container, w->blob, &err);
-	adafs_mutex_lock(&w->lock);
-	w->fetched = true;
-	adafs_mutex_unlock(&w->lock);
-	return 0;
-}
-
 void wfile_save(struct wfile *w)
 {
 	adafs_mutex_lock(&w->lock);
@@ -330,7 +293,7 @@ void wfile_save(struct wfile *w)
 	adafs_mutex_unlock(&w->lock);
 	/* What fails has been logged: reads of it will say ESTALE. */
 	if (wanted)
-		fetch(w);
+		wfile_fetch(w);
 }
 
 /* Wait until the content may be changed, with the lock held on success; fetch it when it is to be kept. */
@@ -351,14 +314,14 @@ static int lock_for_change(struct wfile *w, bool may_wait, bool keep)
 			return 0;
 		adafs_mutex_unlock(&w->lock);
 		wfile_begin(w);
-		int rc = w->fetched ? 0 : fetch(w);
+		int rc = w->fetched ? 0 : wfile_fetch(w);
 		wfile_end(w);
 		if (rc)
 			return rc;
 	}
 }
 
-static void changed_locked(struct wfile *w)
+void wfile_changed_locked(struct wfile *w)
 {
 	w->dirty = true;
 	w->gen++;
@@ -388,7 +351,7 @@ int wfile_write(struct wfile *w, bool may_wait, const void *data, size_t size, o
 	if (met_sender(w, may_wait, rc))
 		return may_wait ? wfile_write(w, may_wait, data, size, off) : rc;
 	if (!rc) {
-		changed_locked(w);
+		wfile_changed_locked(w);
 		if (off <= w->lost_off && w->lost_off < off + (int64_t)size)
 			w->lost_rc = 0;
 		if (off != w->run_end)
@@ -410,13 +373,16 @@ int wfile_truncate(struct wfile *w, bool may_wait, int64_t size)
 	int rc = lock_for_change(w, may_wait, size > 0);
 	if (rc)
 		return rc;
+	/* To nothing: what it was a copy of does not matter any more. */
+	bool was_copy = w->copied;
+	wfile_drop_copy_locked(w);
 	w->fetched = true;
-	if (size != spool_size(w->spool) || (size == 0 && w->base && !w->dirty)) {
+	if (was_copy || size != spool_size(w->spool) || (size == 0 && w->base && !w->dirty)) {
 		rc = spool_truncate(w->spool, size);
 		if (met_sender(w, may_wait, rc))
 			return may_wait ? wfile_truncate(w, may_wait, size) : rc;
 		if (!rc)
-			changed_locked(w);
+			wfile_changed_locked(w);
 	}
 	if (!rc && size <= w->lost_off)
 		w->lost_rc = 0;
@@ -434,19 +400,24 @@ int wfile_reserve(struct wfile *w, bool may_wait, int64_t off, int64_t len)
 	if (met_sender(w, may_wait, rc))
 		return may_wait ? wfile_reserve(w, may_wait, off, len) : rc;
 	if (!rc && spool_size(w->spool) != before)
-		changed_locked(w);
+		wfile_changed_locked(w);
 	adafs_mutex_unlock(&w->lock);
 	return rc;
 }
 
-ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off)
+ssize_t wfile_read(struct wfile *w, bool may_wait, void *buf, size_t size, off_t off)
 {
 	adafs_mutex_lock(&w->lock);
 	bool fetched = w->fetched;
 	int64_t end = fetched ? spool_size(w->spool) : 0;
 	bool in_memory = spool_in_memory(w->spool);
 	ssize_t n = fetched && in_memory ? spool_read(w->spool, buf, size, off) : 0;
+	bool copied = w->copied;
 	adafs_mutex_unlock(&w->lock);
+	if (copied) {
+		int rc = wfile_end_copy(w, may_wait);
+		return rc ? rc : wfile_read(w, may_wait, buf, size, off);
+	}
 	if (!fetched)
 		return -EAGAIN;
 	if (in_memory || off >= end)
@@ -460,11 +431,18 @@ ssize_t wfile_read(struct wfile *w, void *buf, size_t size, off_t off)
 	return rc ? rc : (ssize_t)size;
 }
 
+int64_t wfile_size_locked(const struct wfile *w)
+{
+	if (w->copied)
+		return w->copied->len;
+	return w->fetched ? spool_size(w->spool) : w->base ? w->base->size : 0;
+}
+
 void wfile_stat(struct wfile *w, struct stat *ret)
 {
 	node_stat(w->node, S_IFREG | 0644, 0, 0, ret);
 	adafs_mutex_lock(&w->lock);
-	ret->st_size = w->fetched ? spool_size(w->spool) : w->base ? w->base->size : 0;
+	ret->st_size = wfile_size_locked(w);
 	ret->st_atim = ret->st_mtim = ret->st_ctim = w->mtime;
 	ret->st_nlink = w->unlinked ? 0 : 1;
 	ret->st_mode = S_IFREG | meta_mode(&w->meta, false);
@@ -541,7 +519,7 @@ static int commit_now(struct wfile *w, bool killed, bool retry)
 static bool flush_at_once(struct wfile *w, struct call *c, bool killed)
 {
 	adafs_mutex_lock(&w->lock);
-	bool fit = !w->busy && !w->senders && !killed && !w->view->policy->before_commit &&
+	bool fit = !w->busy && !w->senders && !killed && w->fetched && !w->view->policy->before_commit &&
 		   w->held_gen != w->gen && spool_n_blocks(w->spool) == 1;
 	if (fit)
 		w->busy = true;
@@ -556,7 +534,7 @@ int wfile_flush(struct wfile *w, struct call *c, bool killed)
 {
 	adafs_mutex_lock(&w->lock);
 	bool unsaved = w->dirty && !w->unlinked;
-	bool empty = spool_size(w->spool) == 0;
+	bool empty = w->fetched && spool_size(w->spool) == 0;
 	if (unsaved && killed && empty) {
 		w->held_gen = w->gen;
 		w->held = (struct adafs_err){ 0 };
