@@ -153,6 +153,7 @@ void bnode_set_entry(struct node *n, struct blob_entry *e)
 	adafs_mutex_lock(&wfiles_lock);
 	struct blob_entry *old = bnode_of(n)->entry;
 	bnode_of(n)->entry = e ? blob_entry_ref(e) : NULL;
+	bnode_of(n)->changes += !old || !e || strcmp(old->etag, e->etag);
 	adafs_mutex_unlock(&wfiles_lock);
 	blob_entry_unref(old);
 }
@@ -262,7 +263,7 @@ void blobdir_wfile_child(struct wfile *w, struct child *ret)
 	wfile_unref(w);
 }
 
-static int dir_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+static int lookup_now(struct call *c, struct node *dir, const char *name, struct child *ret)
 {
 	struct view *v = bnode_of(dir)->view;
 	struct wfile *w = wfile_find(c->fs, dir, name);
@@ -284,6 +285,27 @@ static int dir_lookup(struct call *c, struct node *dir, const char *name, struct
 	if (!blobdir_shown(dir, e))
 		return -ENOENT;
 	return blobdir_child(dir, e, ret);
+}
+
+/* A name that is about to get another file is answered after that: an open of the old one would be told to look again. */
+static int dir_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+{
+	for (;;) {
+		struct child child;
+		bool waited = false;
+		int rc = lookup_now(c, dir, name, &child);
+		if (rc)
+			return rc;
+		if (!bnode_of(child.node)->is_dir)
+			rc = blobdir_await(c, child.node, &waited);
+		if (!rc && !waited) {
+			*ret = child;
+			return 0;
+		}
+		node_unref(child.node);
+		if (rc)
+			return rc;
+	}
 }
 
 /* --- changes beside the view ----------------------------------------------------------------- */

@@ -144,7 +144,10 @@ static int change_file(struct call *c, struct node *n, const struct meta_change 
 		return rc;
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
+	struct hold hold;
+	blobdir_hold(n, NULL, false, &hold);
 	rc = send_meta(c, n, e, &props, &err);
+	blobdir_let_go(&hold, false);
 	if (rc == -ENOENT || rc == -ESTALE)
 		forget(c, n);
 	if (rc)

@@ -72,6 +72,9 @@ static int read_version(struct call *c, struct bfile *f, struct blob_entry *e, s
 static int bfile_read(struct call *c, struct handle *h, size_t size, off_t off, struct adafs_buf *ret)
 {
 	struct bfile *f = (struct bfile *)h;
+	adafs_mutex_lock(&wfiles_lock);
+	c->seen = bnode_of(h->node)->changes;
+	adafs_mutex_unlock(&wfiles_lock);
 	struct wfile *w = wfile_of(h->node);
 	if (w) {
 		int rc = adafs_buf_reserve(ret, size);
@@ -84,6 +87,18 @@ static int bfile_read(struct call *c, struct handle *h, size_t size, off_t off, 
 	}
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(h->node);
 	return e ? read_version(c, f, e, size, off, ret) : -ESTALE;
+}
+
+/* Asked after a failed read: what is under way ends first, and then the node is another version, or it is not. */
+static bool bfile_moved_on(struct call *c, struct handle *h)
+{
+	bool waited;
+	if (blobdir_await(c, h->node, &waited))
+		return false;
+	adafs_mutex_lock(&wfiles_lock);
+	bool moved = bnode_of(h->node)->changes != c->seen;
+	adafs_mutex_unlock(&wfiles_lock);
+	return moved;
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
@@ -123,7 +138,11 @@ static void bfile_release(struct call *c, struct handle *h)
 	free(f);
 }
 
-static const struct handle_ops reader_ops = { .read = bfile_read, .release = bfile_release };
+static const struct handle_ops reader_ops = {
+	.read = bfile_read,
+	.moved_on = bfile_moved_on,
+	.release = bfile_release,
+};
 
 static int bfile_copy(struct call *c, struct handle *h, off_t to, struct handle *source, off_t from,
 		      size_t len, size_t *ret_len)
@@ -147,6 +166,7 @@ static bool bfile_release_now(struct call *c, struct handle *h)
 
 static const struct handle_ops writer_ops = {
 	.read = bfile_read,
+	.moved_on = bfile_moved_on,
 	.write = bfile_write,
 	.flush = bfile_flush,
 	.fsync = bfile_fsync,
@@ -249,7 +269,8 @@ static int truncate_path(struct call *c, struct node *n, int64_t size)
 
 int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret)
 {
-	int rc = blobdir_await(c, n);
+	bool waited;
+	int rc = blobdir_await(c, n, &waited);
 	if (rc)
 		return rc;
 	struct wfile *w = wfile_of(n);

@@ -36,7 +36,8 @@ struct bnode {
 	struct wfile *orphan;     /* keeps the content while readers are left and the name is gone; an open of their own */
 	char *link;               /* the target, once known */
 	unsigned readers;         /* open handles that only read */
-	unsigned leaving;         /* calls that may take the name away: opens wait */
+	uint64_t changes;         /* counts the versions that it was */
+	unsigned leaving;         /* calls that may take name or ETag away: opens wait */
 	bool is_dir;
 	bool pages_lost;          /* the kernel's pages hold bytes that were never stored: an open drops them */
 };
@@ -129,15 +130,14 @@ struct hold {
 	struct wfile *w;   /* an open for those who read it; NULL: nobody does */
 };
 /*
- * Before a name goes: with `keep` a file that has readers is opened as a writer would. w is what has it open for writing, or NULL; then e is what
- * stands there (NULL: nothing). To be ended by blobdir_let_go.
+ * Before a file loses its name or ETag (n NULL: there is none): opens and failed reads wait for the end. With `keep` a file that has readers is
+ * opened as a writer would; w is what has it open for writing already, or NULL. To be ended by blobdir_let_go.
  */
-void blobdir_hold(struct node *dir, const char *name, const struct blob_entry *e, struct wfile *w,
-		  bool keep, struct hold *ret);
+void blobdir_hold(struct node *n, struct wfile *w, bool keep, struct hold *ret);
 /* The name is gone, and what was held goes to the readers that are left; or it stays. */
 void blobdir_let_go(struct hold *h, bool gone);
-/* For an open: wait until it is decided whether the name goes. 0 or -EWOULDBLOCK. */
-int blobdir_await(struct call *c, struct node *n);
+/* Wait until it is decided what becomes of a file. 0 or -EWOULDBLOCK. */
+int blobdir_await(struct call *c, struct node *n, bool *ret_waited);
 void blobdir_reader_gone(struct node *n);
 
 /* --- blobdir_mutate.c, blobdir_rename.c ------------------------------------------------------- */
@@ -148,6 +148,11 @@ int blobdir_rename(struct call *c, struct node *dir, const char *name, struct no
 		   const char *newname, unsigned flags);
 /* A directory whose last name went keeps existing: give it a marker if it has none. */
 void blobdir_keep(struct node *dir);
+/*
+ * A directory is gone. One that had no marker (was: what it was) may have hidden a blob of its name, which is shown from now on: asks for it.
+ */
+void blobdir_uncover(struct call *c, const struct view *v, const char *prefix, const char *name,
+		     const struct blob_entry *was);
 /*
  * Put a small blob that must not exist, under a name that is a marker's or a link's: with meta (which gets its mtime) as metadata.
  * -EEXIST: something is there.

@@ -137,11 +137,10 @@ static int unlink_written(struct call *c, struct wfile *w, const char *blob)
 }
 
 /* One that is open: readers may go on longer than writers do. */
-static int unlink_open(struct call *c, struct node *dir, const char *name, struct wfile *w,
-		       const char *blob)
+static int unlink_open(struct call *c, struct wfile *w, const char *blob)
 {
 	struct hold hold;
-	blobdir_hold(dir, name, NULL, w, true, &hold);
+	blobdir_hold(w->node, w, true, &hold);
 	int rc = unlink_written(c, w, blob);
 	blobdir_let_go(&hold, !rc);
 	return rc;
@@ -160,7 +159,9 @@ static int unlink_stored(struct call *c, struct node *dir, const char *prefix, c
 		return blobdir_log(rc, "lookup", v->container, name, &err);
 	if (e->is_dir)
 		return -EISDIR;
-	blobdir_hold(dir, name, e, NULL, true, &hold);
+	struct node *n = node_find(c->fs, dir, name, e->etag);
+	blobdir_hold(n, NULL, true, &hold);
+	node_unref(n);
 	rc = hold.w ? unlink_written(c, hold.w, blob) : delete_blob(c, v, blob);
 	/* Who opens it next has to find out. */
 	if (!rc)
@@ -180,8 +181,7 @@ int blobdir_unlink(struct call *c, struct node *dir, const char *name)
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
 	struct wfile *w = wfile_find(c->fs, dir, name);
-	int rc = w ? unlink_open(c, dir, name, w, blob) :
-		      unlink_stored(c, dir, prefix, name, blob);
+	int rc = w ? unlink_open(c, w, blob) : unlink_stored(c, dir, prefix, name, blob);
 	wfile_unref(w);
 	if (rc && rc != -ENOENT)
 		return rc;
@@ -242,16 +242,15 @@ static int delete_marker(struct call *c, const struct view *v, const char *blob)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-/*
- * A directory that had no marker may have hidden a blob of its name, which is shown from now on. What cannot be asked
- * is asked for again when the listing is.
- */
-static void uncover(struct call *c, const struct view *v, const char *prefix, const char *name,
-		    const char *blob)
+void blobdir_uncover(struct call *c, const struct view *v, const char *prefix, const char *name,
+		     const struct blob_entry *was)
 {
 	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = { 0 };
 	struct adafs_err err = { 0 };
-	int rc = adafs_blob_head(c->fs->blob, v->container, blob, NULL, &props, &err);
+	ADAFS_FREE char *blob = adafs_fmt("%s%s", prefix, name);
+	int rc = was && was->marker ? -ENOENT : -ENOMEM;
+	if (rc == -ENOMEM && blob)
+		rc = adafs_blob_head(c->fs->blob, v->container, blob, NULL, &props, &err);
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = rc ? NULL : blob_entry_new(name, &props);
 	if (rc == -ENOENT || e)
 		blobs_put(c->fs->blobs, v->container, prefix, name, e);
@@ -290,10 +289,7 @@ int blobdir_rmdir(struct call *c, struct node *dir, const char *name)
 	if (rc)
 		return rc;
 	blobs_forget(c->fs->blobs, v->container, below, true);
-	if (e && e->marker)
-		blobs_put(c->fs->blobs, v->container, prefix, name, NULL);
-	else
-		uncover(c, v, prefix, name, blob);
+	blobdir_uncover(c, v, prefix, name, e);
 	blobdir_keep(dir);
 	return 0;
 }

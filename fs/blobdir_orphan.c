@@ -12,23 +12,21 @@
 static struct adafs_cond decided = { .cond = PTHREAD_COND_INITIALIZER };
 
 /* Open it once more for its readers. Without a spool they lose the file, but the name can go. */
-static void hold_content(struct hold *h, struct node *dir, const char *name)
+static void hold_content(struct hold *h)
 {
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *mine = bnode_entry(h->node);
-	if (mine && wfile_open(h->node, dir, name, mine, &h->w))
+	struct node *dir = node_parent(h->node);
+	if (mine && wfile_open(h->node, dir, h->node->name, mine, &h->w))
 		h->w = NULL;
+	node_unref(dir);
 }
 
-void blobdir_hold(struct node *dir, const char *name, const struct blob_entry *e, struct wfile *w,
-		  bool keep, struct hold *ret)
+void blobdir_hold(struct node *n, struct wfile *w, bool keep, struct hold *ret)
 {
 	*ret = (struct hold){ 0 };
-	struct node *n = w ? node_ref(w->node) : e ? node_find(dir->fs, dir, name, e->etag) : NULL;
-	if (!n || n->ops != &blobdir_file_ops) {
-		node_unref(n);
+	if (!n || n->ops != &blobdir_file_ops)
 		return;
-	}
-	ret->node = n;
+	ret->node = node_ref(n);
 	adafs_mutex_lock(&wfiles_lock);
 	bnode_of(n)->leaving++;
 	bool read = bnode_of(n)->readers > 0;
@@ -36,7 +34,7 @@ void blobdir_hold(struct node *dir, const char *name, const struct blob_entry *e
 	if (keep && w)
 		ret->w = wfile_share(w);
 	else if (keep && read)
-		hold_content(ret, dir, name);
+		hold_content(ret);
 }
 
 void blobdir_let_go(struct hold *h, bool gone)
@@ -56,12 +54,15 @@ void blobdir_let_go(struct hold *h, bool gone)
 	*h = (struct hold){ 0 };
 }
 
-int blobdir_await(struct call *c, struct node *n)
+int blobdir_await(struct call *c, struct node *n, bool *ret_waited)
 {
+	*ret_waited = false;
 	adafs_mutex_lock(&wfiles_lock);
 	int rc = bnode_of(n)->leaving && !c->may_wait ? -EWOULDBLOCK : 0;
-	while (!rc && bnode_of(n)->leaving)
+	while (!rc && bnode_of(n)->leaving) {
+		*ret_waited = true;
 		adafs_cond_wait(&decided, &wfiles_lock);
+	}
 	adafs_mutex_unlock(&wfiles_lock);
 	return rc;
 }

@@ -123,9 +123,10 @@ int rename_node(struct node *dir, const char *name, const char *version, struct 
 		node_unref(n);
 		return 0;
 	}
-	if (e)
-		bnode_set_entry(n, e);
+	/* Name first: a reader that is made between the two fails, and is made again for the new ETag. */
 	int rc = node_move(n, newdir, newname, e && !e->is_dir ? e->etag : "");
+	if (e && !rc)
+		bnode_set_entry(n, e);
 	node_unref(n);
 	return rc;
 }
@@ -190,8 +191,9 @@ static int rename_written(struct call *c, struct place *from, struct place *to, 
 	if (!rc)
 		rc = wfile_move(w, to->dir, to->name, moved ? moved : to->entry);
 	if (!rc && moved) {
-		bnode_set_entry(w->node, moved);
 		rc = node_move(w->node, to->dir, to->name, moved->etag);
+		if (!rc)
+			bnode_set_entry(w->node, moved);
 	} else if (!rc) {
 		rc = node_move(w->node, to->dir, to->name, w->node->version);
 	}
@@ -237,12 +239,14 @@ static void end_both(const struct place *from, const struct place *to)
 		wfile_end(to->w);
 }
 
-/* Who reads what is about to be replaced goes on reading it. */
-static void hold_readers(struct place *to)
+/* Before what stands at a place goes; with `keep` its readers do not go along. */
+static void hold_place(struct call *c, struct place *p, bool keep)
 {
-	blobdir_hold(to->dir, to->name, to->entry, to->w, true, &to->hold);
-	if (to->hold.w && !to->w)
-		to->w = wfile_of(to->hold.node);
+	struct node *n = p->entry ? node_find(c->fs, p->dir, p->name, p->entry->etag) : NULL;
+	blobdir_hold(p->w ? p->w->node : n, p->w, keep, &p->hold);
+	if (p->hold.w && !p->w)
+		p->w = wfile_of(p->hold.node);
+	node_unref(n);
 }
 
 static int rename_file(struct call *c, struct place *from, struct place *to, bool no_replace)
@@ -257,9 +261,8 @@ static int rename_file(struct call *c, struct place *from, struct place *to, boo
 	/* A hidden blob is not there for the user: it may be replaced. */
 	if (to->entry)
 		no_replace = false;
-	hold_readers(to);
-	/* Its readers go along. */
-	blobdir_hold(from->dir, from->name, from->entry, from->w, false, &from->hold);
+	hold_place(c, to, true);
+	hold_place(c, from, false);
 	begin_both(from, to);
 	/* It may have been committed since it was looked up. */
 	if (to->w && to->w != from->w) {

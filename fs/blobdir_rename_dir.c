@@ -17,6 +17,8 @@ struct moving {
 	size_t n;
 	char *blob[MAX_MOVED];
 	struct adafs_blob_props props[MAX_MOVED];
+	struct blob_entry *moved[MAX_MOVED]; /* what it is at its new place */
+	struct hold hold[MAX_MOVED];         /* its node, if the kernel has one */
 };
 
 static void moving_clear(struct moving *m)
@@ -24,6 +26,8 @@ static void moving_clear(struct moving *m)
 	for (size_t i = 0; i < m->n; i++) {
 		free(m->blob[i]);
 		adafs_blob_props_clear(&m->props[i]);
+		blob_entry_unref(m->moved[i]);
+		blobdir_let_go(&m->hold[i], false);
 	}
 }
 
@@ -61,11 +65,8 @@ static int check_moving(const struct place *from, const struct place *to, const 
 	return 0;
 }
 
-/*
- * The nodes that the kernel may have of what was moved: they have a new version, and files that are open go on. path is below
- * top.
- */
-static void follow(struct node *top, const char *path, const char *old_etag, struct blob_entry *e)
+/* The node that the kernel may have of a version of a file; path is below top. With a reference; NULL: none. */
+static struct node *node_below(struct node *top, const char *path, const char *etag)
 {
 	struct node *dir = top ? node_ref(top) : NULL;
 	const char *slash;
@@ -78,15 +79,30 @@ static void follow(struct node *top, const char *path, const char *old_etag, str
 			node_unref(next);
 		path = slash + 1;
 	}
-	struct node *n = dir && *path ? node_find(top->fs, dir, path, e->is_dir ? "" : old_etag) : NULL;
-	if (n && bnode_of(n)->is_dir == e->is_dir) {
-		bnode_set_entry(n, e);
-		/* Without memory it stays what it was: stale, not wrong. */
-		if (!e->is_dir && node_move(n, dir, path, e->etag))
-			adafs_log(WARN, "fs", "'%s' has moved: its open files are stale", path);
-	}
-	node_unref(n);
+	struct node *n = dir && *path ? node_find(top->fs, dir, path, etag) : NULL;
 	node_unref(dir);
+	return n;
+}
+
+/*
+ * The kernel's nodes have new versions, so that files that are open go on. Only now that their directory has its new name: a reader takes
+ * name and ETag together.
+ */
+static void follow_all(struct moving *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		struct node *n = list->hold[i].node;
+		const struct blob_entry *e = list->moved[i];
+		if (!n || !e)
+			continue;
+		struct node *dir = node_parent(n);
+		/* Without memory it stays what it was: stale, not wrong. */
+		if (node_move(n, dir, e->name, e->etag))
+			adafs_log(WARN, "fs", "'%s' has moved: its open files are stale", e->name);
+		else
+			bnode_set_entry(n, list->moved[i]);
+		node_unref(dir);
+	}
 }
 
 static int move_all(struct call *c, struct place *from, struct place *to, struct moving *list,
@@ -95,16 +111,17 @@ static int move_all(struct call *c, struct place *from, struct place *to, struct
 	size_t skip = strlen(from->blob);
 	for (size_t i = 0; i < list->n; i++) {
 		ADAFS_FREE char *target = adafs_fmt("%s%s", to->blob, list->blob[i] + skip);
-		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = NULL;
 		const struct move m = { .call = c, .from = from->view, .to = to->view,
 					.old_blob = list->blob[i], .new_blob = target };
-		int rc = target ? rename_blob(&m, &list->props[i], &e, reterr) : -ENOMEM;
+		struct node *n = node_below(top, list->blob[i] + skip + 1, list->props[i].etag);
+		blobdir_hold(n, NULL, false, &list->hold[i]);
+		node_unref(n);
+		int rc = target ? rename_blob(&m, &list->props[i], &list->moved[i], reterr) : -ENOMEM;
 		if (rc && i)
 			adafs_log(ERROR, "fs", "'%s': %zu of %zu blobs have moved to '%s'", from->blob, i,
 				  list->n, to->blob);
 		if (rc)
 			return rc;
-		follow(top, list->blob[i] + skip + 1, list->props[i].etag, e);
 	}
 	return 0;
 }
@@ -175,17 +192,18 @@ int rename_dir(struct call *c, struct place *from, struct place *to, bool no_rep
 		rc = move_all(c, from, to, list, n, &err);
 	if (!rc && from->entry->marker)
 		rc = move_marker(c, from, to, &marker, &err);
-	moving_clear(list);
 	blobs_forget(c->fs->blobs, from->view->container, below, true);
 	blobs_forget(c->fs->blobs, to->view->container, new_below, true);
 	if (!rc) {
 		if (!marker)
 			marker = blob_entry_new(to->name, NULL);
-		blobs_put(c->fs->blobs, from->view->container, from->prefix, from->name, NULL);
+		blobdir_uncover(c, from->view, from->prefix, from->name, from->entry);
 		blobs_put(c->fs->blobs, to->view->container, to->prefix, to->name, marker);
 		rc = rename_node(from->dir, from->name, "", to->dir, to->name, marker);
+		follow_all(list);
 		blobdir_keep(from->dir);
 	}
+	moving_clear(list);
 	node_unref(n);
 	return rc == -EXDEV ? rc : blobdir_log(rc, "rename", from->view->container, from->blob, &err);
 }

@@ -24,6 +24,7 @@ struct call {
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;
+	uint64_t seen; /* of a read: what its kind began with */
 	bool killed; /* of a FLUSH: see call_caller_killed */
 };
 

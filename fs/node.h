@@ -93,6 +93,11 @@ struct handle_ops {
 	 * (then call_reply_data), or -EWOULDBLOCK when may_wait is false.
 	 */
 	int (*read)(struct call *c, struct handle *h, size_t size, off_t off, struct adafs_buf *ret);
+	/*
+	 * A read that was taken over ended with -ESTALE: whether to read again, since this mount itself gave the content another
+	 * name or metadata meanwhile. On a worker; may wait. Absent: no.
+	 */
+	bool (*moved_on)(struct call *c, struct handle *h);
 	/* Write all of it or fail. data is valid during the call; a deferred one gets a copy. */
 	int (*write)(struct call *c, struct handle *h, const void *data, size_t size, off_t off);
 	/* Also -EINPROGRESS, and call_reply later. */

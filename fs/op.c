@@ -119,9 +119,29 @@ void op_start(struct op *op)
 		op_done(op, rc);
 }
 
+/* The version that was read from has lost its ETag: by somebody else, or by a change of ours that kept the content. */
+static void read_again(void *arg)
+{
+	struct op *op = arg;
+	if (op->handle->ops->moved_on(&op->call, op->handle))
+		run_on_worker(op);
+	else
+		op_done(op, -ESTALE);
+}
+
+static bool starts_again(struct op *op, int rc)
+{
+	if (rc != -ESTALE || !op->handle || !op->handle->ops->moved_on)
+		return false;
+	op->call.may_wait = true;
+	return workers_run(op->call.fs->workers, read_again, op) == 0;
+}
+
 void call_reply_data(struct call *c, const void *data, size_t len, int rc)
 {
 	struct op *op = (struct op *)c;
+	if (starts_again(op, rc))
+		return;
 	if (!calls_claim(op)) {
 		op_free(op);
 		return;

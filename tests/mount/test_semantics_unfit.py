@@ -40,7 +40,9 @@ def test_a_blob_beside_a_directory_is_hidden_and_comes_back(site):
 def test_a_directory_that_hides_a_blob_is_renamed(site):
     site.blobs.put("data/a", b"the file")
     site.blobs.put("data/a/b", b"below")
+    assert listed(site.dir) == ["a"]
     os.rename(site.dir / "a", site.dir / "c")
+    assert listed(site.dir) == ["a", "c"]
     site.remount()
     assert tree(site.dir) == ["a", "c", "c/b"] and (site.dir / "a").read_bytes() == b"the file"
 
@@ -180,8 +182,8 @@ def test_leased_blobs(site):
     assert path.read_bytes() == b"leased"
     assert errno_of(lambda: path.unlink()) == errno.EBUSY
     assert errno_of(lambda: os.rename(path, site.dir / "g")) == errno.EBUSY
-    assert errno_of(lambda: path.write_bytes(b"x")) == errno.EBUSY
     assert errno_of(lambda: os.chmod(path, 0o700)) == errno.EBUSY
+    assert errno_of(lambda: path.write_bytes(b"x")) == errno.EBUSY
     assert site.blobs.names() == ["f"] and site.blobs.get("data/f") == b"leased"
     site.blobs.call("PUT", "data/f?comp=lease", x_ms_lease_action="release", x_ms_lease_id=lease).close()
     path.write_bytes(b"free")

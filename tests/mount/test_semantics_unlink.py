@@ -6,6 +6,7 @@ import random
 import sqlite3
 import subprocess
 import tempfile
+import threading
 
 import pytest
 
@@ -201,3 +202,72 @@ def test_requests(site, way):
     want = {"unlink": {"DeleteBlob": 1}, "rename": {"CopyBlob": 1, "DeleteBlob": 1}}[way]
     act = {"unlink": lambda: os.unlink(site.dir / "f"), "rename": lambda: os.rename(site.dir / "new", site.dir / "f")}[way]
     assert site.requests(act) == want
+
+
+@pytest.mark.parametrize("how", ["utime", "chmod", "xattr", "rename"])
+def test_reads_go_on_while_the_file_gets_another_version(site, how):
+    """Metadata and names change the ETag, and not the content."""
+    data = put(site, size=24 * MIB)
+    turns = 60
+
+    def change(i):
+        path = site.dir / ("f" if how != "rename" or i % 2 == 0 else "g")
+        if how == "utime":
+            os.utime(path, ns=(i, 10**18 + i))
+        elif how == "chmod":
+            path.chmod(0o600 + i % 64)
+        elif how == "xattr":
+            os.setxattr(path, "user.turn", str(i).encode())
+        else:
+            path.rename(site.dir / ("g" if i % 2 == 0 else "f"))
+    fd = os.open(site.dir / "f", os.O_RDONLY | os.O_DIRECT)
+    done, failures = threading.Event(), []
+
+    def read(seed):
+        rnd, buffer = random.Random(seed), mmap.mmap(-1, 64 * KIB)
+        while not done.is_set():
+            at = rnd.randrange(0, len(data) - 64 * KIB, 4096)
+            try:
+                n = os.preadv(fd, [buffer], at)
+                if buffer[:n] != data[at:at + n] or not n:
+                    failures.append((at, n))
+            except OSError as e:
+                failures.append(e)
+    readers = [threading.Thread(target=read, args=(k,)) for k in range(3)]
+    for r in readers:
+        r.start()
+    for i in range(turns):
+        change(i)
+    done.set()
+    for r in readers:
+        r.join()
+    os.close(fd)
+    assert failures == []
+
+
+def test_reads_go_on_while_directories_above_are_renamed(site):
+    data = put(site, "d0/e/f", 12 * MIB)
+    fd = os.open(site.dir / "d0/e/f", os.O_RDONLY | os.O_DIRECT)
+    done, failures = threading.Event(), []
+
+    def read():
+        rnd, buffer = random.Random(1), mmap.mmap(-1, 64 * KIB)
+        while not done.is_set():
+            at = rnd.randrange(0, len(data) - 64 * KIB, 4096)
+            try:
+                n = os.preadv(fd, [buffer], at)
+                if buffer[:n] != data[at:at + n] or not n:
+                    failures.append((at, n))
+            except OSError as e:
+                failures.append(e)
+    reader = threading.Thread(target=read)
+    reader.start()
+    for i in range(20):
+        os.rename(site.dir / f"d{i}", site.dir / f"d{i + 1}")
+        if i % 4 == 0:
+            os.rename(site.dir / f"d{i + 1}/e", site.dir / f"d{i + 1}/g")
+            os.rename(site.dir / f"d{i + 1}/g", site.dir / f"d{i + 1}/e")
+    done.set()
+    reader.join()
+    os.close(fd)
+    assert failures == [] and (site.dir / "d20/e/f").read_bytes() == data
