@@ -11,6 +11,12 @@
 
 #define MAX_QUERY (32 * 1024)
 
+/* A page that has come and was not taken yet. */
+struct arrived {
+	struct adafs_buf body;
+	struct adafs_err err;
+};
+
 struct adafs_blob_pages {
 	unsigned refs; /* atomic: the caller's and one of the request under way */
 	struct blob_target target;
@@ -22,20 +28,21 @@ struct adafs_blob_pages {
 	struct adafs_mutex lock; /* rank ADAFS_RANK_LEAF */
 	struct adafs_cond arrived;
 	/* Under lock. */
-	char *marker;  /* where the page starts that was asked for or is to be asked for next */
-	bool asked;    /* it is under way */
-	bool ready;    /* it is there: body, or err */
-	bool waiting;  /* somebody waits for it */
+	char *marker; /* where the page starts that was asked for or is to be asked for next */
+	bool asked;   /* it is under way */
+	bool waiting; /* somebody waits for a page, and will take it at once */
 	bool closed;
-	struct adafs_buf body;
-	struct adafs_err err;
+	/* The second comes while the first is on its way to who waits for it. */
+	struct arrived ready[2];
+	unsigned n_ready;
 };
 
 static void pages_unref(struct adafs_blob_pages *p)
 {
 	if (__atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	adafs_buf_clear(&p->body);
+	for (unsigned i = 0; i < p->n_ready; i++)
+		adafs_buf_clear(&p->ready[i].body);
 	blob_page_clear(&p->page);
 	adafs_cond_clear(&p->arrived);
 	adafs_mutex_clear(&p->lock);
@@ -99,10 +106,10 @@ static void on_page(void *arg, struct adafs_http_response *response, const struc
 					 : NULL;
 	adafs_mutex_lock(&p->lock);
 	p->asked = false;
-	p->ready = true;
-	p->err = *err;
+	struct arrived *a = &p->ready[p->n_ready++];
+	*a = (struct arrived){ .err = *err };
 	if (!err->rc) {
-		p->body = response->body;
+		a->body = response->body;
 		response->body = (struct adafs_buf){ 0 };
 	}
 	bool again = next && *next && p->marker && strcmp(next, p->marker) == 0;
@@ -111,6 +118,7 @@ static void on_page(void *arg, struct adafs_http_response *response, const struc
 	/* Who waits takes this page at once: the service goes on with the next one meanwhile. */
 	bool go_on = p->waiting && !p->closed && next && *next && !again;
 	p->asked = go_on;
+	p->waiting = false;
 	adafs_cond_broadcast(&p->arrived);
 	adafs_mutex_unlock(&p->lock);
 	/* Only its own completion changes the marker while a page is asked for. */
@@ -124,29 +132,30 @@ static int take_page(struct adafs_blob_pages *p, struct adafs_buf *ret, struct a
 {
 	ADAFS_FREE char *marker = NULL;
 	adafs_mutex_lock(&p->lock);
-	if (!p->ready && !p->asked) {
+	if (!p->n_ready && !p->asked) {
 		p->asked = true;
 		marker = p->marker ? strdup(p->marker) : NULL;
 		adafs_mutex_unlock(&p->lock);
 		ask(p, marker);
 		adafs_mutex_lock(&p->lock);
 	}
-	p->waiting = true;
-	while (!p->ready)
+	while (!p->n_ready) {
+		p->waiting = true;
 		adafs_cond_wait(&p->arrived, &p->lock);
-	p->waiting = p->ready = false;
-	int rc = p->err.rc;
-	if (rc && reterr)
-		*reterr = p->err;
-	*ret = p->body;
-	p->body = (struct adafs_buf){ 0 };
-	bool go_on = !rc && !p->asked && p->marker && *p->marker;
+	}
+	struct arrived page = p->ready[0];
+	p->ready[0] = p->ready[1];
+	p->n_ready--;
+	bool go_on = !page.err.rc && !p->n_ready && !p->asked && p->marker && *p->marker;
 	char *next = go_on ? p->marker : NULL;
 	p->asked |= go_on;
 	adafs_mutex_unlock(&p->lock);
 	if (go_on)
 		ask(p, next);
-	return rc;
+	if (page.err.rc && reterr)
+		*reterr = page.err;
+	*ret = page.body;
+	return page.err.rc;
 }
 
 static void close_pages(struct adafs_blob_pages *p)
@@ -221,7 +230,7 @@ int adafs_blob_pages_next(struct adafs_blob_pages *p, adafs_blob_list_fn *fn, vo
 		return 0;
 	/* It was not found ahead, or only a page of some was asked for. */
 	adafs_mutex_lock(&p->lock);
-	if (!p->asked && !p->ready && !(p->marker && *p->marker)) {
+	if (!p->asked && !p->n_ready && !(p->marker && *p->marker)) {
 		free(p->marker);
 		p->marker = strdup(marker);
 		rc = p->marker ? 0 : -ENOMEM;
