@@ -76,7 +76,8 @@ struct commit {
 	struct wfile *w;
 	struct adafs_blob_meta meta;
 	char nonce[64], etag[ADAFS_ETAG_LEN], sha256[ADAFS_SHA256_HEX_LEN];
-	bool put; /* the service was asked */
+	uint8_t md5[ADAFS_MD5_LEN];
+	bool put;          /* the service was asked */
 	struct call *call; /* of wfile_commit_start */
 	struct adafs_err err;
 };
@@ -100,12 +101,19 @@ static struct adafs_blob_source whole(const struct wfile *w)
 static int put_once(struct commit *x, struct adafs_err *reterr)
 {
 	struct wfile *w = x->w;
-	const struct adafs_blob_put put = how_to_put(x);
+	struct adafs_blob_put put = how_to_put(x);
 	x->put = true;
 	if (w->copied)
 		return adafs_blob_copy(w->view->fs->blob, w->copied->container, w->copied->blob,
 				       w->copied->entry->etag, w->view->container, w->blob, &x->meta,
 				       &put.cond, x->etag, reterr);
+	/* Of a Put Blob the service takes it itself. */
+	if (spool_n_blocks(w->spool) > 1 && w->view->fs->options->md5) {
+		int rc = spool_md5(w->spool, x->md5);
+		if (rc)
+			return adafs_err_set(reterr, rc, "cannot read the spool: %s", strerror(-rc));
+		put.md5 = x->md5;
+	}
 	if (spool_n_blocks(w->spool) > 1)
 		return wfile_put_blocks(w, &put, x->etag, reterr);
 	const struct adafs_blob_source src = whole(w);

@@ -246,6 +246,12 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 	case KIND_FLAG:
 		*(bool *)at = true;
 		return 0;
+	case KIND_SWITCH:
+		if (strcmp(value, "on") && strcmp(value, "off"))
+			return adafs_err_set(reterr, -EINVAL, "%s: '%s' is on or off, not '%s'", p->where,
+					     def->name, value);
+		*(bool *)at = !strcmp(value, "on");
+		return 0;
 	case KIND_CLEAR:
 		*(bool *)at = false;
 		return 0;

@@ -38,6 +38,7 @@ struct options {
 	char *disk_cache;       /* directory that keeps them beyond the mount; NULL: none */
 	uint64_t disk_cache_size;
 	uint32_t block_size;    /* bytes of an uploaded block, at most 4 MiB are checked by CRC on read */
+	bool md5;               /* also of files of several blocks: the service takes it of others */
 	uint32_t poll_ms;       /* 0: the foreman's default */
 	char *log_level;        /* as adafs_log_set_levels reads it; NULL: the default */
 	bool has_uid, has_gid;  /* whom the files shall belong to, else who mounts */

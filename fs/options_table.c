@@ -48,6 +48,8 @@ static const struct option_def table[] = {
 	  "most that is kept in disk_cache (10G)" },
 	{ "block_size", KIND_SIZE32, AT(block_size), true, 65536, 64 * MIB, "SIZE",
 	  "size of an uploaded block (4M)" },
+	{ "md5", KIND_SWITCH, AT(md5), true, 0, 0, "on|off",
+	  "store the MD5 of files that are written in blocks, too (off)" },
 	{ "poll", KIND_MS, AT(poll_ms), true, 0.05, 3600, "SECONDS",
 	  "shortest time between two looks at a running job (2)" },
 	{ "io_timeout", KIND_MS, AT(io_timeout_ms), true, 1, 3600, "SECONDS",

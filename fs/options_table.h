@@ -14,6 +14,7 @@ enum option_kind {
 	KIND_MS,        /* seconds in the text, uint32_t milliseconds here */
 	KIND_SECONDS,   /* double */
 	KIND_FLAG,
+	KIND_SWITCH,    /* on or off; bool */
 	KIND_CLEAR,     /* takes a flag back */
 	KIND_UMASK,     /* octal; mode_t */
 	KIND_CONFIG,    /* read before all others */

@@ -117,7 +117,7 @@ static int to_disk(struct spool *s)
 /* Whether the content up to end may be in memory, with room for it. */
 static bool memory_holds(struct spool *s, int64_t end)
 {
-	if (s->fd >= 0 || s->hashed || end > (int64_t)MEMORY_FILE || end > s->block_size)
+	if (s->fd >= 0 || (s->sums & SPOOL_SHA256) || end > (int64_t)MEMORY_FILE || end > s->block_size)
 		return false;
 	if ((size_t)end <= s->mem_cap)
 		return true;
@@ -144,17 +144,40 @@ static int place(struct spool *s, int64_t end)
 	return memory_holds(s, end) ? 0 : to_disk(s);
 }
 
-static void digest_add(struct spool *s, const void *data, size_t len, int64_t off)
+static void running_add(struct running *r, const void *data, size_t len, int64_t off)
 {
-	if (!s->digest)
+	if (!r->digest)
 		return;
-	if (off == s->digested) {
-		adafs_digest_update(s->digest, data, len);
-		s->digested += (int64_t)len;
-	} else if (off < s->digested) {
-		/* What was hashed has changed. */
-		adafs_digest_free(ADAFS_STEAL(s->digest));
+	if (off == r->done) {
+		adafs_digest_update(r->digest, data, len);
+		r->done += (int64_t)len;
+	} else if (off < r->done) {
+		/* What was summed has changed. */
+		adafs_digest_free(ADAFS_STEAL(r->digest));
 	}
+}
+
+/* The content was cut to size. */
+static void running_cut(struct running *r, bool wanted, enum adafs_digest_kind kind, int64_t size)
+{
+	if (size < r->done)
+		adafs_digest_free(ADAFS_STEAL(r->digest));
+	if (size || !wanted || r->digest)
+		return;
+	r->digest = adafs_digest_new(kind);
+	r->done = 0;
+}
+
+static void sums_cut(struct spool *s, int64_t size)
+{
+	running_cut(&s->sha256, s->sums & SPOOL_SHA256, ADAFS_DIGEST_SHA256, size);
+	running_cut(&s->md5, s->sums & SPOOL_MD5, ADAFS_DIGEST_MD5, size);
+}
+
+static void sums_drop(struct spool *s)
+{
+	adafs_digest_free(ADAFS_STEAL(s->sha256.digest));
+	adafs_digest_free(ADAFS_STEAL(s->md5.digest));
 }
 
 /* Bytes of one block: on with it in memory, or to disk. */
@@ -186,7 +209,8 @@ static int put_bytes(struct spool *s, const char *data, size_t len, int64_t off)
 		int rc = put_in_block(s, i, data, n, off);
 		if (rc)
 			return rc;
-		digest_add(s, data, n, off);
+		running_add(&s->sha256, data, n, off);
+		running_add(&s->md5, data, n, off);
 		if (off + (int64_t)n > s->size) {
 			spool_resized(s, off + (int64_t)n);
 			s->size = off + (int64_t)n;
@@ -199,20 +223,19 @@ static int put_bytes(struct spool *s, const char *data, size_t len, int64_t off)
 	return 0;
 }
 
-int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, bool hashed,
+int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, unsigned sums,
 	      struct spool **ret, struct adafs_err *reterr)
 {
 	struct spool *s = calloc(1, sizeof(*s));
 	if (!s)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	*s = (struct spool){ .space = space, .dir = dir, .fd = -1, .block_size = block_size, .hashed = hashed };
-	int rc = hashed ? to_disk(s) : 0;
+	*s = (struct spool){ .space = space, .dir = dir, .fd = -1, .block_size = block_size, .sums = sums };
+	int rc = sums & SPOOL_SHA256 ? to_disk(s) : 0;
 	if (rc) {
 		free(s);
 		return adafs_err_set(reterr, rc, "cannot make a file in '%s': %s", dir, strerror(-rc));
 	}
-	if (hashed)
-		s->digest = adafs_digest_new(ADAFS_DIGEST_SHA256);
+	sums_cut(s, 0);
 	adafs_random_hex(8, s->upload);
 	*ret = s;
 	return 0;
@@ -225,7 +248,7 @@ void spool_free(struct spool *s)
 	spool_hot_clear(s);
 	spool_map_clear(s);
 	memory_drop(s);
-	adafs_digest_free(s->digest);
+	sums_drop(s);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s);
@@ -315,12 +338,7 @@ int spool_truncate(struct spool *s, int64_t size)
 	/* What is cut reads as zeros when the file grows again. */
 	if (s->fd < 0 && size < s->size)
 		memset(s->mem + size, 0, (size_t)(s->size - size));
-	if (size < s->digested)
-		adafs_digest_free(ADAFS_STEAL(s->digest));
-	if (size == 0 && s->hashed && !s->digest) {
-		s->digest = adafs_digest_new(ADAFS_DIGEST_SHA256);
-		s->digested = 0;
-	}
+	sums_cut(s, size);
 	spool_resized(s, size);
 	s->size = size;
 	return 0;
@@ -359,7 +377,7 @@ int spool_fill_begin(struct spool *s, int64_t size)
 		rc = -errno;
 	if (rc)
 		return rc;
-	adafs_digest_free(ADAFS_STEAL(s->digest));
+	sums_drop(s);
 	spool_forget_sums(s);
 	s->size = size;
 	return 0;
@@ -382,20 +400,31 @@ static int digest_rest(struct spool *s, struct adafs_digest *d, int64_t from)
 	return 0;
 }
 
-/* The running digest ends here; further writes make the next call read the file. */
-int spool_sha256(struct spool *s, char ret[ADAFS_SHA256_HEX_LEN])
+/* The running digest ends here; further writes make the next call read the content. */
+static int running_end(struct spool *s, struct running *r, enum adafs_digest_kind kind, uint8_t *ret)
 {
-	ADAFS_CLEANUP(adafs_digest_freep) struct adafs_digest *d = ADAFS_STEAL(s->digest);
-	int64_t from = d ? s->digested : 0;
+	ADAFS_CLEANUP(adafs_digest_freep) struct adafs_digest *d = ADAFS_STEAL(r->digest);
+	int64_t from = d ? r->done : 0;
 	if (!d)
-		d = adafs_digest_new(ADAFS_DIGEST_SHA256);
+		d = adafs_digest_new(kind);
 	if (!d)
 		return -ENOMEM;
 	int rc = digest_rest(s, d, from);
-	if (rc)
-		return rc;
+	if (!rc)
+		adafs_digest_final(d, ret);
+	return rc;
+}
+
+int spool_sha256(struct spool *s, char ret[ADAFS_SHA256_HEX_LEN])
+{
 	uint8_t sum[ADAFS_SHA256_LEN];
-	adafs_digest_final(d, sum);
-	adafs_hex_encode(sum, sizeof(sum), ret);
-	return 0;
+	int rc = running_end(s, &s->sha256, ADAFS_DIGEST_SHA256, sum);
+	if (!rc)
+		adafs_hex_encode(sum, sizeof(sum), ret);
+	return rc;
+}
+
+int spool_md5(struct spool *s, uint8_t ret[ADAFS_MD5_LEN])
+{
+	return running_end(s, &s->md5, ADAFS_DIGEST_MD5, ret);
 }

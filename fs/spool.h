@@ -38,15 +38,20 @@ enum spool_state {
 };
 
 struct spool;
+/* What will be asked for of the whole content, and is taken as it is written. */
+enum spool_sum {
+	SPOOL_SHA256 = 1, /* the content has to be in a file, too */
+	SPOOL_MD5 = 2,
+};
 /*
- * An empty spool in dir. *ret is owned. hashed: its SHA-256 will be asked for. Not for two threads at once: the owner's lock guards it; only
+ * An empty spool in dir. *ret is owned. sums: of enum spool_sum. Not for two threads at once: the owner's lock guards it; only
  * the descriptor may be read meanwhile.
  */
-int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, bool hashed,
+int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, unsigned sums,
 	      struct spool **ret, struct adafs_err *reterr);
 void spool_free(struct spool *s);
 /*
- * -1: it is in memory, as only one that is not hashed can be. Blocks that are still in memory are not in the file
+ * -1: it is in memory, as only one without SPOOL_SHA256 can be. Blocks that are still in memory are not in the file
  * before spool_settle.
  */
 int spool_fd(const struct spool *s);
@@ -75,6 +80,7 @@ int spool_truncate(struct spool *s, int64_t size);
 int spool_fill_begin(struct spool *s, int64_t size);
 /* SHA-256 of the whole content in hexadecimal; reads the file if it was not written in order. */
 int spool_sha256(struct spool *s, char ret[ADAFS_SHA256_HEX_LEN]);
+int spool_md5(struct spool *s, uint8_t ret[ADAFS_MD5_LEN]);
 
 /* --- blocks ------------------------------------------------------------------------------- */
 size_t spool_n_blocks(const struct spool *s);

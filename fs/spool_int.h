@@ -26,6 +26,12 @@ struct block {
 	bool touched; /* written while it was being sent */
 };
 
+/* A digest of the first `done` bytes; digest NULL: to be taken from the content. */
+struct running {
+	struct adafs_digest *digest;
+	int64_t done;
+};
+
 struct spool {
 	struct spool_space *space;
 	const char *dir; /* borrowed */
@@ -39,9 +45,8 @@ struct spool {
 	size_t n_alloc;
 	unsigned n_sending;
 	char upload[17];
-	struct adafs_digest *digest; /* of the first `digested` bytes; NULL: to be read from the file */
-	int64_t digested;
-	bool hashed;
+	unsigned sums;
+	struct running sha256, md5;
 };
 
 /* Take and give back what spools may use. -ENOSPC. */

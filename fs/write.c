@@ -156,10 +156,10 @@ static struct wfile *wfile_new(struct node *n, struct node *dir, const char *nam
 	if (base)
 		w->mtime = base->mtime;
 	int rc = base ? carry_meta(w, base) : 0;
-	/* Only a policy asks for the sum. */
-	bool hashed = v->policy->before_commit != NULL;
+	/* Only a policy asks for the one, only an option for the other. */
+	unsigned sums = (v->policy->before_commit ? SPOOL_SHA256 : 0) | (fs->options->md5 ? SPOOL_MD5 : 0);
 	if (rc || !w->name || !w->blob ||
-	    spool_new(fs->spool, fs->spool_dir, fs->options->block_size, hashed, &w->spool, reterr)) {
+	    spool_new(fs->spool, fs->spool_dir, fs->options->block_size, sums, &w->spool, reterr)) {
 		wfile_unref(w);
 		return NULL;
 	}

@@ -1,4 +1,5 @@
 """Requests as the emulator counts them, held against the budgets of the design."""
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -106,3 +107,61 @@ def test_a_file_read_once_costs_its_blocks_and_read_again_nothing(mount, emulato
     with Requests(emulator) as r:
         assert path.read_bytes() == content
     assert r.made == {}
+
+
+def test_a_small_file_costs_one_request(mount, emulator):
+    folder = mount.path / "containers" / "ada" / "out"
+    folder.mkdir()
+    os.listdir(folder)
+    with Requests(emulator) as r:
+        for i in range(20):
+            (folder / f"f{i}").write_bytes(b"x" * 100_000)
+            assert (folder / f"f{i}").stat().st_size == 100_000
+    assert r.made == {"PutBlob": 20}
+
+
+def test_blocks_go_up_while_the_file_is_written(mount, emulator):
+    folder = mount.path / "containers" / "ada" / "out"
+    folder.mkdir()
+    os.listdir(folder)
+    with Requests(emulator) as r:
+        with open(folder / "large", "wb", buffering=0) as f:
+            for i in range(9):
+                f.write(bytes([i]) * MIB)
+            # Each block behind the writer; the last one only when it is known that the file ends there.
+            r.until({"PutBlock": 8})
+            f.write(b"end")
+        r.until({"PutBlockList": 1})
+    assert r.made == {"PutBlock": 10, "PutBlockList": 1}
+
+
+def test_a_sparse_file_takes_no_space_for_its_holes(mount, emulator):
+    folder = mount.path / "containers" / "ada" / "out"
+    folder.mkdir()
+    os.listdir(folder)
+    before = os.statvfs(mount.path)
+    with open(folder / "sparse", "wb") as f:
+        f.seek(40 * MIB)
+        f.write(b"end")
+        f.flush()
+        free = before.f_bavail - os.statvfs(mount.path).f_bavail
+        assert free * before.f_frsize < MIB
+    assert (folder / "sparse").stat().st_size == 40 * MIB + 3
+    assert (folder / "sparse").read_bytes() == bytes(40 * MIB) + b"end"
+
+
+def test_md5_of_all_files_where_it_is_asked_for(make_mount, emulator):
+    env = {k: v for k, v in emulator.settings.items() if k.startswith("AZURE_STORAGE")}
+    m = make_mount(f"block_size={MIB}", "md5=on", env=env, name="md5").start()
+    data = bytes(range(256)) * 10_000
+    folder = m.path / "containers" / "sums"
+    folder.mkdir()
+    for name, size in {"large": len(data), "small": 1000}.items():
+        (folder / name).write_bytes(data[:size])
+    with open(folder / "large", "r+b") as f:
+        f.write(b"changed")
+    m.unmount()
+    m.start()
+    want = {"large": b"changed" + data[7:], "small": data[:1000]}
+    for name, content in want.items():
+        assert os.getxattr(folder / name, "user.adafs.md5").decode() == hashlib.md5(content).hexdigest(), name

@@ -205,6 +205,39 @@ static void test_small_ones_stay_in_memory(void **state)
 	spool_space_free(space);
 }
 
+static void check_md5(struct spool *s, const void *data, size_t len)
+{
+	uint8_t got[ADAFS_MD5_LEN], want[ADAFS_MD5_LEN];
+	adafs_md5(data, len, want);
+	assert_int_equal(spool_md5(s, got), 0);
+	assert_memory_equal(got, want, sizeof(got));
+}
+
+/* Of a file in memory, on its way to disk, and changed in the middle. */
+static void test_md5(void **state)
+{
+	(void)state;
+	static char data[3 * BLOCK];
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i * 13);
+	struct spool_space *space = spool_space_new(1 << 30);
+	struct spool *s = NULL;
+	assert_int_equal(spool_new(space, "/tmp", BLOCK, SPOOL_MD5, &s, NULL), 0);
+	assert_int_equal(spool_write(s, data, 100, 0), 0);
+	assert_int_equal(spool_fd(s), -1);
+	check_md5(s, data, 100);
+	assert_int_equal(spool_truncate(s, 0), 0);
+	for (size_t at = 0; at < sizeof(data); at += 1024)
+		assert_int_equal(spool_write(s, data + at, 1024, (int64_t)at), 0);
+	assert_true(s->md5.done == sizeof(data));
+	check_md5(s, data, sizeof(data));
+	data[7] = 'x';
+	assert_int_equal(spool_write(s, data + 7, 1, 7), 0);
+	check_md5(s, data, sizeof(data));
+	spool_free(s);
+	spool_space_free(space);
+}
+
 static void check_sum(struct spool *s, const void *data, size_t len)
 {
 	char got[ADAFS_SHA256_HEX_LEN], want[ADAFS_SHA256_HEX_LEN];
@@ -248,6 +281,7 @@ int main(void)
 		cmocka_unit_test(test_huge_offsets),
 		cmocka_unit_test(test_checksums_follow_the_bytes),
 		cmocka_unit_test(test_small_ones_stay_in_memory),
+		cmocka_unit_test(test_md5),
 		cmocka_unit_test(test_digest_in_and_out_of_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
