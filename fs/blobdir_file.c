@@ -271,6 +271,8 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 {
 	bool waited;
 	int rc = blobdir_await(c, n, &waited);
+	if (!rc && (fi->flags & O_ACCMODE) != O_WRONLY)
+		rc = wfile_await_close(n, c->may_wait);
 	if (rc)
 		return rc;
 	struct wfile *w = wfile_of(n);

@@ -220,6 +220,11 @@ extern struct adafs_mutex wfiles_lock;
 /* Open a node for writing: joins its wfile or makes one over base (a reference is taken). */
 int wfile_open(struct node *n, struct node *dir, const char *name, struct blob_entry *base,
 	       struct wfile **ret);
+/*
+ * Before an open that may map the file: one whose writer goes past the page cache and has stored all is about to be closed, and after that can
+ * be mapped. Waits for it a moment. 0 or -EWOULDBLOCK.
+ */
+int wfile_await_close(const struct node *n, bool may_wait);
 /* A handle is closed: on the last one commits what is left, tells the policy, forgets the file. On a worker. */
 void wfile_close(struct wfile *w);
 /* The same without waiting. False: that needs a worker, and nothing was done. */

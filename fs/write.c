@@ -16,9 +16,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "batch/base/clock.h"
 #include "batch/base/file.h"
 #include "batch/base/log.h"
 
+/* close(2) returns before RELEASE comes: so long an open waits for it. */
+#define CLOSING_MS 300
 /* An unlink holds up its directory, so what it saves for those who have the file open is bounded. */
 #define SAVE_MAX ((int64_t)64 * 1024 * 1024)
 
@@ -632,12 +635,49 @@ static bool unfinished(struct wfile *w)
 	return more;
 }
 
+/* The last handle of some file has gone; with wfiles_lock. */
+static struct adafs_cond closed;
+static pthread_once_t closed_once = PTHREAD_ONCE_INIT;
+
+static void make_closed(void)
+{
+	adafs_cond_init(&closed);
+}
+
+/* Whether a writer without the page cache has it open who seems to be closing it: all is stored. */
+static bool closing_locked(const struct node *n)
+{
+	struct wfile *w = bnode_of(n)->w;
+	if (!w || !w->direct)
+		return false;
+	adafs_mutex_lock(&w->lock);
+	bool stored = !w->dirty;
+	adafs_mutex_unlock(&w->lock);
+	return stored;
+}
+
+int wfile_await_close(const struct node *n, bool may_wait)
+{
+	uint64_t deadline_ms = adafs_clock_mono_ms() + CLOSING_MS;
+	int rc = 0;
+	pthread_once(&closed_once, make_closed);
+	adafs_mutex_lock(&wfiles_lock);
+	if (closing_locked(n) && !may_wait)
+		rc = -EWOULDBLOCK;
+	while (!rc && closing_locked(n))
+		rc = adafs_cond_wait_until(&closed, &wfiles_lock, deadline_ms);
+	adafs_mutex_unlock(&wfiles_lock);
+	return rc == -ETIMEDOUT ? 0 : rc;
+}
+
 /* One handle less; true: it was the last, and the file is nobody's any more. */
 static bool let_go_locked(struct wfile *w)
 {
 	if (--w->handles)
 		return false;
 	unregister_locked(w);
+	pthread_once(&closed_once, make_closed);
+	adafs_cond_broadcast(&closed);
 	bnode_of(w->node)->w = NULL;
 	adafs_mutex_lock(&w->lock);
 	if (w->dirty)

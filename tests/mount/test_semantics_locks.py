@@ -105,3 +105,27 @@ def test_sqlite_in_two_processes(site):
     db = sqlite3.connect(path)
     assert db.execute("SELECT who, count(*) FROM t GROUP BY who").fetchall() == [("a", 15), ("b", 15), ("c", 15)]
     db.close()
+
+
+def test_what_was_just_written_can_be_mapped(site):
+    """close(2) returns before the kernel tells the mount of it."""
+    for i in range(60):
+        path = site.dir / f"f{i % 3}"
+        path.write_bytes(bytes([i]) * 9000)
+        with open(path, "r+b") as f, mmap.mmap(f.fileno(), 9000) as m:
+            assert m[:] == bytes([i]) * 9000
+            m[0] = 255
+        with open(path, "rb") as f, mmap.mmap(f.fileno(), 9000, prot=mmap.PROT_READ) as m:
+            assert m[:2] == bytes([255, i])
+
+
+def test_a_file_that_is_being_written_is_read_and_mapped(site):
+    path = site.dir / "f"
+    with open(path, "wb", buffering=0) as w:
+        w.write(b"a" * 10000)
+        with open(path, "rb", buffering=0) as r:
+            assert r.read(20000) == b"a" * 10000
+            with mmap.mmap(r.fileno(), 10000, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as m:
+                assert m[:] == b"a" * 10000
+            w.write(b"b" * 100)
+            assert r.read() == b"b" * 100
