@@ -36,6 +36,13 @@ class Line:
     def limit(self, server):
         return None
 
+    def check(self, m):
+        """After what was measured: what the program calls done is done."""
+
+    def also(self):
+        """Another figure for the map, by its name: what no mount can be faster than."""
+        return {}
+
     def clean(self):
         """After the last round."""
 
@@ -87,6 +94,7 @@ class Reread(Read):
 class Random(Line):
     unit, limit_name, more = "ms", "curl", False
     to_limit = 1.5
+    asks = None  # requests and bytes for each one asked for, at most
     count = 200
     length = 0
 
@@ -117,6 +125,7 @@ class Random4(Random):
 
 class Random64(Random):
     name, what, length = "random64", "cold reads of 64 KiB anywhere, p50", 65536
+    to_limit, asks = 1.3, (1.2, 4)
 
 
 class Write(Read):
@@ -135,6 +144,10 @@ class Write(Read):
     def mount(self, m):
         type(self).number += 1
         return self.rate(timed(["dd", f"if={self.source}", f"of={m.path / f'written-{self.number}'}", "bs=1M"]))
+
+    def check(self, m):
+        m.server.must_have(f"written-{self.number}", self.options.size)
+        m.server.request("DELETE", f"written-{self.number}").read()
 
     def limit(self, server):
         seconds = server.load("blocks", server.target("raw"), self.source, 4 * MIB, 4)
@@ -160,6 +173,9 @@ class SmallIn(Line):
                 f.write(data)
         return N_SMALL / (time.monotonic() - begin)
 
+    def check(self, m):
+        m.server.must_have(f"in-{self.number}/{N_SMALL - 1:05}", SMALL)
+
     def limit(self, server):
         return N_SMALL / server.load("puts", server.target("raw/"), 1, N_SMALL, SMALL)
 
@@ -184,9 +200,18 @@ class List(Line):
         return timed(["ls", "-l", m.path / f"n{self.count}"]) * 1000
 
     def limit(self, server):
-        begin = time.monotonic()
-        server.raw_listing(f"n{self.count}")
-        return (time.monotonic() - begin) * 1000
+        return server.load("list", server.target("").rstrip("/"), f"n{self.count}/") * 1000
+
+    def local(self):
+        folder = self.folder / f"n{self.count}"
+        if not folder.exists():
+            folder.mkdir()
+            for i in range(self.count):
+                (folder / f"image-{i:06}.tif").touch()
+        return timed(["ls", "-l", folder]) * 1000
+
+    def also(self):
+        return {"ls -l in memory": self.local()}
 
 
 class List5(List):
@@ -203,20 +228,17 @@ class List100(List):
 
 class Warm(List):
     name, what, count = "warm5000", "warm ls -l of 5,000", 5000
-    limit_name, to_limit, to_rclone = "local disk", None, 1.0
-
-    def prepare(self, server):
-        self.local = self.folder / "local"
-        self.local.mkdir(exist_ok=True)
-        for i in range(self.count):
-            (self.local / f"image-{i:06}.tif").touch()
+    limit_name, to_limit, to_rclone = "ls -l in memory", None, 1.0
 
     def mount(self, m):
         super().mount(m)
         return super().mount(m)
 
     def limit(self, server):
-        return timed(["ls", "-l", self.local]) * 1000
+        return self.local()
+
+    def also(self):
+        return {}
 
 
 class Start(Line):
@@ -228,4 +250,13 @@ class Start(Line):
         return m.seconds * 1000
 
 
-LINES = (Read, Read4, Reread, Random4, Random64, Write, SmallIn, SmallOut, List5, List20, List100, Warm, Start)
+class StartList(Line):
+    """The same, of the container: a peer's root is that already."""
+
+    name, what, unit, more = "start-ls", "exec to the first ls of the container", "ms", False
+
+    def mount(self, m):
+        return m.listed * 1000
+
+
+LINES = (Read, Read4, Reread, Random4, Random64, Write, SmallIn, SmallOut, List5, List20, List100, Warm, Start, StartList)

@@ -11,10 +11,11 @@ from mountbench.servers import CONTAINER
 class Mounted:
     """One mount in a folder of its own. `path` is where the container's names stand."""
 
-    name = ""
+    name, is_peer = "", True
 
     def __init__(self, server, folder):
-        self.server, self.folder, self.pid = server, folder, 0
+        self.server, self.folder = server, folder
+        self.seconds = self.listed = 0.0
         self.point = folder / "mnt"
         self.point.mkdir(parents=True)
 
@@ -27,7 +28,7 @@ class Mounted:
         raise NotImplementedError
 
     def start(self):
-        """Seconds from exec to the first listing."""
+        """Also how many seconds it took from exec to the first ls, and to that of the container."""
         begin = time.monotonic()
         self.process = subprocess.Popen([str(a) for a in self.argv()], env=self.env(), stdout=subprocess.DEVNULL,
                                         stderr=open(self.folder / "log", "ab"))
@@ -35,9 +36,9 @@ class Mounted:
             if self.process.poll() is not None or time.monotonic() > begin + 60:
                 raise SystemExit(f"bench: {self.name} did not mount: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.0005)
-        seconds = time.monotonic() - begin
+        self.seconds = time.monotonic() - begin
         os.listdir(self.path)
-        return seconds
+        self.listed = time.monotonic() - begin
 
     def answers(self):
         try:
@@ -66,7 +67,7 @@ class Mounted:
 
 
 class Adafs(Mounted):
-    name = "adafs"
+    name, is_peer = "adafs", False
 
     @property
     def path(self):

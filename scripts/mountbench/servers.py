@@ -72,19 +72,11 @@ class Emulator:
                            headers={"x-ms-version": "2021-12-02", "Content-Length": "0"})
         return connection.getresponse()
 
-    def raw_listing(self, folder):
-        """Every page of a folder, read and not looked into but for the marker."""
-        connection = http.client.HTTPConnection(self.host, int(self.port), timeout=600)
-        marker = ""
-        while True:
-            query = f"restype=container&comp=list&prefix={folder}/&delimiter=/" + (f"&marker={marker}" if marker else "")
-            connection.request("GET", f"/{self.account}/{CONTAINER}?{query}&{self.sas}", headers={"x-ms-version": "2021-12-02"})
-            page = connection.getresponse().read()
-            tail = page[-2000:]
-            start = tail.find(b"<NextMarker>")
-            marker = tail[start + 12:tail.find(b"<", start + 12)].decode() if start >= 0 else ""
-            if not marker:
-                return
+    def must_have(self, name, size):
+        """What a program calls written is here."""
+        reply = self.request("HEAD", name)
+        if reply.status != 200 or int(reply.headers["Content-Length"]) != size:
+            sys.exit(f"bench: {name} was closed and is not there: {reply.status} {reply.headers['Content-Length']}")
 
     def counters(self):
         with_stats = http.client.HTTPConnection(self.host, int(self.port), timeout=60)

@@ -1,16 +1,19 @@
 /*
- * blobload - the client of scripts/bench-emulator where Python would be the bottleneck.
+ * blobload - the client of scripts/bench and scripts/bench-emulator where Python would be the bottleneck.
  *
  * usage: blobload get HOST PORT TARGET COUNT LENGTH SIZE
  *        blobload blocks HOST PORT TARGET QUERY FILE BLOCK THREADS
  *        blobload puts HOST PORT TARGET QUERY CLIENTS COUNT SIZE
+ *        blobload list HOST PORT TARGET QUERY PREFIX
  *        blobload files FOLDER THREADS COUNT SIZE
  *
  * get: ranged GETs on one connection. blocks: one blob by parallel Put Blocks and a Put Block List.
- * puts: COUNT small blobs by CLIENTS connections. files: the same as files, by create, fsync and
+ * puts: COUNT small blobs by CLIENTS connections. list: every page of a container's blobs below PREFIX, on one
+ * connection, forgotten but for the marker. files: the same as files, by create, fsync and
  * rename. Prints the seconds that it took; any answer that is not a success ends it with 1.
  */
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <err.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -41,7 +44,7 @@ struct job {
 struct connection {
 	int fd;
 	char head[HEAD_MAX + 1];
-	char *sink; /* bodies end here */
+	char *sink; /* bodies end here: whole if they fit */
 	size_t sink_size;
 };
 
@@ -95,7 +98,7 @@ static size_t content_length(const char *head)
 	return 0;
 }
 
-/* Read one answer; its body is forgotten. Returns its length. */
+/* Read one answer, its body into the sink. Returns its length. */
 static size_t answer(struct connection *c, int want)
 {
 	size_t have = 0;
@@ -113,8 +116,11 @@ static size_t answer(struct connection *c, int want)
 	if (atoi(c->head + 9) != want)
 		errx(1, "the answer is not %d: %s", want, c->head);
 	size_t length = content_length(c->head), got = have - (size_t)(end + 4 - c->head);
+	bool fits = length <= c->sink_size;
+	memcpy(c->sink, end + 4, got);
 	while (got < length) {
-		ssize_t n = recv(c->fd, c->sink, c->sink_size, 0);
+		size_t at = fits ? got : 0;
+		ssize_t n = recv(c->fd, c->sink + at, c->sink_size - at, 0);
 		if (n <= 0)
 			errx(1, "the body ended early");
 		got += (size_t)n;
@@ -245,6 +251,45 @@ static void *put_small(void *arg)
 	return NULL;
 }
 
+/* One page into c->sink. Returns the next marker (free() it), NULL at the last page. */
+static char *list_page(struct job *j, struct connection *c, const char *prefix, const char *marker)
+{
+	char head[HEAD_MAX];
+	int n = snprintf(head, sizeof(head),
+			 "GET %s?restype=container&comp=list&prefix=%s&delimiter=/&marker=%s&%s HTTP/1.1\r\n"
+			 "Host: %s:%u\r\nx-ms-version: 2021-12-02\r\n\r\n",
+			 j->target, prefix, marker, j->query, j->host, j->port);
+	send_all(c->fd, head, (size_t)n, 0);
+	size_t length = answer(c, 200);
+	if (length > c->sink_size || strstr(c->head, "chunked"))
+		errx(1, "a page of %zu bytes, or of unknown length", length);
+	const char *found = memmem(c->sink, length, "<NextMarker>", 12);
+	if (!found || found[12] == '<')
+		return NULL;
+	char *next = calloc(3, HEAD_MAX / 4), *out = next;
+	for (found += 12; next && *found != '<' && out < next + HEAD_MAX / 2; found++)
+		out += sprintf(out, isalnum((unsigned char)*found) ? "%c" : "%%%02X", (unsigned char)*found);
+	return next;
+}
+
+static void list(struct job *j, const char *prefix)
+{
+	struct connection c;
+	char *marker = strdup("");
+	dial(j, &c);
+	c.sink_size = 64 << 20;
+	free(c.sink);
+	c.sink = malloc(c.sink_size);
+	if (!c.sink)
+		err(1, "malloc");
+	while (marker) {
+		char *next = list_page(j, &c, prefix, marker);
+		free(marker);
+		marker = next;
+	}
+	hang_up(&c);
+}
+
 static void *write_small(void *arg)
 {
 	struct job *j = arg;
@@ -298,8 +343,9 @@ int main(int argc, char **argv)
 	const char *mode = argc > 1 ? argv[1] : "";
 	bool http = strcmp(mode, "files") != 0;
 	if (!(strcmp(mode, "files") == 0 && argc == 6) && !(strcmp(mode, "get") == 0 && argc == 8) &&
-	    !(strcmp(mode, "blocks") == 0 && argc == 9) && !(strcmp(mode, "puts") == 0 && argc == 9))
-		errx(2, "usage: blobload get|blocks|puts|files ARGUMENTS, see the source");
+	    !(strcmp(mode, "blocks") == 0 && argc == 9) && !(strcmp(mode, "puts") == 0 && argc == 9) &&
+	    !(strcmp(mode, "list") == 0 && argc == 7))
+		errx(2, "usage: blobload get|blocks|puts|list|files ARGUMENTS, see the source");
 	if (http) {
 		j.host = argv[2];
 		j.port = (unsigned)number(argv[3]);
@@ -321,6 +367,10 @@ int main(int argc, char **argv)
 		start = now();
 		run_threads(&j, put_blocks);
 		put_list(&j);
+	} else if (strcmp(mode, "list") == 0) {
+		j.query = argv[5];
+		start = now();
+		list(&j, argv[6]);
 	} else if (strcmp(mode, "puts") == 0) {
 		j.query = argv[5];
 		j.n_threads = (unsigned)number(argv[6]);

@@ -229,7 +229,7 @@ enum outcome memstore_set_meta(struct memstore *s, const char *name, const char 
 {
 	struct blob *b = memstore_get(s, name);
 	if (!b)
-		return NO_BLOCK;
+		return NO_BLOB;
 	for (size_t i = 0; i < b->n_pieces; i++)
 		__atomic_add_fetch(&b->piece[i]->refs, 1, __ATOMIC_RELAXED);
 	enum outcome outcome = memstore_put(s, name, b->piece, b->n_pieces, meta, cond, ret_version);
@@ -237,19 +237,19 @@ enum outcome memstore_set_meta(struct memstore *s, const char *name, const char 
 	return outcome;
 }
 
-bool memstore_delete(struct memstore *s, const char *name)
+enum outcome memstore_delete(struct memstore *s, const char *name, const struct condition *cond)
 {
 	size_t at;
 	pthread_mutex_lock(&s->lock);
 	struct blob *b = find_locked(s, name, &at);
-	bool was = b && b->version;
-	if (b) {
+	enum outcome outcome = !b || !b->version ? NO_BLOB : fits(b, cond) ? DONE : FAILED_CONDITION;
+	if (outcome == DONE) {
 		s->n--;
 		memmove(s->blob + at, s->blob + at + 1, (s->n - at) * sizeof(*s->blob));
 		unref_locked(b);
 	}
 	pthread_mutex_unlock(&s->lock);
-	return was;
+	return outcome;
 }
 
 /* --- reading ----------------------------------------------------------------------------------- */

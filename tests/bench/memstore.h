@@ -42,7 +42,7 @@ struct condition {
 	uint64_t match;
 	bool absent;
 };
-enum outcome { DONE, FAILED_CONDITION, NO_BLOCK };
+enum outcome { DONE, FAILED_CONDITION, NO_BLOCK, NO_BLOB };
 /* The pieces, each with a reference, become the blob. meta is copied; NULL: none. */
 enum outcome memstore_put(struct memstore *s, const char *name, struct piece **piece, size_t n, const char *meta,
 			  const struct condition *cond, uint64_t *ret_version);
@@ -53,8 +53,7 @@ enum outcome memstore_commit(struct memstore *s, const char *name, char **id, co
 			     const struct condition *cond, uint64_t *ret_version);
 enum outcome memstore_set_meta(struct memstore *s, const char *name, const char *meta, const struct condition *cond,
 			       uint64_t *ret_version);
-/* False: it was not there. */
-bool memstore_delete(struct memstore *s, const char *name);
+enum outcome memstore_delete(struct memstore *s, const char *name, const struct condition *cond);
 /*
  * Names after `marker` (NULL: from the start) that begin with prefix, at most max, folded at the delimiter when folds:
  * one call of on_name each, b NULL for a folded one. Returns the marker of the next page (free() it) or NULL.

@@ -8,13 +8,15 @@ from harness import ROOT, program
 
 def test_it_measures_and_draws(tmp_path):
     build = Path(program()).parent
+    lines = ("read", "random64", "write", "small-in", "ls5000", "start-ls")
     done = subprocess.run([ROOT / "scripts" / "bench", "--build", build, "--rounds", "1", "--size", "8", "--json",
-                           tmp_path / "out.json", "--svg", tmp_path / "out.svg", "read", "random64", "write", "start"],
+                           tmp_path / "out.json", "--svg", tmp_path / "out.svg", *lines],
                           capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, 1), done.stderr
-    results = json.loads((tmp_path / "out.json").read_text())
-    assert {(r["server"], r["line"]) for r in results} == {(s, line) for s in ("static", "emulator")
-                                                           for line in ("read", "random64", "write", "start")}
+    report = json.loads((tmp_path / "out.json").read_text())
+    results = report["results"]
+    assert report["machine"]["processors"] and report["size_mib"] == 8
+    assert {(r["server"], r["line"]) for r in results} == {(s, line) for s in ("static", "emulator") for line in lines}
     assert all(r["values"]["adafs"] > 0 for r in results)
     assert "<svg" in (tmp_path / "out.svg").read_text()
 
