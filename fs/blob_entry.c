@@ -128,6 +128,13 @@ bool blob_entry_same(const struct blob_entry *a, const struct blob_entry *b)
 	return a == b || (a && b && a->is_dir == b->is_dir && !strcmp(a->etag, b->etag));
 }
 
+/* An ETag stands for content and metadata, but not for the tier. */
+bool blob_entry_equal(const struct blob_entry *a, const struct blob_entry *b)
+{
+	return blob_entry_same(a, b) && a && !strcmp(a->name, b->name) && a->marker == b->marker &&
+	       a->archived == b->archived;
+}
+
 int blob_entry_props(const struct blob_entry *e, struct adafs_blob_props *ret)
 {
 	struct adafs_blob_props p = {

@@ -47,6 +47,8 @@ void blob_entry_unrefp(struct blob_entry **e);
 int blob_entry_props(const struct blob_entry *e, struct adafs_blob_props *ret);
 /* Whether two are the same version of the same kind; NULL is a name that is not there. */
 bool blob_entry_same(const struct blob_entry *a, const struct blob_entry *b);
+/* Whether one can stand for the other in everything. */
+bool blob_entry_equal(const struct blob_entry *a, const struct blob_entry *b);
 /* Whether metadata marks a directory; names are compared without case. */
 bool blob_meta_is_dir(const struct adafs_blob_meta *m);
 /* Seconds and nanoseconds, as metadata `mtime` holds them. */

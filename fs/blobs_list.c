@@ -48,6 +48,18 @@ static void finish_locked(struct blobs *b, struct dir *d, struct listing *l)
 		d->current = NULL;
 }
 
+/* Entries that are what they were are shared with the listing before and its nodes, not held twice. */
+static void share_locked(const struct dir *d, struct listing_adding *a)
+{
+	for (size_t i = 0; d->base && i < a->n; i++) {
+		struct blob_entry *old = listing_find(d->base, a->entry[i]->name, NULL);
+		if (!old || !blob_entry_equal(old, a->entry[i]))
+			continue;
+		blob_entry_unref(a->entry[i]);
+		a->entry[i] = blob_entry_ref(old);
+	}
+}
+
 struct trimming {
 	struct blobs *b;
 	const struct dir *d;
@@ -70,6 +82,7 @@ static void drive_locked(struct blobs *b, struct dir *d, struct listing *l)
 	adafs_mutex_unlock(&b->lock);
 	int rc = listing_fetch(l, b->fs, d->container, d->prefix, &a, &marker, &err);
 	adafs_mutex_lock(&b->lock);
+	share_locked(d, &a);
 	listing_append(l, &a, rc, marker, &err);
 	listing_trim(l, on_trimmed, &(struct trimming){ b, d });
 	l->driving = false;
