@@ -1,5 +1,6 @@
 /*
- * blobload - the client of scripts/bench and scripts/bench-emulator where Python would be the bottleneck.
+ * blobload - the client of scripts/bench and scripts/bench-emulator where Python would be the
+ * bottleneck.
  *
  * usage: blobload get HOST PORT TARGET COUNT LENGTH SIZE
  *        blobload blocks HOST PORT TARGET QUERY FILE BLOCK THREADS
@@ -8,9 +9,10 @@
  *        blobload files FOLDER THREADS COUNT SIZE
  *
  * get: ranged GETs on one connection. blocks: one blob by parallel Put Blocks and a Put Block List.
- * puts: COUNT small blobs by CLIENTS connections. list: every page of a container's blobs below PREFIX, on one
- * connection, forgotten but for the marker. files: the same as files, by create, fsync and
- * rename. Prints the seconds that it took; any answer that is not a success ends it with 1.
+ * puts: COUNT small blobs by CLIENTS connections. list: every page of a container's blobs below
+ * PREFIX, on one connection, forgotten but for the marker. files: the same as files, by create,
+ * fsync and rename. Prints the seconds that it took; any answer that is not a success ends it
+ * with 1.
  */
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -255,10 +257,11 @@ static void *put_small(void *arg)
 static char *list_page(struct job *j, struct connection *c, const char *prefix, const char *marker)
 {
 	char head[HEAD_MAX];
-	int n = snprintf(head, sizeof(head),
-			 "GET %s?restype=container&comp=list&prefix=%s&delimiter=/&marker=%s&%s HTTP/1.1\r\n"
-			 "Host: %s:%u\r\nx-ms-version: 2021-12-02\r\n\r\n",
-			 j->target, prefix, marker, j->query, j->host, j->port);
+	int n = snprintf(
+		head, sizeof(head),
+		"GET %s?restype=container&comp=list&prefix=%s&delimiter=/&marker=%s&%s HTTP/1.1\r\n"
+		"Host: %s:%u\r\nx-ms-version: 2021-12-02\r\n\r\n",
+		j->target, prefix, marker, j->query, j->host, j->port);
 	send_all(c->fd, head, (size_t)n, 0);
 	size_t length = answer(c, 200);
 	if (length > c->sink_size || strstr(c->head, "chunked"))
@@ -268,7 +271,8 @@ static char *list_page(struct job *j, struct connection *c, const char *prefix, 
 		return NULL;
 	char *next = calloc(3, HEAD_MAX / 4), *out = next;
 	for (found += 12; next && *found != '<' && out < next + HEAD_MAX / 2; found++)
-		out += sprintf(out, isalnum((unsigned char)*found) ? "%c" : "%%%02X", (unsigned char)*found);
+		out += sprintf(out, isalnum((unsigned char)*found) ? "%c" : "%%%02X",
+			       (unsigned char)*found);
 	return next;
 }
 
@@ -342,9 +346,10 @@ int main(int argc, char **argv)
 	struct job j = {.n_threads = 1, .query = ""};
 	const char *mode = argc > 1 ? argv[1] : "";
 	bool http = strcmp(mode, "files") != 0;
-	if (!(strcmp(mode, "files") == 0 && argc == 6) && !(strcmp(mode, "get") == 0 && argc == 8) &&
-	    !(strcmp(mode, "blocks") == 0 && argc == 9) && !(strcmp(mode, "puts") == 0 && argc == 9) &&
-	    !(strcmp(mode, "list") == 0 && argc == 7))
+	if (!(strcmp(mode, "files") == 0 && argc == 6) &&
+	    !(strcmp(mode, "get") == 0 && argc == 8) &&
+	    !(strcmp(mode, "blocks") == 0 && argc == 9) &&
+	    !(strcmp(mode, "puts") == 0 && argc == 9) && !(strcmp(mode, "list") == 0 && argc == 7))
 		errx(2, "usage: blobload get|blocks|puts|list|files ARGUMENTS, see the source");
 	if (http) {
 		j.host = argv[2];

@@ -1,15 +1,18 @@
 /*
- * blobserver - a static Blob service in memory, so that no disk decides what scripts/bench measures.
+ * blobserver - a static Blob service in memory, so that no disk decides what scripts/bench
+ * measures.
  *
  * usage: blobserver [--port PORT] [--size BYTES] [--names]
  *   --size   of the blob `big`; 512 MiB unless told
  *   --names  folders n5000/, n20000/ and n100000/ with so many empty blobs
  *
- * One container, `bench`, holds the above; others come and go by name only. It takes every signature, and what adafs,
- * rclone and curl ask of a Blob service: reads with ranges and their CRC64 (summed once and remembered), Put Blob, Put
- * Block, Put Block List, copies within the server, metadata, deletes, conditions on the ETag, listings. Prints its port
- * in one line when it serves. GET /stats tells the requests since the last one by operation, and the bytes that went out
- * in answers to Get Blob, also of those that the client did not wait for. A thread a connection.
+ * One container, `bench`, holds the above; others come and go by name only. It takes every
+ * signature, and what adafs, rclone and curl ask of a Blob service: reads with ranges and their
+ * CRC64 (summed once and remembered), Put Blob, Put Block, Put Block List, copies within the
+ * server, metadata, deletes, conditions on the ETag, listings. Prints its port in one line when it
+ * serves. GET /stats tells the requests since the last one by operation, and the bytes that went
+ * out in answers to Get Blob, also of those that the client did not wait for. A thread a
+ * connection.
  */
 #include <ctype.h>
 #include <err.h>
@@ -40,12 +43,26 @@
 #define CRC_SLOTS 65536
 #define LIST_MAX ((size_t)64 * 1024 * 1024)
 
-/* --- what is counted ----------------------------------------------------------------------------- */
-enum operation { GET_BLOB, HEAD_BLOB, PUT_BLOB, PUT_BLOCK, PUT_LIST, COPY, SET_META, DELETE_BLOB, LIST, CONTAINER, OTHER,
-		 N_OPERATIONS };
+/* --- what is counted -----------------------------------------------------------------------------
+ */
+enum operation {
+	GET_BLOB,
+	HEAD_BLOB,
+	PUT_BLOB,
+	PUT_BLOCK,
+	PUT_LIST,
+	COPY,
+	SET_META,
+	DELETE_BLOB,
+	LIST,
+	CONTAINER,
+	OTHER,
+	N_OPERATIONS
+};
 static const char *const operation_name[N_OPERATIONS] = {
-	"GetBlob", "GetBlobProperties", "PutBlob", "PutBlock", "PutBlockList", "CopyBlob", "SetBlobMetadata", "DeleteBlob",
-	"ListBlobs", "Container", "Other"};
+	"GetBlob",  "GetBlobProperties", "PutBlob",    "PutBlock",  "PutBlockList",
+	"CopyBlob", "SetBlobMetadata",	 "DeleteBlob", "ListBlobs", "Container",
+	"Other"};
 static uint64_t counted[N_OPERATIONS], bytes_read;
 
 static struct memstore *store;
@@ -59,7 +76,8 @@ struct request {
 	size_t length;
 };
 
-/* --- requests ------------------------------------------------------------------------------------ */
+/* --- requests ------------------------------------------------------------------------------------
+ */
 static const char *header(const struct request *r, const char *name)
 {
 	size_t n = strlen(name);
@@ -99,7 +117,8 @@ static uint64_t version_of(const char *etag)
 static struct condition condition_of(const struct request *r)
 {
 	const char *match = header(r, "If-Match"), *none = header(r, "If-None-Match");
-	return (struct condition){.match = match && *match != '*' ? version_of(match) : 0, .absent = none && *none == '*'};
+	return (struct condition){.match = match && *match != '*' ? version_of(match) : 0,
+				  .absent = none && *none == '*'};
 }
 
 /* Lines "name:value\n" of what x-ms-meta- headers say. */
@@ -115,7 +134,8 @@ static char *meta_of(const struct request *r)
 	return adafs_buf_steal(&b, NULL);
 }
 
-/* --- answers ------------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------------------
+ */
 static __thread uint64_t thread_sent;
 
 static bool send_vectors(int fd, struct iovec *iov, size_t n)
@@ -138,13 +158,16 @@ static bool send_vectors(int fd, struct iovec *iov, size_t n)
 	return true;
 }
 
-/* One answer; iov[0] is left for the head. extra: further header lines. length: what is told, sent or not. */
-static bool answer(const struct request *r, int status, const char *extra, struct iovec *iov, size_t n, size_t length)
+/* One answer; iov[0] is left for the head. extra: further header lines. length: what is told, sent
+ * or not. */
+static bool answer(const struct request *r, int status, const char *extra, struct iovec *iov,
+		   size_t n, size_t length)
 {
 	char head[HEAD_MAX], date[ADAFS_RFC1123_LEN];
 	adafs_clock_rfc1123(time(NULL), date);
 	int len = snprintf(head, sizeof(head),
-			   "HTTP/1.1 %d X\r\nx-ms-version: 2021-12-02\r\nx-ms-request-id: 0\r\nDate: %s\r\n%sContent-Length: %zu\r\n\r\n",
+			   "HTTP/1.1 %d X\r\nx-ms-version: 2021-12-02\r\nx-ms-request-id: "
+			   "0\r\nDate: %s\r\n%sContent-Length: %zu\r\n\r\n",
 			   status, date, extra ? extra : "", length);
 	struct iovec one;
 	if (!iov)
@@ -157,8 +180,11 @@ static bool refuse(const struct request *r, int status, const char *code)
 {
 	char extra[200], body[400];
 	bool head = strcmp(r->method, "HEAD") == 0;
-	snprintf(extra, sizeof(extra), "x-ms-error-code: %s\r\nContent-Type: application/xml\r\n", code);
-	int n = snprintf(body, sizeof(body), "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>%s</Code><Message>%s</Message></Error>",
+	snprintf(extra, sizeof(extra), "x-ms-error-code: %s\r\nContent-Type: application/xml\r\n",
+		 code);
+	int n = snprintf(body, sizeof(body),
+			 "<?xml version=\"1.0\" "
+			 "encoding=\"utf-8\"?><Error><Code>%s</Code><Message>%s</Message></Error>",
 			 code, code);
 	struct iovec iov[2] = {{0}, {.iov_base = body, .iov_len = (size_t)n}};
 	return answer(r, status, extra, iov, head ? 0 : 1, (size_t)n);
@@ -174,20 +200,26 @@ static bool written(const struct request *r, enum outcome outcome, int status, u
 		return refuse(r, 400, "InvalidBlockList");
 	adafs_clock_rfc1123(time(NULL), date);
 	snprintf(extra, sizeof(extra),
-		 "ETag: \"0x8D%" PRIX64 "\"\r\nLast-Modified: %s\r\nx-ms-request-server-encrypted: true\r\n", version, date);
+		 "ETag: \"0x8D%" PRIX64
+		 "\"\r\nLast-Modified: %s\r\nx-ms-request-server-encrypted: true\r\n",
+		 version, date);
 	return answer(r, status, extra, NULL, 0, 0);
 }
 
-/* --- reading ------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------------
+ */
 /* A service has sums of what it stores: here each is made once. */
-static uint64_t crc_of(const struct blob *b, size_t off, size_t len, const struct iovec *iov, size_t n)
+static uint64_t crc_of(const struct blob *b, size_t off, size_t len, const struct iovec *iov,
+		       size_t n)
 {
 	static struct slot {
 		uint64_t version, crc;
 		size_t off, len;
 	} slots[CRC_SLOTS];
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	struct slot *s = &slots[((off >> 12) * UINT64_C(0x9e3779b97f4a7c15) + len + b->version) % CRC_SLOTS], have;
+	struct slot *s = &slots[((off >> 12) * UINT64_C(0x9e3779b97f4a7c15) + len + b->version) %
+				CRC_SLOTS],
+		    have;
 	pthread_mutex_lock(&lock);
 	have = *s;
 	pthread_mutex_unlock(&lock);
@@ -207,7 +239,8 @@ static void add_meta(struct adafs_buf *b, const char *meta, bool as_xml)
 	for (const char *p = meta; *p; p = strchr(p, '\n') + 1) {
 		int name = (int)strcspn(p, ":"), value = (int)strcspn(p + name + 1, "\n");
 		if (as_xml)
-			adafs_buf_addf(b, "<%.*s>%.*s</%.*s>", name, p, value, p + name + 1, name, p);
+			adafs_buf_addf(b, "<%.*s>%.*s</%.*s>", name, p, value, p + name + 1, name,
+				       p);
 		else
 			adafs_buf_addf(b, "x-ms-meta-%.*s: %.*s\r\n", name, p, value, p + name + 1);
 	}
@@ -232,10 +265,12 @@ static bool read_blob(struct request *r, struct blob *b)
 	char date[ADAFS_RFC1123_LEN];
 	struct adafs_buf extra = ADAFS_BUF_INIT(HEAD_MAX / 2);
 	adafs_clock_rfc1123(b->modified, date);
-	adafs_buf_addf(&extra,
-		       "ETag: \"0x8D%" PRIX64 "\"\r\nLast-Modified: %s\r\nx-ms-creation-time: %s\r\nAccept-Ranges: bytes\r\n"
-		       "x-ms-blob-type: BlockBlob\r\nContent-Type: application/octet-stream\r\n",
-		       b->version, date, date);
+	adafs_buf_addf(
+		&extra,
+		"ETag: \"0x8D%" PRIX64
+		"\"\r\nLast-Modified: %s\r\nx-ms-creation-time: %s\r\nAccept-Ranges: bytes\r\n"
+		"x-ms-blob-type: BlockBlob\r\nContent-Type: application/octet-stream\r\n",
+		b->version, date, date);
 	add_meta(&extra, b->meta, false);
 	if (!head)
 		n = blob_vectors(b, first, len, iov + 1, MAX_VECTORS - 1);
@@ -244,7 +279,8 @@ static bool read_blob(struct request *r, struct blob *b)
 	for (size_t i = 1; i <= n; i++)
 		sent += iov[i].iov_len;
 	if (range && !head)
-		adafs_buf_addf(&extra, "Content-Range: bytes %zu-%zu/%zu\r\n", first, last, b->size);
+		adafs_buf_addf(&extra, "Content-Range: bytes %zu-%zu/%zu\r\n", first, last,
+			       b->size);
 	if (range && !head && header(r, "x-ms-range-get-content-crc64")) {
 		char crc[16];
 		adafs_crc64_text(crc_of(b, first, len, iov + 1, n), crc);
@@ -280,7 +316,8 @@ static bool do_read(struct request *r, const char *name)
 	return good;
 }
 
-/* --- listing ------------------------------------------------------------------------------------- */
+/* --- listing -------------------------------------------------------------------------------------
+ */
 struct page {
 	struct adafs_buf xml;
 	bool meta;
@@ -290,7 +327,10 @@ struct page {
 static void add_escaped(struct adafs_buf *b, const char *text, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		const char *as = text[i] == '&' ? "&amp;" : text[i] == '<' ? "&lt;" : text[i] == '>' ? "&gt;" : NULL;
+		const char *as = text[i] == '&'	  ? "&amp;"
+				 : text[i] == '<' ? "&lt;"
+				 : text[i] == '>' ? "&gt;"
+						  : NULL;
 		if (as)
 			adafs_buf_adds(b, as);
 		else
@@ -312,11 +352,17 @@ static void on_name(void *arg, const char *name, size_t len, const struct blob *
 	if (b->modified != last)
 		adafs_clock_rfc1123(last = b->modified, date);
 	adafs_buf_addf(&p->xml,
-		       "</Name><Properties><Creation-Time>%s</Creation-Time><Last-Modified>%s</Last-Modified><Etag>0x8D%" PRIX64
-		       "</Etag><Content-Length>%zu</Content-Length><Content-Type>application/octet-stream</Content-Type>"
-		       "<Content-Encoding /><Content-Language /><Content-CRC64 /><Content-MD5 /><Cache-Control />"
-		       "<Content-Disposition /><BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier><AccessTierInferred>true"
-		       "</AccessTierInferred><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
+		       "</Name><Properties><Creation-Time>%s</Creation-Time><Last-Modified>%s</"
+		       "Last-Modified><Etag>0x8D%" PRIX64
+		       "</Etag><Content-Length>%zu</Content-Length><Content-Type>application/"
+		       "octet-stream</Content-Type>"
+		       "<Content-Encoding /><Content-Language /><Content-CRC64 /><Content-MD5 "
+		       "/><Cache-Control />"
+		       "<Content-Disposition "
+		       "/><BlobType>BlockBlob</BlobType><AccessTier>Hot</"
+		       "AccessTier><AccessTierInferred>true"
+		       "</AccessTierInferred><LeaseStatus>unlocked</"
+		       "LeaseStatus><LeaseState>available</LeaseState>"
 		       "<ServerEncrypted>true</ServerEncrypted></Properties>",
 		       date, date, b->version, b->size);
 	if (p->meta && *b->meta) {
@@ -329,16 +375,21 @@ static void on_name(void *arg, const char *name, size_t len, const struct blob *
 
 static bool do_list(struct request *r, const char *container)
 {
-	char *prefix = parameter(r, "prefix"), *marker = parameter(r, "marker"), *most = parameter(r, "maxresults");
+	char *prefix = parameter(r, "prefix"), *marker = parameter(r, "marker"),
+	     *most = parameter(r, "maxresults");
 	char *include = parameter(r, "include");
 	size_t max = most ? strtoul(most, NULL, 10) : PAGE;
 	struct page p = {.xml = ADAFS_BUF_INIT(LIST_MAX), .skip = strlen(container) + 1};
 	p.meta = include && strstr(include, "metadata");
-	adafs_buf_addf(&p.xml, "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"http://blobserver/\" "
-		       "ContainerName=\"%s\"><Blobs>", container);
+	adafs_buf_addf(&p.xml,
+		       "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults "
+		       "ServiceEndpoint=\"http://blobserver/\" "
+		       "ContainerName=\"%s\"><Blobs>",
+		       container);
 	char *below = adafs_fmt("%s/%s", container, prefix ? prefix : "");
 	char *from = marker && *marker ? adafs_fmt("%s/%s", container, marker) : NULL;
-	char *after = memstore_list(store, below, from, parameter_is(r, "delimiter", "/"), max < PAGE ? max : PAGE, on_name, &p);
+	char *after = memstore_list(store, below, from, parameter_is(r, "delimiter", "/"),
+				    max < PAGE ? max : PAGE, on_name, &p);
 	adafs_buf_adds(&p.xml, "</Blobs><NextMarker>");
 	if (after)
 		add_escaped(&p.xml, after + p.skip, strlen(after + p.skip));
@@ -356,7 +407,8 @@ static bool do_list(struct request *r, const char *container)
 	return good;
 }
 
-/* --- writing ------------------------------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------------------------------
+ */
 /* The request's body; bytes of it that came with the headers stand before. */
 static struct piece *take_body(struct request *r, const char *early, size_t n_early)
 {
@@ -382,7 +434,8 @@ static bool do_commit(struct request *r, const char *name, struct piece *body)
 	size_t n = 0, size = 64;
 	uint64_t version = 0;
 	char **id = malloc(size * sizeof(*id)), *meta = meta_of(r);
-	for (char *p = body->data; (p = strstr(p, "<Latest>")) || (n == 0 && (p = strstr(body->data, "<Uncommitted>")));) {
+	for (char *p = body->data; (p = strstr(p, "<Latest>")) ||
+				   (n == 0 && (p = strstr(body->data, "<Uncommitted>")));) {
 		p = strchr(p, '>') + 1;
 		if (n + 2 > size)
 			id = reallocarray(id, size *= 2, sizeof(*id));
@@ -421,8 +474,8 @@ static bool do_copy(struct request *r, const char *name, const char *source)
 		const struct condition cond = condition_of(r);
 		for (size_t i = 0; i < b->n_pieces; i++)
 			__atomic_add_fetch(&b->piece[i]->refs, 1, __ATOMIC_RELAXED);
-		enum outcome outcome =
-			memstore_put(store, name, b->piece, b->n_pieces, *meta ? meta : b->meta, &cond, &version);
+		enum outcome outcome = memstore_put(store, name, b->piece, b->n_pieces,
+						    *meta ? meta : b->meta, &cond, &version);
 		free(meta);
 		good = written(r, outcome, header(r, "x-ms-blob-type") ? 201 : 202, version);
 	}
@@ -472,19 +525,27 @@ static bool do_set_meta(struct request *r, const char *name)
 	char *meta = meta_of(r);
 	enum outcome outcome = memstore_set_meta(store, name, meta, &cond, &version);
 	free(meta);
-	return outcome == NO_BLOB ? refuse(r, 404, "BlobNotFound") : written(r, outcome, 200, version);
+	return outcome == NO_BLOB ? refuse(r, 404, "BlobNotFound")
+				  : written(r, outcome, 200, version);
 }
 
-/* --- one connection ------------------------------------------------------------------------------ */
+/* --- one connection ------------------------------------------------------------------------------
+ */
 static bool do_container(struct request *r)
 {
-	static const char names[] = "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Containers><Container><Name>"
-				    "bench</Name></Container></Containers><NextMarker /></EnumerationResults>";
-	static const char policies[] = "<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers />";
-	static const char common[] = "ETag: \"0x8D1\"\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
-				     "Content-Type: application/xml\r\n";
+	static const char names[] =
+		"<?xml version=\"1.0\" "
+		"encoding=\"utf-8\"?><EnumerationResults><Containers><Container><Name>"
+		"bench</Name></Container></Containers><NextMarker /></EnumerationResults>";
+	static const char policies[] =
+		"<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers />";
+	static const char common[] =
+		"ETag: \"0x8D1\"\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
+		"Content-Type: application/xml\r\n";
 	bool gets = strcmp(r->method, "GET") == 0;
-	const char *text = gets && parameter_is(r, "comp", "acl") ? policies : gets && !*r->path ? names : "";
+	const char *text = gets && parameter_is(r, "comp", "acl") ? policies
+			   : gets && !*r->path			  ? names
+								  : "";
 	struct iovec iov[2] = {{0}, {.iov_base = (char *)text, .iov_len = strlen(text)}};
 	int status = strcmp(r->method, "PUT") == 0 && !parameter_is(r, "comp", "acl") ? 201
 		     : strcmp(r->method, "DELETE") == 0				      ? 202
@@ -499,7 +560,8 @@ static bool do_stats(struct request *r)
 	for (int i = 0; i < N_OPERATIONS; i++)
 		adafs_buf_addf(&b, "%s\"%s\": %" PRIu64, i ? ", " : "", operation_name[i],
 			       __atomic_exchange_n(&counted[i], 0, __ATOMIC_RELAXED));
-	adafs_buf_addf(&b, ", \"BytesRead\": %" PRIu64 "}\n", __atomic_exchange_n(&bytes_read, 0, __ATOMIC_RELAXED));
+	adafs_buf_addf(&b, ", \"BytesRead\": %" PRIu64 "}\n",
+		       __atomic_exchange_n(&bytes_read, 0, __ATOMIC_RELAXED));
 	struct iovec iov[2] = {{0}, {.iov_base = b.data, .iov_len = b.len}};
 	bool good = answer(r, 200, "Content-Type: application/json\r\n", iov, 1, b.len);
 	adafs_buf_clear(&b);
@@ -525,7 +587,9 @@ static enum operation operation_of(const struct request *r)
 		return PUT_LIST;
 	if (parameter_is(r, "comp", "metadata"))
 		return SET_META;
-	return header(r, "x-ms-copy-source") ? COPY : header(r, "x-ms-blob-type") ? PUT_BLOB : OTHER;
+	return header(r, "x-ms-copy-source") ? COPY
+	       : header(r, "x-ms-blob-type") ? PUT_BLOB
+					     : OTHER;
 }
 
 static bool serve_write(struct request *r, enum operation operation, struct piece *body)
@@ -598,7 +662,8 @@ static bool parse(struct request *r, char *head)
 	r->query = query;
 	/* Without the account, whatever it is called. */
 	char *path = strchr(target + 1, '/');
-	r->path = adafs_url_decode(path ? path + 1 : target + 1, strlen(path ? path + 1 : target + 1), false);
+	r->path = adafs_url_decode(path ? path + 1 : target + 1,
+				   strlen(path ? path + 1 : target + 1), false);
 	if (r->path && !path && strcmp(r->path, "stats") != 0)
 		*r->path = 0;
 	r->head = line + 2;
@@ -646,7 +711,8 @@ static void *connection(void *arg)
 	return NULL;
 }
 
-/* --- the start ----------------------------------------------------------------------------------- */
+/* --- the start -----------------------------------------------------------------------------------
+ */
 static void seed_one(const char *name, size_t size)
 {
 	const size_t step = (size_t)16 * 1024 * 1024;
@@ -711,7 +777,8 @@ int main(int argc, char **argv)
 			errx(2, "usage: blobserver [--port PORT] [--size BYTES] [--names]");
 	}
 	signal(SIGPIPE, SIG_IGN);
-	/* Memory of blobs that went is for those that come: page faults would be measured otherwise. */
+	/* Memory of blobs that went is for those that come: page faults would be measured
+	 * otherwise. */
 	mallopt(M_MMAP_MAX, 0);
 	mallopt(M_TRIM_THRESHOLD, INT32_MAX);
 	mallopt(M_ARENA_MAX, 1);
@@ -723,7 +790,8 @@ int main(int argc, char **argv)
 	for (;;) {
 		pthread_t thread;
 		int one = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-		if (one >= 0 && pthread_create(&thread, NULL, connection, (void *)(intptr_t)one) == 0)
+		if (one >= 0 &&
+		    pthread_create(&thread, NULL, connection, (void *)(intptr_t)one) == 0)
 			pthread_detach(thread);
 	}
 }

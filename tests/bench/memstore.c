@@ -48,7 +48,8 @@ struct memstore *memstore_new(void)
 	return s;
 }
 
-/* --- blobs ------------------------------------------------------------------------------------- */
+/* --- blobs -------------------------------------------------------------------------------------
+ */
 static void drop_pieces(struct blob *b)
 {
 	for (size_t i = 0; i < b->n_pieces; i++)
@@ -96,7 +97,8 @@ static size_t place_locked(const struct memstore *s, const char *name)
 static struct blob *find_locked(const struct memstore *s, const char *name, size_t *ret_at)
 {
 	*ret_at = place_locked(s, name);
-	return *ret_at < s->n && strcmp(s->blob[*ret_at]->name, name) == 0 ? s->blob[*ret_at] : NULL;
+	return *ret_at < s->n && strcmp(s->blob[*ret_at]->name, name) == 0 ? s->blob[*ret_at]
+									   : NULL;
 }
 
 /* A version 0 is a name with blocks only: no blob yet. */
@@ -142,8 +144,8 @@ static bool fits(const struct blob *b, const struct condition *cond)
 }
 
 /* A new version stands in the place of the old one, which lives on for who reads it. */
-static void replace_locked(struct memstore *s, const char *name, struct piece **piece, size_t n, const char *meta,
-			   uint64_t *ret_version)
+static void replace_locked(struct memstore *s, const char *name, struct piece **piece, size_t n,
+			   const char *meta, uint64_t *ret_version)
 {
 	size_t at;
 	struct blob *old = find_locked(s, name, &at), *b;
@@ -164,8 +166,8 @@ static void replace_locked(struct memstore *s, const char *name, struct piece **
 		unref_locked(old);
 }
 
-enum outcome memstore_put(struct memstore *s, const char *name, struct piece **piece, size_t n, const char *meta,
-			  const struct condition *cond, uint64_t *ret_version)
+enum outcome memstore_put(struct memstore *s, const char *name, struct piece **piece, size_t n,
+			  const char *meta, const struct condition *cond, uint64_t *ret_version)
 {
 	size_t at;
 	pthread_mutex_lock(&s->lock);
@@ -224,15 +226,16 @@ enum outcome memstore_commit(struct memstore *s, const char *name, char **id, co
 	return outcome;
 }
 
-enum outcome memstore_set_meta(struct memstore *s, const char *name, const char *meta, const struct condition *cond,
-			       uint64_t *ret_version)
+enum outcome memstore_set_meta(struct memstore *s, const char *name, const char *meta,
+			       const struct condition *cond, uint64_t *ret_version)
 {
 	struct blob *b = memstore_get(s, name);
 	if (!b)
 		return NO_BLOB;
 	for (size_t i = 0; i < b->n_pieces; i++)
 		__atomic_add_fetch(&b->piece[i]->refs, 1, __ATOMIC_RELAXED);
-	enum outcome outcome = memstore_put(s, name, b->piece, b->n_pieces, meta, cond, ret_version);
+	enum outcome outcome =
+		memstore_put(s, name, b->piece, b->n_pieces, meta, cond, ret_version);
 	blob_release(s, b);
 	return outcome;
 }
@@ -242,7 +245,9 @@ enum outcome memstore_delete(struct memstore *s, const char *name, const struct 
 	size_t at;
 	pthread_mutex_lock(&s->lock);
 	struct blob *b = find_locked(s, name, &at);
-	enum outcome outcome = !b || !b->version ? NO_BLOB : fits(b, cond) ? DONE : FAILED_CONDITION;
+	enum outcome outcome = !b || !b->version ? NO_BLOB
+			       : fits(b, cond)	 ? DONE
+						 : FAILED_CONDITION;
 	if (outcome == DONE) {
 		s->n--;
 		memmove(s->blob + at, s->blob + at + 1, (s->n - at) * sizeof(*s->blob));
@@ -252,9 +257,12 @@ enum outcome memstore_delete(struct memstore *s, const char *name, const struct 
 	return outcome;
 }
 
-/* --- reading ----------------------------------------------------------------------------------- */
-char *memstore_list(struct memstore *s, const char *prefix, const char *marker, bool folds, size_t max,
-		    void (*on_name)(void *arg, const char *name, size_t len, const struct blob *b), void *arg)
+/* --- reading -----------------------------------------------------------------------------------
+ */
+char *memstore_list(struct memstore *s, const char *prefix, const char *marker, bool folds,
+		    size_t max,
+		    void (*on_name)(void *arg, const char *name, size_t len, const struct blob *b),
+		    void *arg)
 {
 	size_t skip = strlen(prefix), n = 0;
 	char *next = NULL;
