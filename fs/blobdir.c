@@ -215,6 +215,14 @@ int blobdir_log(int rc, const char *what, const char *container, const char *blo
 	return rc;
 }
 
+void blobdir_mistaken(struct node *n)
+{
+	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
+	const char *name;
+	if (blob && !blob_split(blob, &prefix, &name))
+		blobs_forget(n->fs->blobs, bnode_of(n)->view->container, prefix, false);
+}
+
 /* --- lookup -------------------------------------------------------------------------------- */
 static mode_t file_mode(const struct blob_entry *e)
 {

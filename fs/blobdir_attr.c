@@ -120,15 +120,6 @@ static int send_meta(struct call *c, struct node *n, const struct blob_entry *e,
 	return 0;
 }
 
-/* The blob is another one than was thought. */
-static void forget(struct call *c, struct node *n)
-{
-	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
-	const char *name;
-	if (blob && !blob_split(blob, &prefix, &name))
-		blobs_forget(c->fs->blobs, bnode_of(n)->view->container, prefix, false);
-}
-
 static int change_file(struct call *c, struct node *n, const struct meta_change *change)
 {
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
@@ -149,7 +140,7 @@ static int change_file(struct call *c, struct node *n, const struct meta_change 
 	rc = send_meta(c, n, e, &props, &err);
 	blobdir_let_go(&hold, false);
 	if (rc == -ENOENT || rc == -ESTALE)
-		forget(c, n);
+		blobdir_mistaken(n);
 	if (rc)
 		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "setting metadata",
 				   bnode_of(n)->view->container, e->name, &err);

@@ -97,7 +97,10 @@ static bool bfile_moved_on(struct call *c, struct handle *h)
 		return false;
 	adafs_mutex_lock(&wfiles_lock);
 	bool moved = bnode_of(h->node)->changes != c->seen;
+	bool gone = bnode_of(h->node)->orphan;
 	adafs_mutex_unlock(&wfiles_lock);
+	if (!moved && !gone)
+		blobdir_mistaken(h->node);
 	return moved;
 }
 

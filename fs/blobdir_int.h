@@ -83,6 +83,8 @@ void bnode_set_entry(struct node *n, struct blob_entry *e);
 bool bnode_entry_is(const struct node *n, const struct blob_entry *e);
 /* Attributes as an entry has them. */
 void blobdir_stat(const struct node *n, const struct blob_entry *e, struct stat *ret);
+/* The service has another blob there than was thought: its directory is asked for again. */
+void blobdir_mistaken(struct node *n);
 /* Log a failure once, where it is handled; returns rc. */
 int blobdir_log(int rc, const char *what, const char *container, const char *blob,
 		const struct adafs_err *err);

@@ -250,6 +250,8 @@ static int commit_end(struct commit *x, int rc, struct adafs_err *reterr)
 	/* One that failed for sure stands in nobody's way; the one before it may still. */
 	if (rc && x->put && (stored || reterr->outcome_unknown))
 		snprintf(w->nonce, sizeof(w->nonce), "%s", x->nonce);
+	if (rc == -ESTALE)
+		blobdir_mistaken(w->node);
 	/* What is stored is a commit, whatever became of its nodes: it has to get its job. */
 	if (stored)
 		tell_later(w, TELL_COMMITTED, x->etag, x->sha256, &x->meta, NULL);

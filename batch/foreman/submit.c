@@ -22,6 +22,7 @@
 #include "batch/foreman/internal.h"
 #include "batch/foreman/manifest.h"
 
+#define MAX_VERSIONS 50 /* of one image while its job is made */
 #define MAX_RUNS 99
 #define PROVE_AGAIN_MS 500
 
@@ -117,13 +118,14 @@ static int refresh_etag(struct work *w, struct adafs_plan_image *image, struct a
 static int take_snapshot(struct work *w, struct adafs_plan_image *image, struct adafs_err *reterr)
 {
 	char time[ADAFS_SNAPSHOT_LEN];
-	const char *etag = *image->etag ? image->etag : NULL;
-	int rc = adafs_blob_snapshot(w->f->blob, w->f->container, image->blob, etag, time, reterr);
-	if (rc == -ESTALE) {
-		rc = refresh_etag(w, image, reterr);
-		if (rc == 0)
-			rc = adafs_blob_snapshot(w->f->blob, w->f->container, image->blob,
-						 image->etag, time, reterr);
+	int rc = -ESTALE;
+	/* A copy sets time, mode and attributes after its close, one by one: each makes a new version of the same content. */
+	for (int attempt = 0; rc == -ESTALE && attempt < MAX_VERSIONS; attempt++) {
+		int moved = attempt ? refresh_etag(w, image, reterr) : 0;
+		if (moved)
+			return moved;
+		rc = adafs_blob_snapshot(w->f->blob, w->f->container, image->blob,
+					 *image->etag ? image->etag : NULL, time, reterr);
 	}
 	if (rc)
 		return rc;
