@@ -246,7 +246,7 @@ void spool_free(struct spool *s)
 	if (!s)
 		return;
 	spool_hot_clear(s);
-	spool_map_clear(s);
+	spool_give_back(s);
 	memory_drop(s);
 	sums_drop(s);
 	if (s->fd >= 0)

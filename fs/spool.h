@@ -50,6 +50,8 @@ enum spool_sum {
 int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, unsigned sums,
 	      struct spool **ret, struct adafs_err *reterr);
 void spool_free(struct spool *s);
+/* Give back what it takes of the space; after this it can only be freed. */
+void spool_give_back(struct spool *s);
 /*
  * -1: it is in memory, as only one without SPOOL_SHA256 can be. Blocks that are still in memory are not in the file
  * before spool_settle.

@@ -113,7 +113,7 @@ int spool_charge(struct spool *s, int64_t off, int64_t end)
 	return 0;
 }
 
-void spool_map_clear(struct spool *s)
+void spool_give_back(struct spool *s)
 {
 	for (size_t i = 0; i < s->n_alloc; i++)
 		spool_space_give(s->space, s->block[i].charged);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "batch/base/file.h"
@@ -33,6 +34,13 @@ struct hot {
 };
 
 /* --- memory ------------------------------------------------------------------------------------- */
+/* From the kernel and back to it: in a heap they would leave holes. */
+static char *memory_new(size_t size)
+{
+	void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return data == MAP_FAILED ? NULL : data;
+}
+
 static char *memory_take(struct spool_space *space, size_t size)
 {
 	char *data = NULL;
@@ -41,7 +49,7 @@ static char *memory_take(struct spool_space *space, size_t size)
 		data = space->free_block[--space->n_free];
 		space->n_hot++;
 	} else if ((space->n_hot + 1) * size <= HOT_ALL) {
-		data = aligned_alloc(DISK_ALIGN, size);
+		data = memory_new(size);
 		space->n_hot += data != NULL;
 	}
 	adafs_mutex_unlock(&space->lock);
@@ -49,16 +57,16 @@ static char *memory_take(struct spool_space *space, size_t size)
 }
 
 /* What nobody uses is given back when the last one is: a mount at rest is small. */
-static void memory_give(struct spool_space *space, char *data)
+static void memory_give(struct spool_space *space, char *data, size_t size)
 {
 	adafs_mutex_lock(&space->lock);
 	space->n_hot--;
 	if (space->n_free < SPOOL_FREE_BLOCKS)
 		space->free_block[space->n_free++] = data;
 	else
-		free(data);
+		munmap(data, size);
 	while (!space->n_hot && space->n_free)
-		free(space->free_block[--space->n_free]);
+		munmap(space->free_block[--space->n_free], size);
 	adafs_mutex_unlock(&space->lock);
 }
 
@@ -76,7 +84,7 @@ static void hot_free(struct spool *s, struct hot *h)
 	while (*p != h)
 		p = &(*p)->next;
 	*p = h->next;
-	memory_give(s->space, h->data);
+	memory_give(s->space, h->data, s->block_size);
 	free(h);
 }
 

@@ -66,8 +66,6 @@ void spool_written(struct spool *s, size_t i, const void *data, size_t len, int6
 void spool_resized(struct spool *s, int64_t size);
 /* The bytes were changed past spool_written. */
 void spool_forget_sums(struct spool *s);
-/* Give back the space of all. */
-void spool_map_clear(struct spool *s);
 
 /* --- spool_hot.c ---------------------------------------------------------------------------- */
 /* Memory for a block of which there is nothing yet; NULL: none, it goes to disk. */

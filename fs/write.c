@@ -684,6 +684,8 @@ static bool let_go_locked(struct wfile *w)
 		bnode_of(w->node)->pages_lost = true;
 	/* Senders that have not begun find nothing to do. */
 	w->send_rc = -ECANCELED;
+	/* Room for the next one as soon as the name is seen to be gone. */
+	spool_give_back(w->spool);
 	adafs_mutex_unlock(&w->lock);
 	return true;
 }

@@ -19,6 +19,8 @@
 #define MAX_ERROR_BODY (64u * 1024)
 #define MAX_HEADERS 256
 #define TRANSFER_BUFFER (256L * 1024)
+#define SMALL_BUFFER (64L * 1024) /* curl keeps one for each handle, and many send little */
+#define SMALL_BODY (128u * 1024)
 _Static_assert(HTTP_CURL_TEXT == CURL_ERROR_SIZE, "the buffer of curl's error texts");
 
 /* --- callbacks of curl -------------------------------------------------------------------- */
@@ -252,7 +254,7 @@ static int set_options(struct transfer *t)
 	SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
 	SET(CURLOPT_BUFFERSIZE, TRANSFER_BUFFER);
-	SET(CURLOPT_UPLOAD_BUFFERSIZE, TRANSFER_BUFFER);
+	SET(CURLOPT_UPLOAD_BUFFERSIZE, t->rq->body_len > SMALL_BODY ? TRANSFER_BUFFER : SMALL_BUFFER);
 	SET(CURLOPT_USERAGENT, "adafs/" ADAFS_VERSION);
 	if (t->http->ca_file)
 		SET(CURLOPT_CAINFO, t->http->ca_file);

@@ -16,7 +16,7 @@
 #include "batch/base/mutex.h"
 
 #define HTTP_CURL_TEXT 256
-#define HTTP_MAX_IDLE_HANDLES 64
+#define HTTP_MAX_IDLE_HANDLES 16
 
 struct curl_slist;
 struct transfer_list;

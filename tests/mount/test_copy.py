@@ -4,6 +4,8 @@ import subprocess
 
 import pytest
 
+from harness import wait_for
+
 KIB = 1024
 DATA = bytes(range(256)) * 4 * KIB  # four blocks of the site
 
@@ -102,3 +104,4 @@ def test_another_container_and_the_inbox(site, source):
     # What is put into the inbox has to pass its check.
     r = subprocess.run(["cp", source, site.mount.path / "inbox" / "a.tif"], capture_output=True, text=True)
     assert r.returncode and "Bad message" in r.stderr
+    wait_for("its bytes are kept", lambda: (site.mount.path / "rejected" / "default" / "a.tif.reason").exists())
