@@ -1,10 +1,12 @@
 /*
- * blobdir_list.c - the names of a directory of blobs, for the kernel as a stream that follows the service's listing. Behind the
- * listed names come files that are being written and were never committed.
+ * blobdir_list.c - the names of a directory of blobs, for the kernel as a stream that follows the
+ * service's listing. Behind the listed names come files that are being written and were never
+ * committed.
  *
- * The kernel keeps the names that it read, as pages of the directory, so that a listing which is repeated while nothing
- * changed costs it no call. What it kept is right while the content has the same number; if streams of different content
- * were open at once, it may be a mixture, and is thrown away.
+ * The kernel keeps the names that it read, as pages of the directory, so that a listing which is
+ * repeated while nothing changed costs it no call. What it kept is right while the content has the
+ * same number; if streams of different content were open at once, it may be a mixture, and is
+ * thrown away.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -37,7 +39,8 @@ static int by_name(const void *key, const void *element)
 static int add_new_file(void *arg, const char *name, uint64_t ino)
 {
 	struct adding *a = arg;
-	if (a->known->n && bsearch(name, a->known->entry, a->known->n, sizeof(*a->known->entry), by_name))
+	if (a->known->n &&
+	    bsearch(name, a->known->entry, a->known->n, sizeof(*a->known->entry), by_name))
 		return 0;
 	return dirlist_add(a->list, name, ino, S_IFREG, NULL);
 }
@@ -72,13 +75,14 @@ int blobdir_list(struct call *c, struct node *dir, struct dirlist *ret)
 	for (size_t i = 0; i < known.n && !rc; i++) {
 		struct blob_entry *e = known.entry[i];
 		if (blobdir_shown(dir, e))
-			rc = dirlist_add(ret, e->name, node_ino_end(begin, e->name), type_of(e), NULL);
+			rc = dirlist_add(ret, e->name, node_ino_end(begin, e->name), type_of(e),
+					 NULL);
 	}
 	struct adding a = { .list = ret, .known = &known };
 	return rc ? rc : wfile_each(dir, add_new_file, &a);
 }
 
-/* --- streams ----------------------------------------------------------------------------------- */
+/* --- streams ---------------------------------------------------------------------------------- */
 static void bstream_free(struct bstream *s)
 {
 	blobs_stream_close(s->entries);
@@ -135,7 +139,8 @@ static int end_listing(struct bstream *s, struct node *dir)
 	/* One that was listed, too, keeps its listed place. */
 	for (size_t i = 0; i < all.n && !rc; i++)
 		if (!blobs_stream_has(s->entries, all.item[i].name))
-			rc = dirlist_add(&written, all.item[i].name, all.item[i].ino, S_IFREG, NULL);
+			rc = dirlist_add(&written, all.item[i].name, all.item[i].ino, S_IFREG,
+					 NULL);
 	size_t n_entries = blobs_stream_size(s->entries);
 	adafs_mutex_lock(&s->lock);
 	if (!rc && !s->ended) {
@@ -159,20 +164,25 @@ struct reading {
 	void *arg;
 };
 
-static void plain_child(const struct reading *r, struct blob_entry *e, uint64_t ino, struct child *ret)
+static void plain_child(const struct reading *r, struct blob_entry *e, uint64_t ino,
+			struct child *ret)
 {
 	struct node *n = blobdir_node_at(r->dir, e, ino);
 	if (!n)
 		return;
-	*ret = (struct child){ .node = n, .attr_timeout_s = r->left_s, .entry_timeout_s = r->left_s };
+	*ret = (struct child){ .node = n,
+			       .attr_timeout_s = r->left_s,
+			       .entry_timeout_s = r->left_s };
 	blobdir_stat(n, e, &ret->st);
 }
 
-static bool hand_over(const struct reading *r, uint64_t ino_begin, size_t next, struct blob_entry *e)
+static bool hand_over(const struct reading *r, uint64_t ino_begin, size_t next,
+		      struct blob_entry *e)
 {
 	uint64_t ino = node_ino_end(ino_begin, e->name);
 	struct child child = { 0 };
-	struct wfile *w = r->plus && r->any_written ? wfile_find(r->call->fs, r->dir, e->name) : NULL;
+	struct wfile *w =
+		r->plus && r->any_written ? wfile_find(r->call->fs, r->dir, e->name) : NULL;
 	if (w)
 		blobdir_wfile_child(w, &child);
 	else if (r->plus)
@@ -198,15 +208,20 @@ static int read_written(const struct reading *r, struct bstream *s, size_t from)
 	return 0;
 }
 
-/* One batch from the listing. 1: go on with the next, 0: enough, or an error. *ret_n 0: it has ended. */
+/*
+ * One batch from the listing. 1: go on with the next, 0: enough, or an error. *ret_n 0: it has
+ * ended.
+ */
 static int read_batch(struct reading *r, struct bstream *s, size_t from, size_t *ret_n)
 {
 	struct blob_entry *batch[BATCH];
 	struct adafs_err err = { 0 };
 	size_t n = 0;
-	int rc = blobs_stream_read(s->entries, from, r->call->may_wait, batch, BATCH, &n, &r->left_s, &err);
+	int rc = blobs_stream_read(s->entries, from, r->call->may_wait, batch, BATCH, &n,
+				   &r->left_s, &err);
 	if (rc)
-		return blobdir_log(rc, "listing", bnode_of(r->dir)->view->container, r->dir->name, &err);
+		return blobdir_log(rc, "listing", bnode_of(r->dir)->view->container, r->dir->name,
+				   &err);
 	bool room = true;
 	for (size_t i = 0; i < n; i++) {
 		if (room && batch[i] && blobdir_shown(r->dir, batch[i]))
@@ -294,7 +309,8 @@ int blobdir_stream(struct call *c, struct node *dir, struct dirstream **ret)
 	}
 	s->base.ops = &bstream_ops;
 	adafs_mutex_init(&s->lock, ADAFS_RANK_LEAF);
-	int rc = blobs_stream_open(c->fs->blobs, v->container, prefix, c->may_wait, &s->entries, &err);
+	int rc = blobs_stream_open(c->fs->blobs, v->container, prefix, c->may_wait, &s->entries,
+				   &err);
 	if (rc) {
 		bstream_free(s);
 		return blobdir_log(rc, "listing", v->container, prefix, &err);

@@ -1,7 +1,7 @@
 /*
- * blobdir_places.c - where in the tree the directory of a blob is shown, as far as somebody looked there: below containers/, and
- * below inbox/ or rejected/. The views of these two are nodes that the kernel does not know: to it, their names are in the
- * directory above them.
+ * blobdir_places.c - where in the tree the directory of a blob is shown, as far as somebody looked
+ * there: below containers/, and below inbox/ or rejected/. The views of these two are nodes that
+ * the kernel does not know: to it, their names are in the directory above them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,10 @@
 #include "fs/blobdir_int.h"
 #include "fs/tree/inbox.h"
 
-/* The directory below a view's root that holds the names of prefix, with a reference; NULL: nobody looked there. */
+/*
+ * The directory below a view's root that holds the names of prefix, with a reference; NULL: nobody
+ * looked there.
+ */
 static struct node *find_dir(struct fs *fs, struct node *root, const char *prefix)
 {
 	const struct view *v = bnode_of(root)->view;
@@ -51,8 +54,8 @@ bool blobdir_shown_twice(const struct fs *fs, const char *container, const char 
 	return twice && !strcmp(container, fs->container);
 }
 
-void blobdir_each_place(struct fs *fs, const char *container, const char *prefix, blobdir_place_fn *fn,
-			void *arg)
+void blobdir_each_place(struct fs *fs, const char *container, const char *prefix,
+			blobdir_place_fn *fn, void *arg)
 {
 	struct node *containers = node_find(fs, fs->root, "containers", "");
 	if (containers)

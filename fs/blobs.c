@@ -1,6 +1,6 @@
 /*
- * blobs.c - directories of blobs: which are known, what this mount changed in them, what is forgotten, and what of it stays in
- * memory. Listings and slots are explained in blobs_int.h.
+ * blobs.c - directories of blobs: which are known, what this mount changed in them, what is
+ * forgotten, and what of it stays in memory. Listings and slots are explained in blobs_int.h.
  */
 #include "fs/blobs.h"
 
@@ -297,8 +297,8 @@ static void make_room_locked(struct blobs *b, const struct dir *but)
 }
 
 /*
- * Tell the kernel what is gone or another one, where it may still believe the old listing: that was replaced before its time.
- * Whoever has changed very much waits for the timeouts.
+ * Tell the kernel what is gone or another one, where it may still believe the old listing: that was
+ * replaced before its time. Whoever has changed very much waits for the timeouts.
  */
 static void tell_changes_locked(struct blobs *b, const struct dir *d, const struct listing *old,
 				const struct listing *now)
@@ -312,7 +312,8 @@ static void tell_changes_locked(struct blobs *b, const struct dir *d, const stru
 			const struct blob_entry *is = listing_find(now, was->name, NULL);
 			if (blob_entry_same(was, is))
 				continue;
-			notify_blob(b->fs->notify, d->container, d->prefix, was->name, is ? is->etag : NULL);
+			notify_blob(b->fs->notify, d->container, d->prefix, was->name,
+				    is ? is->etag : NULL);
 			told++;
 		}
 	}

@@ -1,13 +1,15 @@
 /*
- * fs/blobs.h - what is known of the directories of a container: listings, and single names that were
- * looked up, each for attr_timeout. Shared by all views of the same blobs. Own changes are entered as they happen, and stay right
- * when a listing that began before them ends after them.
+ * fs/blobs.h - what is known of the directories of a container: listings, and single names that
+ * were looked up, each for attr_timeout. Shared by all views of the same blobs. Own changes are
+ * entered as they happen, and stay right when a listing that began before them ends after them.
  *
  * A container is flat. What of it is shown as a tree:
- * - `a/b` makes a directory `a`; so does a blob `a` with metadata hdi_isfolder=true, and an empty blob `a/`.
- * - Where a blob `a` that is no marker stands beside `a/b`, the directory is shown and the blob is hidden: it hides one
- *   file instead of a whole tree.
- * - Names with an empty segment (`a//b`, `/a`), segments `.` and `..`, and those above 255 bytes are hidden.
+ * - `a/b` makes a directory `a`; so does a blob `a` with metadata hdi_isfolder=true, and an empty
+ *   blob `a/`.
+ * - Where a blob `a` that is no marker stands beside `a/b`, the directory is shown and the blob is
+ *   hidden: it hides one file instead of a whole tree.
+ * - Names with an empty segment (`a//b`, `/a`), segments `.` and `..`, and those above 255 bytes
+ *   are hidden.
  */
 #ifndef ADAFS_FS_BLOBS_H
 #define ADAFS_FS_BLOBS_H
@@ -65,17 +67,18 @@ struct blob_list {
 void blob_list_clear(struct blob_list *l);
 
 /*
- * The names below a prefix one after the other, while the service is still listing them; entries as they are at the time
- * of reading. Opening costs nothing while a listing is fresh or under way, else it waits for its first page. -EWOULDBLOCK
- * when that needs the network and may_wait is false, or the service's error.
+ * The names below a prefix one after the other, while the service is still listing them; entries as
+ * they are at the time of reading. Opening costs nothing while a listing is fresh or under way,
+ * else it waits for its first page. -EWOULDBLOCK when that needs the network and may_wait is false,
+ * or the service's error.
  */
 struct blob_stream;
 int blobs_stream_open(struct blobs *b, const char *container, const char *prefix, bool may_wait,
 		      struct blob_stream **ret, struct adafs_err *reterr);
 /*
- * At most max entries from place `from` on, each with a reference, or NULL where a name is gone: those that have
- * arrived, at least one. *ret_n 0: the end. *ret_left_s: seconds for which they stay fresh. Places stay for the life of the
- * stream. Any thread.
+ * At most max entries from place `from` on, each with a reference, or NULL where a name is gone:
+ * those that have arrived, at least one. *ret_n 0: the end. *ret_left_s: seconds for which they
+ * stay fresh. Places stay for the life of the stream. Any thread.
  */
 int blobs_stream_read(struct blob_stream *s, size_t from, bool may_wait, struct blob_entry *ret[],
 		      size_t max, size_t *ret_n, double *ret_left_s, struct adafs_err *reterr);
@@ -91,15 +94,20 @@ bool blobs_stream_current(struct blob_stream *s);
 void blobs_stream_close(struct blob_stream *s);
 
 /*
- * All names below a prefix ("" or "a/b/"). Costs one List Blobs a page, or nothing while fresh. -EWOULDBLOCK when that
- * needs the network and may_wait is false, or the service's error.
+ * All names below a prefix ("" or "a/b/"). Costs one List Blobs a page, or nothing while fresh.
+ * -EWOULDBLOCK when that needs the network and may_wait is false, or the service's error.
  */
 int blobs_list(struct blobs *b, const char *container, const char *prefix, bool may_wait,
 	       struct blob_list *ret, struct adafs_err *reterr);
-/* One name. -ENOENT, -EWOULDBLOCK, or the service's error. Costs one small List Blobs, rarely two. */
+/*
+ * One name. -ENOENT, -EWOULDBLOCK, or the service's error. Costs one small List Blobs, rarely two.
+ */
 int blobs_lookup(struct blobs *b, const char *container, const char *prefix, const char *name,
 		 bool may_wait, struct blob_entry **ret, struct adafs_err *reterr);
-/* The name as it is known now, or NULL: never asks. *ret_known: false when it is not known whether it is there. */
+/*
+ * The name as it is known now, or NULL: never asks. *ret_known: false when it is not known whether
+ * it is there.
+ */
 struct blob_entry *blobs_peek(struct blobs *b, const char *container, const char *prefix,
 			      const char *name, bool *ret_known);
 /* Seconds for which what is known of a name stays fresh: what the kernel may be told. */
@@ -114,7 +122,10 @@ bool blobs_known_empty(struct blobs *b, const char *container, const char *prefi
 /* Ask again for this directory, and with `deep` for all below it. */
 void blobs_forget(struct blobs *b, const char *container, const char *prefix, bool deep);
 
-/* Split a blob's name into the prefix of its directory (with '/') and the last segment, which points into blob. */
+/*
+ * Split a blob's name into the prefix of its directory (with '/') and the last segment, which
+ * points into blob.
+ */
 int blob_split(const char *blob, char **ret_prefix, const char **ret_name);
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * blobs_list.c - directories as they are listed. Nobody waits for a whole listing who only wants its beginning: a reader's place is an
- * index, and the next page is got by whoever needs it first (or by a job that runs ahead of the readers), while
- * the others wait for him. So no reader depends on a free worker, and what nobody reads is not asked for.
+ * blobs_list.c - directories as they are listed. Nobody waits for a whole listing who only wants
+ * its beginning: a reader's place is an index, and the next page is got by whoever needs it first
+ * (or by a job that runs ahead of the readers), while the others wait for him. So no reader depends
+ * on a free worker, and what nobody reads is not asked for.
  */
 #include "fs/blobs.h"
 
@@ -48,7 +49,9 @@ static void finish_locked(struct blobs *b, struct dir *d, struct listing *l)
 		d->current = NULL;
 }
 
-/* Entries that are what they were are shared with the listing before and its nodes, not held twice. */
+/*
+ * Entries that are what they were are shared with the listing before and its nodes, not held twice.
+ */
 static void share_locked(const struct dir *d, struct listing_adding *a)
 {
 	for (size_t i = 0; d->base && i < a->n; i++) {
@@ -72,7 +75,9 @@ static void on_trimmed(void *arg, const struct listing_page *p)
 	notify_passed(t->b->fs->notify, t->d->container, t->d->prefix, p->entry, p->n);
 }
 
-/* Get one page; called and returning with the lock held, d and l referenced, nobody else driving. */
+/*
+ * Get one page; called and returning with the lock held, d and l referenced, nobody else driving.
+ */
 static void drive_locked(struct blobs *b, struct dir *d, struct listing *l)
 {
 	struct listing_adding a;
@@ -182,11 +187,12 @@ bool blobs_relist_locked(struct blobs *b, struct dir *d, size_t max_pages)
 	return known;
 }
 
-/* --- streams ----------------------------------------------------------------------------------- */
+/* --- streams ---------------------------------------------------------------------------------- */
 static int copy_err(const struct dir *d, const struct listing *l, struct adafs_err *reterr)
 {
 	if (!l->err.rc)
-		return adafs_err_set(reterr, l->rc, "listing of '%s/%s' failed", d->container, d->prefix);
+		return adafs_err_set(reterr, l->rc, "listing of '%s/%s' failed", d->container,
+				     d->prefix);
 	if (reterr)
 		*reterr = l->err;
 	return l->rc;
@@ -286,7 +292,8 @@ static int refetch_locked(struct blob_stream *s, struct listing_page *p, struct 
 	struct blob_entry **entry = NULL;
 	uint64_t asked_ms = adafs_clock_mono_ms();
 	adafs_mutex_unlock(&b->lock);
-	int rc = marker ? listing_refetch(b->fs, s->d->container, s->d->prefix, marker, n, &entry, reterr)
+	int rc = marker ? listing_refetch(b->fs, s->d->container, s->d->prefix, marker, n, &entry,
+					  reterr)
 			: adafs_err_set(reterr, -ENOMEM, "out of memory");
 	adafs_mutex_lock(&b->lock);
 	free(marker);
@@ -297,7 +304,9 @@ static int refetch_locked(struct blob_stream *s, struct listing_page *p, struct 
 	return rc;
 }
 
-/* Names that this mount made since the listing began. A large one cannot tell whether it has them. */
+/*
+ * Names that this mount made since the listing began. A large one cannot tell whether it has them.
+ */
 static int fill_extra_locked(struct blob_stream *s)
 {
 	const struct dir *d = s->d;
@@ -394,11 +403,12 @@ size_t blobs_stream_size(struct blob_stream *s)
 	return n;
 }
 
-/* --- whole listings ---------------------------------------------------------------------------- */
+/* --- whole listings --------------------------------------------------------------------------- */
 #define BATCH 512
 
 /* All that a stream has, into an array that holds them all. */
-static int drain(struct blob_stream *s, bool may_wait, struct blob_list *ret, struct adafs_err *reterr)
+static int drain(struct blob_stream *s, bool may_wait, struct blob_list *ret,
+		 struct adafs_err *reterr)
 {
 	struct blob_entry *batch[BATCH];
 	size_t at = 0, n, size = 0;
@@ -428,7 +438,8 @@ static int drain(struct blob_stream *s, bool may_wait, struct blob_list *ret, st
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp((*(struct blob_entry *const *)a)->name, (*(struct blob_entry *const *)b)->name);
+	return strcmp((*(struct blob_entry *const *)a)->name,
+		      (*(struct blob_entry *const *)b)->name);
 }
 
 int blobs_list(struct blobs *b, const char *container, const char *prefix, bool may_wait,

@@ -1,6 +1,7 @@
 /*
- * blobs_lookup.c - single names: from the slots, the listing, or a listing that is under way; else one small request. Where many
- * names of a directory are asked for in a row, listing it again is cheaper.
+ * blobs_lookup.c - single names: from the slots, the listing, or a listing that is under way; else
+ * one small request. Where many names of a directory are asked for in a row, listing it again is
+ * cheaper.
  */
 #include "fs/blobs.h"
 
@@ -14,14 +15,17 @@
 #include "fs/notify.h"
 
 #define LOOKUP_MAX 8
-/* Names in a row that are asked for alone before the directory is listed: if it was listed before, and if not. */
+/*
+ * Names in a row that are asked for alone before the directory is listed: if it was listed before,
+ * and if not.
+ */
 #define SINGLES_AGAIN 4
 #define SINGLES_FIRST 32
 #define PAGES_FIRST 4
 
 /* An entry of the last listing or of the one under way whose page is fresh. */
-static struct blob_entry *listed_locked(const struct blobs *b, const struct dir *d, const char *name,
-					uint64_t *ret_ms)
+static struct blob_entry *listed_locked(const struct blobs *b, const struct dir *d,
+					const char *name, uint64_t *ret_ms)
 {
 	const struct listing *from[] = { d->base, d->current };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(from); i++) {
@@ -35,7 +39,8 @@ static struct blob_entry *listed_locked(const struct blobs *b, const struct dir 
 }
 
 /* Whether it is known that there is no such name in the listings. */
-static bool absent_locked(const struct blobs *b, const struct dir *d, const char *name, uint64_t *ret_ms)
+static bool absent_locked(const struct blobs *b, const struct dir *d, const char *name,
+			  uint64_t *ret_ms)
 {
 	const struct listing *l = d->current;
 	*ret_ms = d->complete_ms;
@@ -45,14 +50,18 @@ static bool absent_locked(const struct blobs *b, const struct dir *d, const char
 	return blobs_fresh(b, *ret_ms) && l->seq >= d->forget_seq && listing_is_past(l, name);
 }
 
-/* The answer for a name, if there is one that is fresh: 0 or -ENOENT, else -EWOULDBLOCK. *ret_ms: when it was learned. */
+/*
+ * The answer for a name, if there is one that is fresh: 0 or -ENOENT, else -EWOULDBLOCK. *ret_ms:
+ * when it was learned.
+ */
 static int answer_locked(const struct blobs *b, const struct dir *d, const char *name,
 			 struct blob_entry **ret, uint64_t *ret_ms)
 {
 	struct blob_entry *e;
 	size_t i;
 	if (blobs_slot_find(d, name, &i)) {
-		*ret_ms = d->slot[i].learned_ms > d->complete_ms ? d->slot[i].learned_ms : d->complete_ms;
+		*ret_ms = d->slot[i].learned_ms > d->complete_ms ? d->slot[i].learned_ms
+								 : d->complete_ms;
 		if (!blobs_fresh(b, *ret_ms))
 			return -EWOULDBLOCK;
 		e = d->slot[i].entry;
@@ -95,8 +104,8 @@ static int on_looked_up(void *arg, const char *name, const struct adafs_blob_pro
 }
 
 /*
- * Ask the service. One page of a few names that start with this one tells file and directory apart, unless there are many
- * (`a-1`, `a-2` come before `a/`): then a second one asks for `a/`.
+ * Ask the service. One page of a few names that start with this one tells file and directory apart,
+ * unless there are many (`a-1`, `a-2` come before `a/`): then a second one asks for `a/`.
  */
 static int ask(struct blobs *b, const char *container, const char *prefix, const char *name,
 	       struct blob_entry **ret, struct adafs_err *reterr)
@@ -109,12 +118,12 @@ static int ask(struct blobs *b, const char *container, const char *prefix, const
 	if (!adafs_utf8_valid(full, strlen(full)) || adafs_utf16_units(full, strlen(full)) > 1024)
 		return -ENOENT;
 	struct lookup l = { .full = full, .full_len = strlen(full), .name = name };
-	int rc = adafs_blob_list_some(b->fs->blob, container, full, "/", ADAFS_LIST_META, LOOKUP_MAX,
-				      on_looked_up, &l, reterr);
+	int rc = adafs_blob_list_some(b->fs->blob, container, full, "/", ADAFS_LIST_META,
+				      LOOKUP_MAX, on_looked_up, &l, reterr);
 	bool marker = l.file && l.file->is_dir;
 	if (!rc && l.n >= LOOKUP_MAX && !l.dir && !marker)
-		rc = adafs_blob_list_some(b->fs->blob, container, below, NULL, 0, 1, on_looked_up, &l,
-					  reterr);
+		rc = adafs_blob_list_some(b->fs->blob, container, below, NULL, 0, 1, on_looked_up,
+					  &l, reterr);
 	struct blob_entry *found = l.file;
 	if (l.dir && !(l.file && l.file->is_dir))
 		found = l.dir;
@@ -142,7 +151,9 @@ static void tell_change_locked(struct blobs *b, const struct dir *d, const char 
 		notify_blob(b->fs->notify, d->container, d->prefix, name, now ? now->etag : NULL);
 }
 
-/* Ask, and keep the answer; d is referenced. An own change that was made meanwhile is the answer. */
+/*
+ * Ask, and keep the answer; d is referenced. An own change that was made meanwhile is the answer.
+ */
 static int ask_locked(struct blobs *b, struct dir *d, const char *name, struct blob_entry **ret,
 		      struct adafs_err *reterr)
 {
@@ -177,7 +188,8 @@ static bool list_instead_locked(struct blobs *b, struct dir *d, size_t *ret_max_
 	}
 	d->singles++;
 	*ret_max_pages = d->pages ? d->pages + 1 : PAGES_FIRST;
-	return b->timeout_ms && d->singles > (d->pages ? SINGLES_AGAIN + 2 * d->pages : SINGLES_FIRST);
+	return b->timeout_ms &&
+	       d->singles > (d->pages ? SINGLES_AGAIN + 2 * d->pages : SINGLES_FIRST);
 }
 
 int blobs_lookup(struct blobs *b, const char *container, const char *prefix, const char *name,

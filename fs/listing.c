@@ -1,4 +1,7 @@
-/* listing.c - pages of a directory, and the rule by which files and prefixes of one name become one. */
+/*
+ * listing.c - pages of a directory, and the rule by which files and prefixes of one name become
+ * one.
+ */
 #include "fs/listing.h"
 
 #include <errno.h>
@@ -105,7 +108,9 @@ static int add_entry(struct listing_adding *a, struct blob_entry *e)
 	return 0;
 }
 
-/* Pending names that no prefix can follow any more when `name` has come (NULL: the end) are shown. */
+/*
+ * Pending names that no prefix can follow any more when `name` has come (NULL: the end) are shown.
+ */
 static int settle(struct listing_adding *a, const char *name)
 {
 	struct listing *l = a->l;
@@ -120,7 +125,10 @@ static int settle(struct listing_adding *a, const char *name)
 	return rc;
 }
 
-/* Which of two entries of one name is shown: a directory before a file, with its marker before without. */
+/*
+ * Which of two entries of one name is shown: a directory before a file, with its marker before
+ * without.
+ */
 static bool outranks(const struct blob_entry *a, const struct blob_entry *b)
 {
 	return a->is_dir != b->is_dir ? a->is_dir : a->marker > b->marker;
@@ -173,7 +181,8 @@ int listing_fetch(struct listing *l, struct fs *fs, const char *container, const
 	*a = (struct listing_adding){ .l = l, .prefix = prefix, .prefix_len = strlen(prefix),
 				      .began_ms = adafs_clock_mono_ms() };
 	if (!l->pages)
-		l->pages = adafs_blob_pages_open(fs->blob, container, prefix, "/", ADAFS_LIST_META, NULL);
+		l->pages = adafs_blob_pages_open(fs->blob, container, prefix, "/", ADAFS_LIST_META,
+						 NULL);
 	*ret_marker = l->pages ? strdup(adafs_blob_pages_marker(l->pages)) : NULL;
 	if (!*ret_marker)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
@@ -209,7 +218,8 @@ static int add_page(struct listing *l, const struct listing_page *p)
 static bool in_order(const struct listing *l, const struct listing_adding *a)
 {
 	const struct listing_page *last = l->n_pages ? &l->page[l->n_pages - 1] : NULL;
-	const struct blob_entry *before = last && last->n && last->entry ? last->entry[last->n - 1] : NULL;
+	const struct blob_entry *before =
+		last && last->n && last->entry ? last->entry[last->n - 1] : NULL;
 	for (size_t i = 0; i < a->n; i++) {
 		if (before && listing_order(before->name, a->entry[i]->name) >= 0)
 			return false;
@@ -370,7 +380,8 @@ bool listing_is_past(const struct listing *l, const char *name)
 /* --- another order --------------------------------------------------------------------------- */
 static int by_name(const void *a, const void *b)
 {
-	return listing_order((*(struct blob_entry *const *)a)->name, (*(struct blob_entry *const *)b)->name);
+	return listing_order((*(struct blob_entry *const *)a)->name,
+			     (*(struct blob_entry *const *)b)->name);
 }
 
 struct listing *listing_sorted(const struct listing *l)

@@ -1,8 +1,9 @@
 /*
  * notify.c - the notifier: a queue and its thread.
  *
- * At the end of a mount its thread may hang in the kernel: it wants the lock of a directory, whose holder waits for a LOOKUP that
- * nobody would read any more. So the last thing that the session's thread does is to read for it.
+ * At the end of a mount its thread may hang in the kernel: it wants the lock of a directory, whose
+ * holder waits for a LOOKUP that nobody would read any more. So the last thing that the session's
+ * thread does is to read for it.
  */
 #include "fs/notify.h"
 
@@ -99,7 +100,8 @@ static void tell_place(void *arg, struct node *view_dir, struct node *kernel_dir
 	const struct note *note = t->note;
 	for (size_t i = 0; i < note->n_entries && !is_quitting(t->fs->notify); i++)
 		fuse_lowlevel_notify_inval_entry(t->fs->session, nodeid(t->fs, kernel_dir),
-						 note->entry[i]->name, strlen(note->entry[i]->name));
+						 note->entry[i]->name,
+						 strlen(note->entry[i]->name));
 	if (note->n_entries)
 		return;
 	struct node *known = note->etag ? node_find(t->fs, view_dir, note->name, note->etag) : NULL;
@@ -184,7 +186,8 @@ void notify_stop(struct notify *n)
 	__atomic_store_n(&n->quitting, true, __ATOMIC_RELAXED);
 	adafs_cond_broadcast(&n->queued);
 	while (n->telling) {
-		if (!adafs_cond_wait_until(&n->queued, &n->lock, adafs_clock_mono_ms() + SERVE_EVERY_MS))
+		if (!adafs_cond_wait_until(&n->queued, &n->lock,
+					   adafs_clock_mono_ms() + SERVE_EVERY_MS))
 			continue;
 		adafs_mutex_unlock(&n->lock);
 		serve_one(n->fs->session);

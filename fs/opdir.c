@@ -1,7 +1,8 @@
 /*
- * opdir.c - OPENDIR, READDIR, READDIRPLUS. What a directory stream reads from is taken at OPENDIR and again at
- * rewinddir: a snapshot of the names, or a stream of the kind's own. An offset is the place of the next name in it, so it stays valid
- * while the directory changes. Places 0 and 1 are "." and "..".
+ * opdir.c - OPENDIR, READDIR, READDIRPLUS. What a directory stream reads from is taken at OPENDIR
+ * and again at rewinddir: a snapshot of the names, or a stream of the kind's own. An offset is the
+ * place of the next name in it, so it stays valid while the directory changes. Places 0 and 1 are
+ * "." and "..".
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -97,7 +98,8 @@ static void reply_opendir(struct op *op)
 
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	static const struct op_kind kind = { "opendir", .run = run_opendir, .reply = reply_opendir };
+	static const struct op_kind kind = { "opendir", .run = run_opendir,
+					     .reply = reply_opendir };
 	struct op *op = op_new(req, &kind, op_node(req, ino));
 	if (!op)
 		return;
@@ -139,12 +141,13 @@ static int refresh_source(struct op *op)
 	return 0;
 }
 
-/* --- the reply --------------------------------------------------------------------------------- */
+/* --- the reply -------------------------------------------------------------------------------- */
 static bool add_plain(struct op *op, size_t next, const char *name, uint64_t ino, mode_t mode)
 {
 	const struct stat st = { .st_ino = ino, .st_mode = mode };
 	size_t left = op->size - op->buf.len;
-	size_t n = fuse_add_direntry(op->req, op->buf.data + op->buf.len, left, name, &st, (off_t)next);
+	size_t n = fuse_add_direntry(op->req, op->buf.data + op->buf.len, left, name, &st,
+				     (off_t)next);
 	if (n > left)
 		return false;
 	op->buf.len += n;
@@ -237,7 +240,8 @@ static int fill(struct op *op)
 	if (room && !s->stream)
 		read_list(op, &s->list, from);
 	else if (room)
-		rc = s->stream->ops->read(&op->call, s->stream, op->node, from, op->listed, add_name, op);
+		rc = s->stream->ops->read(&op->call, s->stream, op->node, from, op->listed,
+					  add_name, op);
 	source_unref(s);
 	/* The dots are an answer, whatever happens to the names. */
 	if (rc && op->buf.len && rc != -EWOULDBLOCK)
@@ -283,7 +287,8 @@ static void start_readdir(fuse_req_t req, const struct op_kind *kind, fuse_ino_t
 
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	static const struct op_kind kind = { "readdir", .run = run_readdir, .reply = reply_readdir };
+	static const struct op_kind kind = { "readdir", .run = run_readdir,
+					     .reply = reply_readdir };
 	start_readdir(req, &kind, ino, size, off, fi);
 }
 

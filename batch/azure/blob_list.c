@@ -1,7 +1,8 @@
 /*
- * List Blobs. Pages come whole before they are read, so that one which broke off is asked for again without anybody having seen
- * half of it. Where the next page starts is told at the end of a page: it is asked for on the loop thread when a page has
- * arrived and somebody waits for it, else when that page is taken. So one page at most lies unread while one is being read.
+ * List Blobs. Pages come whole before they are read, so that one which broke off is asked for again
+ * without anybody having seen half of it. Where the next page starts is told at the end of a page:
+ * it is asked for on the loop thread when a page has arrived and somebody waits for it, else when
+ * that page is taken. So one page at most lies unread while one is being read.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ struct adafs_blob_pages {
 	struct blob_target target;
 	char *container, *url, *prefix, *delimiter;
 	unsigned flags;
-	unsigned max; /* names a page; 0: as many as the service gives, and pages are asked for ahead */
+	unsigned max; /* names a page; 0: as many as the service gives, and pages are asked for
+			 ahead */
 	struct blob_page page;
 	bool started, last;
 	struct adafs_mutex lock; /* rank ADAFS_RANK_LEAF */
@@ -127,7 +129,9 @@ static void on_page(void *arg, struct adafs_http_response *response, const struc
 	pages_unref(p);
 }
 
-/* Wait for the page, and take it; the next one is under way or being asked for when this returns. */
+/*
+ * Wait for the page, and take it; the next one is under way or being asked for when this returns.
+ */
 static int take_page(struct adafs_blob_pages *p, struct adafs_buf *ret, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *marker = NULL;
@@ -250,7 +254,7 @@ void adafs_blob_pages_close(struct adafs_blob_pages *p)
 		close_pages(p);
 }
 
-/* --- all of it --------------------------------------------------------------------------------- */
+/* --- all of it -------------------------------------------------------------------------------- */
 static int list(const struct blob_target *target, const char *prefix, const char *delimiter,
 		unsigned flags, unsigned max, adafs_blob_list_fn *fn, void *arg,
 		struct adafs_err *reterr)

@@ -1,6 +1,7 @@
 /*
- * azure/blob_list_page.c - one page of List Blobs. It comes whole, so that it is read in place: texts are decoded where they stand,
- * and a listing of many thousands allocates nothing a blob here but for metadata.
+ * azure/blob_list_page.c - one page of List Blobs. It comes whole, so that it is read in place:
+ * texts are decoded where they stand, and a listing of many thousands allocates nothing a blob here
+ * but for metadata.
  */
 #include "batch/azure/blob_list_int.h"
 
@@ -79,9 +80,11 @@ static int set_property(struct adafs_blob_props *props, const struct adafs_xml_s
 			set_text(props->content_type, sizeof(props->content_type), s);
 		break;
 	case sizeof("Last-Modified") - 1: /* and Creation-Time */
-		if (adafs_xml_scan_is(s, "Last-Modified") && adafs_clock_parse_rfc1123(s->text, &t) == 0)
+		if (adafs_xml_scan_is(s, "Last-Modified") &&
+		    adafs_clock_parse_rfc1123(s->text, &t) == 0)
 			props->last_modified = t;
-		else if (adafs_xml_scan_is(s, "Creation-Time") && adafs_clock_parse_rfc1123(s->text, &t) == 0)
+		else if (adafs_xml_scan_is(s, "Creation-Time") &&
+			 adafs_clock_parse_rfc1123(s->text, &t) == 0)
 			props->created = t;
 		break;
 	case sizeof("Content-Length") - 1:

@@ -1,6 +1,7 @@
 /*
- * base/xml_scan.c - one pass over the document. A start tag whose text ends in its own end tag is a leaf; one that is followed
- * by another tag holds elements, and what stands between these may only be white space and comments.
+ * base/xml_scan.c - one pass over the document. A start tag whose text ends in its own end tag is a
+ * leaf; one that is followed by another tag holds elements, and what stands between these may only
+ * be white space and comments.
  */
 #include "batch/base/xml_scan.h"
 
@@ -17,8 +18,8 @@ static bool is_space(char c)
 
 static bool is_name(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-	       c == '-' || c == '.' || c == ':' || (unsigned char)c >= 0x80;
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '-' || c == '.' || c == ':' || (unsigned char)c >= 0x80;
 }
 
 void adafs_xml_scan_init(struct adafs_xml_scan *s, char *doc, size_t len)
@@ -89,7 +90,9 @@ static int entity(const char *name, size_t len, uint32_t *ret)
 	static const struct {
 		const char *name;
 		char c;
-	} known[] = { { "amp", '&' }, { "lt", '<' }, { "gt", '>' }, { "quot", '"' }, { "apos", '\'' } };
+	} known[] = {
+		{ "amp", '&' }, { "lt", '<' }, { "gt", '>' }, { "quot", '"' }, { "apos", '\'' }
+	};
 	if (len > 0 && name[0] == '#')
 		return char_reference(name, len, ret);
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
@@ -101,7 +104,10 @@ static int entity(const char *name, size_t len, uint32_t *ret)
 	return -EINVAL;
 }
 
-/* Decode entities and line ends in place; what a reference gives is never longer than the reference. */
+/*
+ * Decode entities and line ends in place; what a reference gives is never longer than the
+ * reference.
+ */
 static int decode(char *text, size_t *len)
 {
 	char *out = text;
@@ -113,7 +119,8 @@ static int decode(char *text, size_t *len)
 			*out++ = '\n';
 		} else if (*p == '&') {
 			const char *semicolon = memchr(p, ';', (size_t)(end - p));
-			if (!semicolon || entity(p + 1, (size_t)(semicolon - p) - 1, &c) || put_char(&out, c))
+			if (!semicolon || entity(p + 1, (size_t)(semicolon - p) - 1, &c) ||
+			    put_char(&out, c))
 				return -EINVAL;
 			p = semicolon + 1;
 		} else {
@@ -153,7 +160,8 @@ static int skip_unsaid(struct adafs_xml_scan *s)
 	size_t opening = *close == '?' ? 2 : 4;
 	char *end = (size_t)(s->end - s->p) < opening
 			    ? NULL
-			    : memmem(s->p + opening, (size_t)(s->end - s->p) - opening, close, strlen(close));
+			    : memmem(s->p + opening, (size_t)(s->end - s->p) - opening, close,
+				     strlen(close));
 	if (!end)
 		return -EINVAL;
 	s->p = end + strlen(close);
@@ -185,7 +193,8 @@ static int read_start_tag(struct adafs_xml_scan *s, bool *ret_empty)
 		if (quote ? *s->p == quote : *s->p == '"' || *s->p == '\'')
 			quote = quote ? 0 : *s->p;
 	}
-	if (s->name_len == 0 || *s->p != '>' || (*s->attrs != '>' && *s->attrs != '/' && !is_space(*s->attrs)))
+	if (s->name_len == 0 || *s->p != '>' ||
+	    (*s->attrs != '>' && *s->attrs != '/' && !is_space(*s->attrs)))
 		return -EINVAL;
 	s->attrs_len = (size_t)(s->p - s->attrs);
 	*ret_empty = s->attrs_len > 0 && s->p[-1] == '/';
@@ -291,7 +300,8 @@ bool adafs_xml_scan_has_attr(const struct adafs_xml_scan *s, const char *name, c
 		while (p < end && *p != quote)
 			p++;
 		if (same)
-			return (size_t)(p - start) == value_len && memcmp(start, value, value_len) == 0;
+			return (size_t)(p - start) == value_len &&
+			       memcmp(start, value, value_len) == 0;
 		p++;
 	}
 	return false;

@@ -1,7 +1,8 @@
 /*
- * base/xml_scan.h - a pull reader for the plain XML that services answer lists with: a whole UTF-8 document in memory,
- * elements that hold either elements or text. Several times faster than the streaming reader of xml.h, and as strict:
- * tags match, text is well-formed, declarations of types and entities, CDATA and mixed content are refused.
+ * base/xml_scan.h - a pull reader for the plain XML that services answer lists with: a whole UTF-8
+ * document in memory, elements that hold either elements or text. Several times faster than the
+ * streaming reader of xml.h, and as strict: tags match, text is well-formed, declarations of types
+ * and entities, CDATA and mixed content are refused.
  */
 #ifndef ADAFS_BASE_XML_SCAN_H
 #define ADAFS_BASE_XML_SCAN_H

@@ -1,4 +1,7 @@
-/* Pages of a directory: which names are shown, in which order, and what stays in memory. The service is made up here. */
+/*
+ * Pages of a directory: which names are shown, in which order, and what stays in memory. The
+ * service is made up here.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +14,10 @@
 
 #include "batch/azure/blob.h"
 
-/* Pages of names, NULL after each and NULL NULL at the end; a name that ends in '/' is a prefix, one in '*' a marker. */
+/*
+ * Pages of names, NULL after each and NULL NULL at the end; a name that ends in '/' is a prefix,
+ * one in '*' a marker.
+ */
 static const char *const *script;
 static size_t script_start; /* where the first page begins */
 
@@ -31,7 +37,8 @@ static struct adafs_blob_pages *fake_open(struct adafs_blob_client *c, const cha
 	return p;
 }
 
-static int fake_next(struct adafs_blob_pages *p, adafs_blob_list_fn *fn, void *arg, struct adafs_err *err)
+static int fake_next(struct adafs_blob_pages *p, adafs_blob_list_fn *fn, void *arg,
+		     struct adafs_err *err)
 {
 	(void)err;
 	for (; script[p->at]; p->at++) {
@@ -41,7 +48,8 @@ static int fake_next(struct adafs_blob_pages *p, adafs_blob_list_fn *fn, void *a
 		struct adafs_blob_props props = { .etag = "0x1", .size = 5 };
 		if (name[len - 1] == '*') {
 			name[len - 1] = 0;
-			assert_int_equal(adafs_blob_meta_set(&props.meta, "hdi_isfolder", "true"), 0);
+			assert_int_equal(adafs_blob_meta_set(&props.meta, "hdi_isfolder", "true"),
+					 0);
 		}
 		int rc = fn(arg, name, name[len - 1] == '/' ? NULL : &props);
 		adafs_blob_props_clear(&props);
@@ -239,7 +247,9 @@ static void test_a_large_one_keeps_its_last_pages(void **state)
 	/* What was dropped comes again, to the same places. */
 	struct blob_entry **entry;
 	script_start = 0;
-	assert_int_equal(listing_refetch(&nothing, "c", "d/", l->page[3].marker, l->page[3].n, &entry, NULL), 0);
+	assert_int_equal(
+		listing_refetch(&nothing, "c", "d/", l->page[3].marker, l->page[3].n, &entry, NULL),
+		0);
 	listing_restore(l, 3, entry);
 	size_t place = l->page[3].first;
 	assert_ptr_equal(listing_page_at(l, place), &l->page[3]);

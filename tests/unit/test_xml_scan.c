@@ -1,4 +1,7 @@
-/* The pull reader of lists, held against the streaming one: what both take they read alike, what one refuses both refuse. */
+/*
+ * The pull reader of lists, held against the streaming one: what both take they read alike, what
+ * one refuses both refuse.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,19 +81,55 @@ static void test_same_as_streaming(void **state)
 {
 	(void)state;
 	static const char *const docs[] = {
-		"<a/>", "<a></a>", "<a>x</a>", "\xef\xbb\xbf<a>x</a>", " <a>x</a>\n",
+		"<a/>",
+		"<a></a>",
+		"<a>x</a>",
+		"\xef\xbb\xbf<a>x</a>",
+		" <a>x</a>\n",
 		"<?xml version=\"1.0\" encoding=\"utf-8\"?><a><b>1</b><c/></a>",
 		"<a><b>&amp;&lt;&gt;&quot;&apos;&#65;&#x42;&#x20AC;&#128512;</b></a>",
-		"<a><b>one\r\ntwo\rthree\n</b></a>", "<a><!-- no <b>1</b> --><b>2</b></a>",
-		"<a><b>\xc3\xa4\xe2\x82\xac</b></a>", "<a><b x='1>2' y=\"3\">t</b ></a >",
-		"<a><b> spaces </b><c>\t</c></a>", "<a:b><c-d.e_f>1</c-d.e_f></a:b>",
+		"<a><b>one\r\ntwo\rthree\n</b></a>",
+		"<a><!-- no <b>1</b> --><b>2</b></a>",
+		"<a><b>\xc3\xa4\xe2\x82\xac</b></a>",
+		"<a><b x='1>2' y=\"3\">t</b ></a >",
+		"<a><b> spaces </b><c>\t</c></a>",
+		"<a:b><c-d.e_f>1</c-d.e_f></a:b>",
 		"<a><b>]] &gt;</b></a>",
 		/* refused */
-		"", " ", "<a>", "<a></b>", "<a><b></a></b>", "<a>&</a>", "<a>&none;</a>", "<a>&#0;</a>",
-		"<a>&#xD800;</a>", "<a>&#x110000;</a>", "<a>&#;</a>", "<a>&#x;</a>", "<a>&amp</a>",
-		"<a>\x01</a>", "<a>\xff</a>", "<a>\xc0\x80</a>", "<a/><b/>", "x<a/>", "<a/>x", "</a>",
-		"<a", "<a x", "<a>1", "<a>1<", "<a>1</", "<a>1</a", "< a/>", "<a><b>1</b>", "<a><", "<>",
-		"<a><!-- ", "<a><!-", "<?xml", "<a>1</a b>",
+		"",
+		" ",
+		"<a>",
+		"<a></b>",
+		"<a><b></a></b>",
+		"<a>&</a>",
+		"<a>&none;</a>",
+		"<a>&#0;</a>",
+		"<a>&#xD800;</a>",
+		"<a>&#x110000;</a>",
+		"<a>&#;</a>",
+		"<a>&#x;</a>",
+		"<a>&amp</a>",
+		"<a>\x01</a>",
+		"<a>\xff</a>",
+		"<a>\xc0\x80</a>",
+		"<a/><b/>",
+		"x<a/>",
+		"<a/>x",
+		"</a>",
+		"<a",
+		"<a x",
+		"<a>1",
+		"<a>1<",
+		"<a>1</",
+		"<a>1</a",
+		"< a/>",
+		"<a><b>1</b>",
+		"<a><",
+		"<>",
+		"<a><!-- ",
+		"<a><!-",
+		"<?xml",
+		"<a>1</a b>",
 		"<!DOCTYPE a [<!ENTITY e \"x\">]><a>&e;</a>",
 	};
 	for (size_t i = 0; i < sizeof(docs) / sizeof(*docs); i++)
@@ -150,13 +189,16 @@ static void test_skip(void **state)
 	assert_int_equal(adafs_xml_scan_next(&s), ADAFS_XML_DONE);
 }
 
-/* Bytes of a whole page flipped, dropped and doubled: never a crash, and never read where the streaming one refuses tags. */
+/*
+ * Bytes of a whole page flipped, dropped and doubled: never a crash, and never read where the
+ * streaming one refuses tags.
+ */
 static void test_damaged(void **state)
 {
 	(void)state;
-	static const char page[] =
-		"<?xml version=\"1.0\"?><R><Blobs><Blob><Name Encoded=\"true\">a&amp;b</Name><P><E>0x1</E>"
-		"<L>5</L></P><M /></Blob></Blobs><NextMarker>m</NextMarker></R>";
+	static const char page[] = "<?xml version=\"1.0\"?><R><Blobs><Blob><Name "
+				   "Encoded=\"true\">a&amp;b</Name><P><E>0x1</E>"
+				   "<L>5</L></P><M /></Blob></Blobs><NextMarker>m</NextMarker></R>";
 	uint64_t x = 88172645463325252u;
 	for (int i = 0; i < 20000; i++) {
 		char doc[sizeof(page)];
@@ -177,9 +219,12 @@ static void test_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_same_as_streaming), cmocka_unit_test(test_not_plain_is_refused),
-		cmocka_unit_test(test_depth_is_bounded), cmocka_unit_test(test_attributes),
-		cmocka_unit_test(test_skip), cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_same_as_streaming),
+		cmocka_unit_test(test_not_plain_is_refused),
+		cmocka_unit_test(test_depth_is_bounded),
+		cmocka_unit_test(test_attributes),
+		cmocka_unit_test(test_skip),
+		cmocka_unit_test(test_damaged),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
