@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 #include <fuse_lowlevel.h>
@@ -188,6 +189,8 @@ static int command_mount(int argc, char **argv)
 		int rc = session_run(&fs, &hooks, &err);
 		if (rc < 0)
 			status = rc == -EINTR ? EXIT_INTERRUPTED : EXIT_MOUNT;
+		else if (!o.foreground)
+			_exit(EXIT_OK); /* all that is here is the child's: taking it down would only take time */
 	}
 	/* A parent lets go of nothing but memory: the child, which shares the open lock file, goes on. */
 	engine_close(m.engine, false);
