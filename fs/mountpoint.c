@@ -72,16 +72,20 @@ static void unescape(char *text)
 struct look {
 	const char *path;
 	bool ours, below; /* the topmost mount at the path is adafs'; something is mounted below */
+	char device[32];  /* of that mount */
 };
 
 static void look_at_line(struct look *l, char *line)
 {
-	char *rest = line, *word = NULL;
+	char *rest = line, *word = NULL, *device = NULL;
 
 	/* id, parent, device, root, mount point, ... " - " type */
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 5; i++) {
 		if (!(word = strsep(&rest, " ")))
 			return;
+		if (i == 2)
+			device = word;
+	}
 	char *type = rest ? strstr(rest, " - ") : NULL;
 	if (!type)
 		return;
@@ -89,10 +93,12 @@ static void look_at_line(struct look *l, char *line)
 	type[strcspn(type, " ")] = '\0';
 	unescape(word);
 	size_t len = strlen(l->path);
-	if (strcmp(word, l->path) == 0)
+	if (strcmp(word, l->path) == 0) {
 		l->ours = strcmp(type, FSTYPE) == 0;
-	else if (strncmp(word, l->path, len) == 0 && word[len] == '/')
+		snprintf(l->device, sizeof(l->device), "%s", device);
+	} else if (strncmp(word, l->path, len) == 0 && word[len] == '/') {
 		l->below = true;
+	}
 }
 
 static struct look look_at_mounts(const char *path)
@@ -112,6 +118,16 @@ static struct look look_at_mounts(const char *path)
 bool mountpoint_is_ours(const char *path)
 {
 	return look_at_mounts(path).ours;
+}
+
+int mountpoint_device(const char *path, char ret[static 32])
+{
+	struct look l = look_at_mounts(path);
+
+	if (!l.ours)
+		return -ENOENT;
+	memcpy(ret, l.device, sizeof(l.device));
+	return 0;
 }
 
 bool mountpoint_has_below(const char *path)

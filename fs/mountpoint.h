@@ -18,6 +18,8 @@ int mountpoint_absolute(char **path) ADAFS_MUST_CHECK;
 int mountpoint_check(const char *path, bool nonempty, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /* Whether an adafs is mounted there, living or dead; asks only the table of mounts. */
 bool mountpoint_is_ours(const char *path);
+/* "major:minor" of the adafs that is mounted there. 0 or -ENOENT. */
+int mountpoint_device(const char *path, char ret[static 32]) ADAFS_MUST_CHECK;
 /* Whether any file system is mounted below it. */
 bool mountpoint_has_below(const char *path);
 /*

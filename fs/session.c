@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "batch/base/file.h"
 #include "batch/base/log.h"
@@ -270,6 +271,9 @@ static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd, s
 	take_down(fs, hooks);
 	signals_stop(signals);
 	adafs_log(INFO, "fs", "unmounted '%s'", fs->options->mountpoint);
+	/* What others had open when a signal ended it is never released, so the memory of it is nobody's to free. */
+	if (fs->ending)
+		_exit(rc ? 1 : 0);
 	return rc;
 }
 
