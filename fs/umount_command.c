@@ -25,11 +25,13 @@
 #define LOOK_MS 100
 #define WORDS_MS 5000 /* between two words of progress */
 #define ASK_MS 2000
+#define MAX_UNSEEN 5
 
 struct umount {
 	char *path;
 	bool helper, lazy, force, quiet;
 	uint64_t deadline_ms, next_words_ms;
+	unsigned n_unseen; /* looks that found nobody who keeps it busy */
 };
 
 static int fail(int status, const char *text)
@@ -127,7 +129,7 @@ static int say_busy(const struct umount *u, const struct holders *h)
 	return EXIT_MOUNT;
 }
 
-/* -EBUSY: files are open for writing and there is time left. Else the exit status. */
+/* -EBUSY: files are open for writing and there is time left, or it is worth another try. Else the exit status. */
 static int try_once(struct umount *u)
 {
 	struct holders h;
@@ -141,7 +143,9 @@ static int try_once(struct umount *u)
 	}
 	if (holders_find(u->path, &h) < 0)
 		return fail(EXIT_SYSTEM, "out of memory");
-	if (h.n_writes && adafs_clock_mono_ms() < u->deadline_ms) {
+	if (!h.n && u->n_unseen++ < MAX_UNSEEN) {
+		rc = -EBUSY; /* who did may just have gone */
+	} else if (h.n_writes && adafs_clock_mono_ms() < u->deadline_ms) {
 		say(u, "waiting for files being written: ", adafs_buf_str(&h.text));
 		rc = -EBUSY;
 	} else {
