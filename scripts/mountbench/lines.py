@@ -23,6 +23,7 @@ class Line:
     # Ratios of the median to the limit and to rclone that are wanted; None: no target.
     to_limit = to_rclone = None
     most = None  # of the value itself
+    with_start = False  # CPU time and requests are counted from exec on
 
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
@@ -245,6 +246,7 @@ class Start(Line):
     """Its value is what starting the mount took."""
 
     name, what, unit, more, most = "start", "exec to the first ls", "ms", False, 20
+    with_start = True
 
     def mount(self, m):
         return m.seconds * 1000
@@ -254,6 +256,7 @@ class StartList(Line):
     """The same, of the container: a peer's root is that already."""
 
     name, what, unit, more = "start-ls", "exec to the first ls of the container", "ms", False
+    with_start = True
 
     def mount(self, m):
         return m.listed * 1000
