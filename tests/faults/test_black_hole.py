@@ -17,6 +17,7 @@ from gateway import Gate  # noqa: E402
 
 READERS = 64
 IO_TIMEOUT = 4
+LIMIT = IO_TIMEOUT + 1 + 0.5  # the last for a machine that does much else
 SIZE = 6 << 20
 
 # Reads a byte of each file at once, in a thread each: a line of seconds and errno a file, then the end.
@@ -107,7 +108,7 @@ def test_what_needs_no_server_goes_on(mount, gate):
         times = results(readers)
         assert len(times) == READERS
         # Ended with an error, each in its time.
-        assert max(t for t, _ in times) < IO_TIMEOUT + 1, sorted(times)[-5:]
+        assert max(t for t, _ in times) < LIMIT, sorted(times)[-5:]
         assert {e for _, e in times} <= {errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EIO}
         all_that_needs_no_server(mount)
         gate.held = None
@@ -138,7 +139,7 @@ def test_some_requests_hang_and_others_do_not(mount, gate):
         time.sleep(0.05)
     times = results(readers)
     assert len(times) == READERS and all(e for _, e in times)
-    assert max(t for t, _ in times) < IO_TIMEOUT + 1, sorted(times)[-5:]
+    assert max(t for t, _ in times) < LIMIT, sorted(times)[-5:]
 
 
 def test_ctrl_c_is_immediate_and_sigurg_nothing(mount, gate):

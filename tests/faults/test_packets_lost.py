@@ -12,6 +12,7 @@ import harness
 from harness import Emulator, Mount, wait_for
 
 IO_TIMEOUT = 4
+LIMIT = IO_TIMEOUT + 1 + 0.5  # the last for a machine that does much else
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may have a network namespace of its own")
 
@@ -93,7 +94,7 @@ def test_every_call_ends_and_all_is_well_afterwards(net, mount):
     for t in threads:
         t.join(30)
     assert len(outcome) == len(calls)
-    late = {n: o for n, o in outcome.items() if o[0] > IO_TIMEOUT + 1}
+    late = {n: o for n, o in outcome.items() if o[0] > LIMIT}
     assert not late, late
     assert all(code in (errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EIO) for n, (_, code) in outcome.items() if n < 15), outcome
     net("iptables", "-F")
