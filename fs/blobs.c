@@ -322,6 +322,7 @@ static void tell_changes_locked(struct blobs *b, const struct dir *d, const stru
 void blobs_install_locked(struct blobs *b, struct dir *d, struct listing *l)
 {
 	d->pages = l->n_pages ? l->n_pages : 1;
+	d->took_ms = adafs_clock_mono_ms() - l->began_ms;
 	d->singles = 0;
 	if (d->base)
 		tell_changes_locked(b, d, d->base, l);

@@ -38,7 +38,8 @@ struct dir {
 		forget_seq; /* when it was last forgotten: what was asked for before is not fresh */
 	uint64_t gen;            /* another one whenever the names or entries may be others */
 	uint64_t used;           /* the last use, as a number of b->uses */
-	size_t pages;            /* of the last whole listing */
+	size_t pages;            /* of the last whole listing ... */
+	uint64_t took_ms;        /* ... which took so long */
 	unsigned singles;        /* names asked for alone ... */
 	uint64_t singles_ms;     /* ... since then */
 };

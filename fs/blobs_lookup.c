@@ -188,8 +188,10 @@ static bool list_instead_locked(struct blobs *b, struct dir *d, size_t *ret_max_
 	}
 	d->singles++;
 	*ret_max_pages = d->pages ? d->pages + 1 : PAGES_FIRST;
-	return b->timeout_ms &&
-	       d->singles > (d->pages ? SINGLES_AGAIN + 2 * d->pages : SINGLES_FIRST);
+	/* A listing that is old when it ends helps nobody. */
+	if (d->took_ms * 2 >= b->timeout_ms)
+		return false;
+	return d->singles > (d->pages ? SINGLES_AGAIN + 2 * d->pages : SINGLES_FIRST);
 }
 
 int blobs_lookup(struct blobs *b, const char *container, const char *prefix, const char *name,
@@ -204,8 +206,12 @@ int blobs_lookup(struct blobs *b, const char *container, const char *prefix, con
 	int rc = d ? answer_locked(b, d, name, ret, &ms) : -ENOMEM;
 	if (rc == -EWOULDBLOCK && may_wait) {
 		d->refs++;
-		if (list_instead_locked(b, d, &max_pages) && blobs_relist_locked(b, d, max_pages))
-			rc = answer_locked(b, d, name, ret, &ms);
+		if (list_instead_locked(b, d, &max_pages)) {
+			if (blobs_relist_locked(b, d, max_pages))
+				rc = answer_locked(b, d, name, ret, &ms);
+			else
+				d->took_ms = b->timeout_ms; /* too long: not tried again */
+		}
 		if (rc == -EWOULDBLOCK)
 			rc = ask_locked(b, d, name, ret, reterr);
 		d->refs--;
