@@ -13,6 +13,7 @@
 
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
+#include "batch/base/mutex.h"
 #include "fs/mountpoint.h"
 
 #define LOOK_MS 50
@@ -26,6 +27,8 @@ struct signals {
 	sigset_t set;
 	bool hangup_ends;
 	enum phase phase; /* atomic */
+	/* Held while the session is touched, and to say that it winds up: after that it may be gone. */
+	struct adafs_mutex session_lock; /* rank LEAF */
 	/* The thread's own. */
 	bool asked; /* to end */
 	uint64_t deadline_ms;
@@ -89,10 +92,14 @@ static void on_hangup(struct signals *s)
 /* Once what is being written is closed, or must not be waited for: again and again until the loop has noticed. */
 static void look_whether_over(struct signals *s)
 {
-	if (phase_of(s) != PHASE_SERVE || (writers(s->fs) && adafs_clock_mono_ms() < s->deadline_ms))
+	if (writers(s->fs) && adafs_clock_mono_ms() < s->deadline_ms)
 		return;
-	fuse_session_exit(s->fs->session);
-	pthread_kill(s->server, SIGUSR2);
+	adafs_mutex_lock(&s->session_lock);
+	if (phase_of(s) == PHASE_SERVE) {
+		fuse_session_exit(s->fs->session);
+		pthread_kill(s->server, SIGUSR2);
+	}
+	adafs_mutex_unlock(&s->session_lock);
 }
 
 static void *signals_main(void *arg)
@@ -138,6 +145,7 @@ struct signals *signals_start(struct fs *fs, const struct session_hooks *hooks, 
 	}
 	s->fs = fs;
 	s->hooks = hooks;
+	adafs_mutex_init(&s->session_lock, ADAFS_RANK_LEAF);
 	s->hangup_ends = fs->options->foreground && (isatty(0) || isatty(1) || isatty(2));
 	make_set(&s->set);
 	pthread_sigmask(SIG_BLOCK, &s->set, NULL);
@@ -145,6 +153,7 @@ struct signals *signals_start(struct fs *fs, const struct session_hooks *hooks, 
 	int rc = pthread_create(&s->thread, NULL, signals_main, s);
 	if (rc) {
 		adafs_err_set(reterr, -rc, "cannot start a thread: %s", strerror(rc));
+		adafs_mutex_clear(&s->session_lock);
 		free(s);
 		return NULL;
 	}
@@ -170,7 +179,9 @@ void signals_serve(struct signals *s)
 
 void signals_wind_up(struct signals *s)
 {
+	adafs_mutex_lock(&s->session_lock);
 	set_phase(s, PHASE_WIND_UP);
+	adafs_mutex_unlock(&s->session_lock);
 }
 
 void signals_stop(struct signals *s)
@@ -179,5 +190,6 @@ void signals_stop(struct signals *s)
 		return;
 	set_phase(s, PHASE_STOP);
 	pthread_join(s->thread, NULL);
+	adafs_mutex_clear(&s->session_lock);
 	free(s);
 }
