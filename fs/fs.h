@@ -10,8 +10,8 @@
 #include "batch/azure/batch.h"
 #include "batch/azure/blob.h"
 #include "batch/foreman/foreman.h"
-#include "fs/kernel.h"
-#include "fs/options.h"
+#include "fs/kernel/kernel.h"
+#include "fs/program/options.h"
 
 struct blobs;
 struct cache;

@@ -12,8 +12,8 @@
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "batch/base/mutex.h"
-#include "fs/blobdir.h"
-#include "fs/names.h"
+#include "fs/blob/blobdir.h"
+#include "fs/blob/names.h"
 
 static const struct blobdir_policy plain = { .kind = "containers", .links = true };
 

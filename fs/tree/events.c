@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fs/blobs.h"
+#include "fs/blob/blobs.h"
 #include "fs/tree/synth.h"
 
 /* The data of R, which stays for the life of the mount: policies are borrowed for as long. */

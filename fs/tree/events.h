@@ -6,7 +6,7 @@
 #define ADAFS_FS_TREE_EVENTS_H
 
 #include "batch/base/mutex.h"
-#include "fs/blobdir.h"
+#include "fs/blob/blobdir.h"
 
 #define EVENT_DEFAULT "default"
 

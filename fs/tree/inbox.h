@@ -2,7 +2,7 @@
 #ifndef ADAFS_FS_TREE_INBOX_H
 #define ADAFS_FS_TREE_INBOX_H
 
-#include "fs/blobdir.h"
+#include "fs/blob/blobdir.h"
 
 #define INBOX_PREFIX "images/"
 #define REJECTED_PREFIX "rejected/"

@@ -10,7 +10,7 @@
 #include <fuse_lowlevel.h>
 
 #include "batch/base/mutex.h"
-#include "fs/read.h"
+#include "fs/read/read.h"
 #include "fs/tree/jobs.h"
 
 enum log_place {

@@ -13,7 +13,7 @@
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "batch/base/mutex.h"
-#include "fs/read.h"
+#include "fs/read/read.h"
 #include "fs/tree/synth.h"
 #include "fs/tree/tree.h"
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/spool.h"
+#include "fs/write/spool.h"
 #include "fs/tree/tree.h"
 
 /* The children never change: the kernel may keep their names for long. Their attributes are asked for anew. */

@@ -2,7 +2,7 @@
 #ifndef ADAFS_FS_TREE_ROOT_H
 #define ADAFS_FS_TREE_ROOT_H
 
-#include "fs/node.h"
+#include "fs/kernel/node.h"
 
 /* The root node with a reference for the caller; NULL: out of memory. */
 struct node *root_new(struct fs *fs);

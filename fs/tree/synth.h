@@ -8,7 +8,7 @@
 #ifndef ADAFS_FS_TREE_SYNTH_H
 #define ADAFS_FS_TREE_SYNTH_H
 
-#include "fs/node.h"
+#include "fs/kernel/node.h"
 
 /* A kind of text file: node->ops points at `node` inside it. */
 struct synth_text {

@@ -6,7 +6,7 @@
 #ifndef ADAFS_FS_TREE_TREE_H
 #define ADAFS_FS_TREE_TREE_H
 
-#include "fs/node.h"
+#include "fs/kernel/node.h"
 
 /* inbox/: images/ of the container, with check, trigger and hiding of what has ended. */
 struct node *inbox_root(struct fs *fs, struct node *root);

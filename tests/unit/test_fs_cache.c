@@ -21,11 +21,11 @@ static void *scarce_mmap(void *addr, size_t len, int prot, int flags, int fd, of
 
 #define mmap scarce_mmap
 #define adafs_blob_get_start fake_get_start
-#include "fs/cache.c"
-#include "fs/cache_fetch.c"
-#include "fs/cache_memory.c"
-#include "fs/diskcache.c"
-#include "fs/diskcache_file.c"
+#include "fs/read/cache.c"
+#include "fs/read/cache_fetch.c"
+#include "fs/read/cache_memory.c"
+#include "fs/read/diskcache.c"
+#include "fs/read/diskcache_file.c"
 #undef mmap
 
 #define MAX_GETS 8

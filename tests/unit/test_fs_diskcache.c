@@ -14,8 +14,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/diskcache.c"
-#include "fs/diskcache_file.c"
+#include "fs/read/diskcache.c"
+#include "fs/read/diskcache_file.c"
 
 #define MIB ((size_t)1 << 20)
 #define N_FLIPS 10000

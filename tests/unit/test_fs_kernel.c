@@ -17,7 +17,7 @@ static long fake_writev(int fd, const struct iovec *iov, int count);
 #define mountpoint_device no_device
 #define read fake_read
 #define writev fake_writev
-#include "fs/kernel.c"
+#include "fs/kernel/kernel.c"
 #undef read
 #undef writev
 

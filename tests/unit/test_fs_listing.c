@@ -74,9 +74,9 @@ static void fake_close(struct adafs_blob_pages *p)
 #define adafs_blob_pages_next fake_next
 #define adafs_blob_pages_marker fake_marker
 #define adafs_blob_pages_close fake_close
-#include "fs/blob_entry.c"
-#include "fs/meta.c"
-#include "fs/listing.c"
+#include "fs/blob/blob_entry.c"
+#include "fs/blob/meta.c"
+#include "fs/kernel/listing.c"
 
 static struct fs nothing;
 

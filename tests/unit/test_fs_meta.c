@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "fs/blob_entry.c"
-#include "fs/meta.c"
+#include "fs/blob/blob_entry.c"
+#include "fs/blob/meta.c"
 
 static int set(struct adafs_blob_meta *m, const char *name, const void *value, size_t len, int flags)
 {

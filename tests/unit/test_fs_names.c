@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fs/blob_entry.c"
-#include "fs/meta.c"
-#include "fs/names.c"
+#include "fs/blob/blob_entry.c"
+#include "fs/blob/meta.c"
+#include "fs/blob/names.c"
 
 static void test_blob_names(void **state)
 {

@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fs/spool.c"
-#include "fs/spool_block.c"
-#include "fs/spool_hot.c"
+#include "fs/write/spool.c"
+#include "fs/write/spool_block.c"
+#include "fs/write/spool_hot.c"
 
 #define BLOCK 8192u
 
