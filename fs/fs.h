@@ -25,8 +25,8 @@ struct workers;
 struct fuse_session;
 
 /*
- * Made by main before the session starts; borrowed by everything below, constant while mounted. The second part is made by
- * session_run.
+ * Made by main before the session starts; borrowed by everything below, constant while mounted. The
+ * second part is made by session_run.
  */
 struct fs {
 	const struct options *options;
@@ -53,8 +53,9 @@ struct fs {
 	struct fuse_session *session;
 	struct kernel_init init;
 	unsigned n_writers; /* atomic: handles of files that are open for writing */
-	bool ending;        /* atomic: a signal has asked for the end; nothing more is opened for writing */
-	bool detached;      /* session.c's */
+	bool ending;   /* atomic: a signal has asked for the end; nothing more is opened for writing
+			*/
+	bool detached; /* session.c's */
 };
 
 #endif

@@ -33,7 +33,7 @@ void adafs_storage_account_clear(struct adafs_storage_account *a)
 	wipe_free(a->key, a->key_len);
 	wipe_free(a->sas, a->sas ? strlen(a->sas) : 0);
 	adafs_token_unref(a->token);
-	*a = (struct adafs_storage_account){0};
+	*a = (struct adafs_storage_account){ 0 };
 }
 
 void adafs_batch_account_clear(struct adafs_batch_account *a)
@@ -42,7 +42,7 @@ void adafs_batch_account_clear(struct adafs_batch_account *a)
 	free(a->endpoint);
 	wipe_free(a->key, a->key_len);
 	adafs_token_unref(a->token);
-	*a = (struct adafs_batch_account){0};
+	*a = (struct adafs_batch_account){ 0 };
 }
 
 static char *copy_text(const char *text, bool *whole)
@@ -196,14 +196,14 @@ static char **setting_slot(struct settings *s, const char *key, size_t len)
 		const char *key;
 		char **slot;
 	} known[] = {
-		{"DefaultEndpointsProtocol", &s->protocol},
-		{"AccountName", &s->name},
-		{"AccountKey", &s->key},
-		{"EndpointSuffix", &s->suffix},
-		{"BlobEndpoint", &s->endpoint},
-		{"SharedAccessSignature", &s->sas},
-		{"UseDevelopmentStorage", &s->development},
-		{"DevelopmentStorageProxyUri", &s->proxy},
+		{ "DefaultEndpointsProtocol", &s->protocol },
+		{ "AccountName", &s->name },
+		{ "AccountKey", &s->key },
+		{ "EndpointSuffix", &s->suffix },
+		{ "BlobEndpoint", &s->endpoint },
+		{ "SharedAccessSignature", &s->sas },
+		{ "UseDevelopmentStorage", &s->development },
+		{ "DevelopmentStorageProxyUri", &s->proxy },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(known); i++)
 		if (strlen(known[i].key) == len && strncasecmp(known[i].key, key, len) == 0)
@@ -269,7 +269,7 @@ static int set_development(struct adafs_storage_account *a, const char *proxy,
 int adafs_storage_account_parse(struct adafs_storage_account *a, const char *connection_string,
 				struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(settings_clear) struct settings s = {0};
+	ADAFS_CLEANUP(settings_clear) struct settings s = { 0 };
 	int rc = split(connection_string, &s, reterr);
 	if (rc < 0)
 		return rc;
@@ -306,7 +306,7 @@ int adafs_storage_account_set(struct adafs_storage_account *a, const char *name,
 			      const char *endpoint, const char *key_base64, const char *sas,
 			      struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_storage_account_clear) struct adafs_storage_account new = {0};
+	ADAFS_CLEANUP(adafs_storage_account_clear) struct adafs_storage_account new = { 0 };
 	if (key_base64 && sas)
 		return adafs_err_set(
 			reterr, -EINVAL,
@@ -338,14 +338,14 @@ int adafs_storage_account_set(struct adafs_storage_account *a, const char *name,
 			return adafs_err_set(reterr, -EINVAL, "the SAS has no signature (sig=)");
 	}
 	*a = new;
-	new = (struct adafs_storage_account){0};
+	new = (struct adafs_storage_account){ 0 };
 	return 0;
 }
 
 int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, const char *endpoint,
 			    const char *key_base64, struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_batch_account_clear) struct adafs_batch_account new = {0};
+	ADAFS_CLEANUP(adafs_batch_account_clear) struct adafs_batch_account new = { 0 };
 	if (!name || !*name || !account_name_ok(name))
 		return adafs_err_set(reterr, -EINVAL,
 				     "the Batch account's name is not 3 to 24 of a-z and 0-9");
@@ -367,7 +367,7 @@ int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, con
 	if (rc < 0)
 		return rc;
 	*a = new;
-	new = (struct adafs_batch_account){0};
+	new = (struct adafs_batch_account){ 0 };
 	return 0;
 }
 

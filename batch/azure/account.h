@@ -13,11 +13,12 @@ struct adafs_token;
 /* A storage account's Blob service. One of key, sas and token is set before a client is made. */
 struct adafs_storage_account {
 	char *name;
-	char *endpoint; /* "http://127.0.0.1:10000/acct" or "https://acct.blob.core.windows.net"; no slash at the end */
+	char *endpoint; /* "http://127.0.0.1:10000/acct" or "https://acct.blob.core.windows.net"; no
+			   slash at the end */
 	bool path_style; /* the endpoint's path holds the account name */
 	uint8_t *key;    /* decoded account key; NULL: none */
 	size_t key_len;
-	char *sas;       /* without '?'; NULL: none */
+	char *sas;                 /* without '?'; NULL: none */
 	struct adafs_token *token; /* a reference; NULL: none */
 };
 
@@ -25,7 +26,7 @@ struct adafs_storage_account {
 struct adafs_batch_account {
 	char *name;
 	char *endpoint; /* "https://acct.region.batch.azure.com"; no slash at the end */
-	uint8_t *key; /* this or token is set before a client is made */
+	uint8_t *key;   /* this or token is set before a client is made */
 	size_t key_len;
 	struct adafs_token *token; /* a reference; NULL: none */
 };
@@ -40,8 +41,8 @@ int adafs_storage_account_parse(struct adafs_storage_account *a, const char *con
  * Fill an account from its parts. endpoint NULL: https://NAME.blob.core.windows.net. At most one of
  * key_base64 and sas is not NULL; with neither it is for a token. 0, -EINVAL.
  */
-int adafs_storage_account_set(struct adafs_storage_account *a, const char *name, const char *endpoint,
-			      const char *key_base64, const char *sas,
+int adafs_storage_account_set(struct adafs_storage_account *a, const char *name,
+			      const char *endpoint, const char *key_base64, const char *sas,
 			      struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /* An endpoint without a scheme gets https://. key_base64 NULL: it is for a token. 0, -EINVAL. */
 int adafs_batch_account_set(struct adafs_batch_account *a, const char *name, const char *endpoint,

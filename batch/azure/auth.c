@@ -25,8 +25,8 @@ struct dialect {
 	bool lower_query_names;
 	bool zero_length_is_empty; /* Content-Length: 0 is signed as an empty line */
 };
-static const struct dialect blob_dialect = {"x-ms-", "x-ms-date", true, true};
-static const struct dialect batch_dialect = {"ocp-", "ocp-date", false, false};
+static const struct dialect blob_dialect = { "x-ms-", "x-ms-date", true, true };
+static const struct dialect batch_dialect = { "ocp-", "ocp-date", false, false };
 
 /* A name and a value, to be sorted. */
 struct pair {
@@ -57,7 +57,7 @@ static int pairs_add(struct pairs *p, char *name, char *value)
 		return -ENOMEM;
 	}
 	p->item = item;
-	p->item[p->n++] = (struct pair){name, value};
+	p->item[p->n++] = (struct pair){ name, value };
 	return 0;
 }
 
@@ -101,7 +101,7 @@ static char *fold(const char *value)
 static int add_headers(struct adafs_buf *b, const struct adafs_http_headers *h,
 		       const struct dialect *d)
 {
-	ADAFS_CLEANUP(pairs_clear) struct pairs pairs = {0};
+	ADAFS_CLEANUP(pairs_clear) struct pairs pairs = { 0 };
 	for (size_t i = 0; i < h->n; i++) {
 		if (strncasecmp(h->item[i].name, d->prefix, strlen(d->prefix)) != 0)
 			continue;
@@ -151,7 +151,7 @@ static int add_resource(struct adafs_buf *b, const char *url, const char *accoun
 	size_t path_len = strcspn(path, "?#");
 	int rc = adafs_buf_addf(b, "/%s%.*s", account, path_len ? (int)path_len : 1,
 				path_len ? path : "/");
-	ADAFS_CLEANUP(pairs_clear) struct pairs pairs = {0};
+	ADAFS_CLEANUP(pairs_clear) struct pairs pairs = { 0 };
 	if (rc == 0 && path[path_len] == '?')
 		rc = parse_query(&pairs, path + path_len + 1, d);
 	pairs_sort(&pairs);
@@ -189,8 +189,8 @@ static void content_length(const struct adafs_http_request *rq, const struct dia
 static char *string_to_sign(const struct adafs_http_request *rq, const char *account,
 			    const struct dialect *d)
 {
-	static const char *const after_type[] = {"If-Modified-Since", "If-Match", "If-None-Match",
-						 "If-Unmodified-Since", "Range"};
+	static const char *const after_type[] = { "If-Modified-Since", "If-Match", "If-None-Match",
+						  "If-Unmodified-Since", "Range" };
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_STRING);
 	char length[24];
 	content_length(rq, d, length);

@@ -1,8 +1,8 @@
 /*
  * azure/batch.h - the Batch service's operations that adafs needs. Bodies are JSON in the service's
  * own shapes, so that this layer adds transport, paging, chunking and errors, and no second model.
- * All calls wait in the calling thread unless their name says _start. Errors as in blob.h; the service's code is in
- * err.service_code ("JobExists", "TaskNotFound", ...).
+ * All calls wait in the calling thread unless their name says _start. Errors as in blob.h; the
+ * service's code is in err.service_code ("JobExists", "TaskNotFound", ...).
  */
 #ifndef ADAFS_AZURE_BATCH_H
 #define ADAFS_AZURE_BATCH_H
@@ -23,7 +23,9 @@ void adafs_batch_client_free(struct adafs_batch_client *c);
 char *adafs_batch_client_describe(const struct adafs_batch_client *c);
 int adafs_batch_client_ready(const struct adafs_batch_client *c, struct adafs_err *reterr);
 
-/* Called for each item of a list, borrowed for the call; a negative return stops and is returned. */
+/*
+ * Called for each item of a list, borrowed for the call; a negative return stops and is returned.
+ */
 typedef int adafs_batch_item_fn(void *arg, const cJSON *item);
 
 /* GET /pools/{id}; *ret_pool to be deleted by cJSON_Delete. -ENOENT. */
@@ -35,9 +37,9 @@ int adafs_batch_pool_add(struct adafs_batch_client *c, const cJSON *body, struct
 int adafs_batch_pool_resize(struct adafs_batch_client *c, const char *pool, int dedicated,
 			    struct adafs_err *reterr);
 /*
- * POST /pools/{id}/enableautoscale; interval "PT5M" starts the schedule anew, so that the formula runs
- * at once. etag NULL: whatever the pool is now. -EAGAIN with TooManyEnableAutoScaleRequests: the last was
- * less than 30 s ago; -ESTALE: the pool has another ETag.
+ * POST /pools/{id}/enableautoscale; interval "PT5M" starts the schedule anew, so that the formula
+ * runs at once. etag NULL: whatever the pool is now. -EAGAIN with TooManyEnableAutoScaleRequests:
+ * the last was less than 30 s ago; -ESTALE: the pool has another ETag.
  */
 int adafs_batch_pool_enable_autoscale(struct adafs_batch_client *c, const char *pool,
 				      const char *formula, const char *interval, const char *etag,
@@ -73,8 +75,9 @@ int adafs_batch_job_list(struct adafs_batch_client *c, const char *filter, const
 
 /*
  * POST /jobs/{id}/addtaskcollection for an array of tasks, in chunks of at most 100 tasks and under
- * 1 MiB; a chunk that is still too large (413) is halved; items with servererror are sent again; TaskExists counts as
- * success, since ids are deterministic. The first clienterror fails the call with the task's id in the message.
+ * 1 MiB; a chunk that is still too large (413) is halved; items with servererror are sent again;
+ * TaskExists counts as success, since ids are deterministic. The first clienterror fails the call
+ * with the task's id in the message.
  */
 int adafs_batch_task_add_all(struct adafs_batch_client *c, const char *job, const cJSON *tasks,
 			     struct adafs_err *reterr);
@@ -85,7 +88,9 @@ int adafs_batch_task_list(struct adafs_batch_client *c, const char *job, const c
 int adafs_batch_task_terminate(struct adafs_batch_client *c, const char *job, const char *task,
 			       struct adafs_err *reterr);
 
-/* HEAD .../files/{path}: its size and time of change. -ENOENT, -EAGAIN: the task has not started. */
+/*
+ * HEAD .../files/{path}: its size and time of change. -ENOENT, -EAGAIN: the task has not started.
+ */
 int adafs_batch_file_head(struct adafs_batch_client *c, const char *job, const char *task,
 			  const char *path, int64_t *ret_size, time_t *ret_mtime,
 			  struct adafs_err *reterr);

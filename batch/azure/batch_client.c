@@ -20,8 +20,8 @@ struct adafs_batch_client *adafs_batch_client_new(struct adafs_http *http,
 		return NULL;
 	}
 	if (account->token && !adafs_url_is_private(account->endpoint)) {
-		adafs_err_set(reterr, -EINVAL,
-			      "a token of Entra ID goes by https only, not to %s", account->endpoint);
+		adafs_err_set(reterr, -EINVAL, "a token of Entra ID goes by https only, not to %s",
+			      account->endpoint);
 		return NULL;
 	}
 	struct adafs_batch_client *c = calloc(1, sizeof(*c));
@@ -159,13 +159,13 @@ int batch_call_text(struct adafs_batch_client *c, const char *method, const char
 	}
 	rq->body = body;
 	rq->body_len = body ? strlen(body) : 0;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	rc = adafs_http_perform(c->http, rq, &response, reterr);
 	if (rc < 0 || !ret_reply)
 		return rc;
 	cJSON *reply = NULL;
 	if (response.body.len) {
-		struct adafs_err why = {0};
+		struct adafs_err why = { 0 };
 		reply = adafs_json_parse(response.body.data, response.body.len, &why);
 		if (!reply)
 			return adafs_err_set(reterr, -EPROTO, "%s: the reply is no JSON: %.200s",

@@ -28,8 +28,8 @@ int adafs_batch_file_head(struct adafs_batch_client *c, const char *job, const c
 			  const char *path, int64_t *ret_size, time_t *ret_mtime,
 			  struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
-	struct adafs_err err = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	struct adafs_err err = { 0 };
 	int rc = adafs_http_perform(c->http,
 				    file_request(c, "HEAD", "get file properties", job, task, path),
 				    &response, &err);
@@ -65,7 +65,7 @@ struct file_get {
 static void on_file(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
 {
 	struct file_get *g = arg;
-	static const struct adafs_err success = {0};
+	static const struct adafs_err success = { 0 };
 	(void)response;
 	if (err->rc == 0)
 		g->done(g->arg, g->rq->sink_len, &success);
@@ -106,7 +106,7 @@ void adafs_batch_file_get_start(struct adafs_batch_client *c, const char *job, c
 		if (off < 0 || !len)
 			rq->sign = refuse;
 	}
-	*g = (struct file_get){.rq = rq, .done = done, .arg = arg};
+	*g = (struct file_get){ .rq = rq, .done = done, .arg = arg };
 	adafs_http_send(c->http, rq, on_file, g);
 }
 

@@ -97,7 +97,7 @@ int adafs_batch_job_terminate(struct adafs_batch_client *c, const char *job, con
 	ADAFS_JSON *body = reason ? cJSON_CreateObject() : NULL;
 	if (reason && (!body || !cJSON_AddStringToObject(body, "terminateReason", reason)))
 		return no_url("terminate job", -ENOMEM, reterr);
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	rc = batch_call(c, "POST", "terminate job", url.data, body, NULL, &err);
 	return rc < 0 && has_ended(&err) ? 0 : adafs_err_copy(reterr, &err);
 }
@@ -108,7 +108,7 @@ int adafs_batch_job_delete(struct adafs_batch_client *c, const char *job, struct
 	int rc = batch_url(&url, c, "/jobs/%s", job);
 	if (rc < 0)
 		return no_url("delete job", rc, reterr);
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	rc = batch_call(c, "DELETE", "delete job", url.data, NULL, NULL, &err);
 	if (rc < 0 && err.outcome_unknown &&
 	    (rc == -ENOENT || strcmp(err.service_code, "JobBeingDeleted") == 0))
@@ -150,7 +150,7 @@ int adafs_batch_task_terminate(struct adafs_batch_client *c, const char *job, co
 	int rc = batch_url(&url, c, "/jobs/%s/tasks/%s/terminate", job, task);
 	if (rc < 0)
 		return no_url("terminate task", rc, reterr);
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	rc = batch_call(c, "POST", "terminate task", url.data, NULL, NULL, &err);
 	return rc < 0 && has_ended(&err) ? 0 : adafs_err_copy(reterr, &err);
 }

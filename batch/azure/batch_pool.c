@@ -24,7 +24,7 @@ static int change(struct adafs_batch_client *c, const char *method, const char *
 	}
 	rq->body = text;
 	rq->body_len = text ? strlen(text) : 0;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	return adafs_http_perform(c->http, rq, &response, reterr);
 }
 
@@ -49,7 +49,7 @@ int adafs_batch_pool_delete(struct adafs_batch_client *c, const char *pool, cons
 	int rc = batch_url(&url, c, "/pools/%s", pool);
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "delete pool: %s", strerror(-rc));
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	rc = change(c, "DELETE", "delete pool", url.data, NULL, etag, &err);
 	if (rc < 0 && (rc == -ENOENT || strcmp(err.service_code, "PoolBeingDeleted") == 0))
 		return 0; /* an earlier attempt, or another mount, did it */

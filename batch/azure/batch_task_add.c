@@ -113,7 +113,7 @@ static int chunk_send(struct adding *a, const size_t *index, size_t n, struct ad
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "add tasks: %s", strerror(-rc));
 	ADAFS_JSON *reply = NULL;
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	rc = batch_call_text(a->client, "POST", "add tasks", a->url, body.data, &reply, &err);
 	if (rc < 0 && err.http_status == 413 && n > 1) {
 		rc = chunk_send(a, index, n / 2, reterr);
@@ -165,7 +165,7 @@ int adafs_batch_task_add_all(struct adafs_batch_client *c, const char *job, cons
 			     struct adafs_err *reterr)
 {
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf url = ADAFS_BUF_INIT(4096);
-	ADAFS_CLEANUP(adding_clear) struct adding a = {.client = c};
+	ADAFS_CLEANUP(adding_clear) struct adding a = { .client = c };
 	int rc = batch_url(&url, c, "/jobs/%s/addtaskcollection", job);
 	if (rc == 0)
 		rc = adding_init(&a, tasks);
@@ -175,7 +175,7 @@ int adafs_batch_task_add_all(struct adafs_batch_client *c, const char *job, cons
 	a.url = url.data;
 	for (unsigned round = 0; round < MAX_ROUNDS; round++) {
 		if (round) {
-			const struct timespec pause = {.tv_nsec = ROUND_PAUSE_MS * 1000000l};
+			const struct timespec pause = { .tv_nsec = ROUND_PAUSE_MS * 1000000l };
 			nanosleep(&pause, NULL);
 		}
 		a.again = false;

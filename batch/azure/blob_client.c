@@ -138,7 +138,7 @@ static void parse_error(const struct adafs_http_response *response, struct adafs
 		data += 3;
 		len -= 3;
 	}
-	const struct adafs_xml_handler handler = {.end = on_error_element, .arg = err};
+	const struct adafs_xml_handler handler = { .end = on_error_element, .arg = err };
 	/* A body that is no XML comes from something in between; the status says enough then. */
 	int rc = adafs_xml_parse(data, len, &handler, NULL);
 	(void)rc;
@@ -215,7 +215,7 @@ static char *reader_sas(struct adafs_blob_client *c, const char *container)
 		return NULL;
 	char expiry[ADAFS_ISO8601_LEN];
 	adafs_clock_iso8601_seconds(((int64_t)now + READER_SAS_SECONDS) * 1000000, expiry);
-	const struct adafs_sas sas = {.resource = "c", .permissions = "rl", .expiry = expiry};
+	const struct adafs_sas sas = { .resource = "c", .permissions = "rl", .expiry = expiry };
 	if (adafs_blob_sas(c, container, NULL, &sas, &query, NULL) < 0)
 		return NULL;
 	adafs_mutex_lock(&c->lock);
@@ -230,12 +230,13 @@ struct blob_target blob_target_of(struct adafs_blob_client *c, const char *conta
 				  const char *name)
 {
 	return (struct blob_target){
-		.http = c->http, .client = c, .container = container, .name = name};
+		.http = c->http, .client = c, .container = container, .name = name
+	};
 }
 
 struct blob_target blob_target_url(struct adafs_http *http, const char *url)
 {
-	return (struct blob_target){.http = http, .url = url};
+	return (struct blob_target){ .http = http, .url = url };
 }
 
 /* The SAS that a client puts into the URL, owned; NULL: it signs. */
@@ -260,7 +261,7 @@ static char *target_url(const struct blob_target *t, const char *query, const ch
 		base = adafs_fmt("%s/", t->client->account.endpoint);
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_URL);
 	int rc = base ? adafs_buf_adds(&b, base) : -ENOMEM;
-	const char *const parts[] = {query, sas};
+	const char *const parts[] = { query, sas };
 	bool has_query = base && strchr(base, '?');
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(parts) && rc == 0; i++) {
 		if (!parts[i] || !*parts[i])

@@ -19,7 +19,7 @@ int adafs_blob_container_delete(struct adafs_blob_client *c, const char *contain
 				struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, NULL);
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	int rc = adafs_http_perform(c->http,
 				    blob_container_request(&t, "DELETE", "Delete Container", NULL),
 				    NULL, &err);
@@ -81,20 +81,20 @@ static int container_list_page(struct adafs_blob_client *c, struct container_pag
 	struct adafs_http_request *rq = blob_request(&t, "GET", "List Containers", query.data);
 	if (rq)
 		rq->max_body = BLOB_MAX_PAGE;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	rc = adafs_http_perform(c->http, rq, &response, reterr);
 	if (rc < 0)
 		return rc;
 	free(page->marker);
 	page->marker = NULL;
-	const struct adafs_xml_handler handler = {.end = on_container_element, .arg = page};
+	const struct adafs_xml_handler handler = { .end = on_container_element, .arg = page };
 	return adafs_xml_parse(response.body.data, response.body.len, &handler, reterr);
 }
 
 int adafs_blob_container_list(struct adafs_blob_client *c, adafs_blob_container_fn *fn, void *arg,
 			      struct adafs_err *reterr)
 {
-	struct container_page page = {.fn = fn, .arg = arg};
+	struct container_page page = { .fn = fn, .arg = arg };
 	int rc;
 	do {
 		rc = container_list_page(c, &page, reterr);
@@ -121,10 +121,10 @@ static int on_acl_element(void *arg, const char *path, const char *text, size_t 
 		char *out;
 		size_t size;
 	} fields[] = {
-		{"/Id", p->id, sizeof(p->id)},
-		{"/AccessPolicy/Start", p->start, sizeof(p->start)},
-		{"/AccessPolicy/Expiry", p->expiry, sizeof(p->expiry)},
-		{"/AccessPolicy/Permission", p->permissions, sizeof(p->permissions)},
+		{ "/Id", p->id, sizeof(p->id) },
+		{ "/AccessPolicy/Start", p->start, sizeof(p->start) },
+		{ "/AccessPolicy/Expiry", p->expiry, sizeof(p->expiry) },
+		{ "/AccessPolicy/Permission", p->permissions, sizeof(p->permissions) },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(fields); i++) {
 		if (strcmp(path, fields[i].path) != 0)
@@ -141,16 +141,16 @@ int adafs_blob_container_get_acl(struct adafs_blob_client *c, const char *contai
 				 struct adafs_blob_acl *ret, struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, NULL);
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	int rc = adafs_http_perform(
 		c->http, blob_container_request(&t, "GET", "Get Container ACL", "comp=acl"),
 		&response, reterr);
 	if (rc < 0)
 		return rc;
-	struct adafs_blob_acl acl = {0};
+	struct adafs_blob_acl acl = { 0 };
 	const char *access = adafs_http_headers_get(&response.headers, "x-ms-blob-public-access");
 	snprintf(acl.public_access, sizeof(acl.public_access), "%s", access ? access : "");
-	const struct adafs_xml_handler handler = {.end = on_acl_element, .arg = &acl};
+	const struct adafs_xml_handler handler = { .end = on_acl_element, .arg = &acl };
 	const char *body = adafs_buf_str(&response.body);
 	size_t bom = strncmp(body, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 	if (response.body.len > bom) /* an empty body is an empty list */
@@ -166,8 +166,9 @@ static int acl_write(struct adafs_buf *b, const struct adafs_blob_acl *acl)
 	int rc = adafs_buf_adds(b, "<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers>");
 	for (size_t i = 0; i < acl->n && rc == 0; i++) {
 		const struct adafs_blob_policy *p = &acl->policy[i];
-		const char *const fields[][2] = {
-			{"Start", p->start}, {"Expiry", p->expiry}, {"Permission", p->permissions}};
+		const char *const fields[][2] = { { "Start", p->start },
+						  { "Expiry", p->expiry },
+						  { "Permission", p->permissions } };
 		rc = adafs_buf_adds(b, "<SignedIdentifier>");
 		if (rc == 0)
 			rc = adafs_xml_element(b, "Id", p->id);

@@ -36,7 +36,7 @@ static int copy_request(struct adafs_blob_client *c, const struct blob_target *d
 
 static void pause_ms(unsigned ms)
 {
-	const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+	const struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
 	nanosleep(&ts, NULL);
 }
 
@@ -74,8 +74,9 @@ static int copy_wait(struct adafs_blob_client *c, const struct blob_target *dst,
 }
 
 /*
- * The copy failed after an attempt without an answer: is what stands there made by this call? 0 with its properties in
- * response when it has this call's nonce and is whole; else failed, as the service said it.
+ * The copy failed after an attempt without an answer: is what stands there made by this call? 0
+ * with its properties in response when it has this call's nonce and is whole; else failed, as the
+ * service said it.
  */
 static int copy_resolve(struct adafs_blob_client *c, const struct blob_target *dst,
 			const struct adafs_blob_meta *meta, int failed,
@@ -88,7 +89,8 @@ static int copy_resolve(struct adafs_blob_client *c, const struct blob_target *d
 	int rc = adafs_http_perform(c->http, blob_request(dst, "HEAD", "Get Blob Properties", NULL),
 				    response, NULL);
 	const char *theirs =
-		rc ? NULL : adafs_http_headers_get(&response->headers, "x-ms-meta-" ADAFS_META_COPY);
+		rc ? NULL
+		   : adafs_http_headers_get(&response->headers, "x-ms-meta-" ADAFS_META_COPY);
 	if (!theirs || strcmp(theirs, nonce) != 0)
 		return failed;
 	return copy_wait(c, dst, response, NULL) < 0 ? failed : 0;
@@ -104,8 +106,8 @@ int adafs_blob_copy(struct adafs_blob_client *c, const char *src_container, cons
 	int rc = copy_request(c, &dst, src_container, src_name, src_etag, meta, cond, &rq, reterr);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
-	struct adafs_err err = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
+	struct adafs_err err = { 0 };
 	rc = adafs_http_perform(c->http, rq, &response, &err);
 	if (rc == 0)
 		rc = copy_wait(c, &dst, &response, &err);

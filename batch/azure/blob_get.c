@@ -28,7 +28,7 @@ int adafs_blob_head(struct adafs_blob_client *c, const char *container, const ch
 		    const char *snapshot, struct adafs_blob_props *ret, struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	int rc = adafs_http_perform(c->http,
 				    read_request(&t, "HEAD", "Get Blob Properties", snapshot),
 				    &response, reterr);
@@ -49,7 +49,7 @@ struct get {
 	size_t len; /* 0: the whole blob */
 	void *buf;
 	size_t size;
-	bool repeated;			     /* a damaged reply was asked for again */
+	bool repeated;                       /* a damaged reply was asked for again */
 	const struct adafs_http_request *rq; /* valid until its completion returns */
 	adafs_blob_get_done *done;
 	void *arg;
@@ -127,7 +127,7 @@ static void get_fail(struct get *g, int rc, const char *why)
 static void on_get(void *arg, struct adafs_http_response *r, const struct adafs_err *err)
 {
 	struct get *g = arg;
-	static const struct adafs_err success = {0};
+	static const struct adafs_err success = { 0 };
 	size_t got = g->rq ? g->rq->sink_len : 0;
 	if (err->rc == 0 && !checksum_fits(g, r, got)) {
 		if (g->repeated) {
@@ -264,11 +264,11 @@ int adafs_blob_get_text(struct adafs_blob_client *c, const char *container, cons
 			size_t max, char **ret_text, size_t *ret_len,
 			struct adafs_blob_props *ret_props, struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	int rc = get_whole(c, container, name, max, &response, reterr);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = {0};
+	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = { 0 };
 	rc = blob_props_from_headers(&response.headers, &props);
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "Get Blob: a reply without a length");
@@ -281,7 +281,7 @@ int adafs_blob_get_text(struct adafs_blob_client *c, const char *container, cons
 		*ret_len = len;
 	if (ret_props) {
 		*ret_props = props;
-		props = (struct adafs_blob_props){0};
+		props = (struct adafs_blob_props){ 0 };
 	}
 	return 0;
 }
@@ -311,7 +311,7 @@ int adafs_blob_download_url(struct adafs_http *http, const char *url_with_sas, i
 			    struct adafs_err *reterr)
 {
 	const struct blob_target t = blob_target_url(http, url_with_sas);
-	struct download d = {.fd = fd};
+	struct download d = { .fd = fd };
 	struct adafs_http_request *rq = blob_request(&t, "GET", "Get Blob", NULL);
 	if (rq) {
 		rq->write = download_write;

@@ -26,7 +26,7 @@ struct adafs_blob_client {
 	struct adafs_storage_account account;
 	bool sas_reader;
 	struct blob_delegation *delegation; /* a reference; NULL: the account has no token */
-	struct adafs_mutex lock; /* rank ADAFS_RANK_LEAF */
+	struct adafs_mutex lock;            /* rank ADAFS_RANK_LEAF */
 	struct blob_sas *sas ADAFS_GUARDED_BY(&lock);
 };
 
@@ -34,7 +34,7 @@ struct adafs_blob_client {
 struct blob_target {
 	struct adafs_http *http;
 	struct adafs_blob_client *client; /* NULL: url */
-	const char *container, *name;	  /* name NULL: the container; both NULL: the account */
+	const char *container, *name;     /* name NULL: the container; both NULL: the account */
 	const char *url;
 };
 
@@ -75,7 +75,8 @@ int blob_request_drop(struct adafs_http_request *rq, int rc, struct adafs_err *r
 
 /* Copy an ETag without its quotes, "" for NULL. */
 void blob_etag_copy(char out[ADAFS_ETAG_LEN], const char *etag);
-/* What the headers of a reply to GET or HEAD say. 0, -ENOMEM, -EPROTO; ret is only set on success.
+/*
+ * What the headers of a reply to GET or HEAD say. 0, -ENOMEM, -EPROTO; ret is only set on success.
  */
 int blob_props_from_headers(const struct adafs_http_headers *h, struct adafs_blob_props *ret);
 enum adafs_blob_type blob_type_parse(const char *text);

@@ -103,9 +103,9 @@ static void ask(struct adafs_blob_pages *p, const char *marker)
 static void on_page(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
 {
 	struct adafs_blob_pages *p = arg;
-	char *next = !err->rc && !p->max ? blob_page_marker(adafs_buf_str(&response->body),
-							    response->body.len)
-					 : NULL;
+	char *next = !err->rc && !p->max
+			     ? blob_page_marker(adafs_buf_str(&response->body), response->body.len)
+			     : NULL;
 	adafs_mutex_lock(&p->lock);
 	p->asked = false;
 	struct arrived *a = &p->ready[p->n_ready++];

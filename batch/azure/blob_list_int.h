@@ -11,9 +11,9 @@
 struct blob_page {
 	adafs_blob_list_fn *fn;
 	void *arg;
-	unsigned seen;	   /* names that fn was called for */
+	unsigned seen;     /* names that fn was called for */
 	char *last_prefix; /* the same one may come again on the next page */
-	char *marker;	   /* where the next page starts; NULL or "": there is none */
+	char *marker;      /* where the next page starts; NULL or "": there is none */
 	char *name; /* of the blob that is being read; borrowed from the page unless decoded */
 	char *decoded;
 	struct adafs_blob_props props;

@@ -33,28 +33,28 @@ int adafs_blob_meta_set(struct adafs_blob_meta *m, const char *name, const char 
 {
 	if (!meta_name_ok(name) || !meta_value_ok(value))
 		return -EINVAL;
-	struct adafs_http_headers h = {m->item, m->n};
+	struct adafs_http_headers h = { m->item, m->n };
 	int rc = adafs_http_headers_set(&h, name, value);
-	*m = (struct adafs_blob_meta){h.item, h.n};
+	*m = (struct adafs_blob_meta){ h.item, h.n };
 	return rc;
 }
 
 const char *adafs_blob_meta_get(const struct adafs_blob_meta *m, const char *name)
 {
-	const struct adafs_http_headers h = {m->item, m->n};
+	const struct adafs_http_headers h = { m->item, m->n };
 	return adafs_http_headers_get(&h, name);
 }
 
 void adafs_blob_meta_clear(struct adafs_blob_meta *m)
 {
-	struct adafs_http_headers h = {m->item, m->n};
+	struct adafs_http_headers h = { m->item, m->n };
 	adafs_http_headers_clear(&h);
-	*m = (struct adafs_blob_meta){0};
+	*m = (struct adafs_blob_meta){ 0 };
 }
 
 int adafs_blob_meta_copy(struct adafs_blob_meta *dst, const struct adafs_blob_meta *src)
 {
-	struct adafs_http_headers h = {0};
+	struct adafs_http_headers h = { 0 };
 	for (size_t i = 0; i < src->n; i++) {
 		int rc = adafs_http_headers_set(&h, src->item[i].name, src->item[i].value);
 		if (rc < 0) {
@@ -62,14 +62,14 @@ int adafs_blob_meta_copy(struct adafs_blob_meta *dst, const struct adafs_blob_me
 			return rc;
 		}
 	}
-	*dst = (struct adafs_blob_meta){h.item, h.n};
+	*dst = (struct adafs_blob_meta){ h.item, h.n };
 	return 0;
 }
 
 void adafs_blob_props_clear(struct adafs_blob_props *p)
 {
 	adafs_blob_meta_clear(&p->meta);
-	*p = (struct adafs_blob_props){0};
+	*p = (struct adafs_blob_props){ 0 };
 }
 
 enum adafs_blob_type blob_type_parse(const char *text)
@@ -92,7 +92,7 @@ void blob_props_set_md5(struct adafs_blob_props *p, const char *base64)
 
 bool blob_md5_fits(const struct adafs_http_headers *h, const void *data, size_t len)
 {
-	struct adafs_blob_props claimed = {0};
+	struct adafs_blob_props claimed = { 0 };
 	blob_props_set_md5(&claimed, adafs_http_headers_get(h, "Content-MD5"));
 	if (!claimed.has_md5)
 		return true;
@@ -127,7 +127,7 @@ static int header_size(const struct adafs_http_headers *h, int64_t *ret_size)
 
 int blob_props_from_headers(const struct adafs_http_headers *h, struct adafs_blob_props *ret)
 {
-	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props p = {0};
+	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props p = { 0 };
 	const char *range = adafs_http_headers_get(h, "Content-Range");
 	int rc = header_size(h, &p.size);
 	if (rc < 0)
@@ -151,6 +151,6 @@ int blob_props_from_headers(const struct adafs_http_headers *h, struct adafs_blo
 			return rc;
 	}
 	*ret = p;
-	p = (struct adafs_blob_props){0};
+	p = (struct adafs_blob_props){ 0 };
 	return 0;
 }

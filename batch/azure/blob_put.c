@@ -62,7 +62,7 @@ static int set_body(struct adafs_http_request *rq, const struct adafs_blob_sourc
 
 static int set_put_headers(struct adafs_http_request *rq, const struct adafs_blob_put *put)
 {
-	static const struct adafs_blob_put plain = {0};
+	static const struct adafs_blob_put plain = { 0 };
 	if (!put)
 		put = &plain;
 	int rc = blob_header(rq, "x-ms-blob-content-type",
@@ -80,7 +80,7 @@ static int set_put_headers(struct adafs_http_request *rq, const struct adafs_blo
 static int perform_for_etag(const struct blob_target *t, struct adafs_http_request *rq,
 			    char ret_etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	int rc = adafs_http_perform(t->http, rq, &response, reterr);
 	if (rc == 0 && ret_etag)
 		blob_etag_copy(ret_etag, adafs_http_headers_get(&response.headers, "ETag"));
@@ -117,9 +117,9 @@ void adafs_blob_put_start(struct adafs_blob_client *c, const char *container, co
 			  adafs_http_done *done, void *arg)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
-	struct adafs_http_response none = {0};
+	struct adafs_http_response none = { 0 };
 	struct adafs_http_request *rq;
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	if (put_request(&t, src, put, &rq, &err) == 0)
 		adafs_http_send(t.http, rq, done, arg);
 	else
@@ -162,7 +162,7 @@ static struct adafs_http_request *block_request(const struct blob_target *t, con
 int blob_put_block_to(const struct blob_target *t, const char *block_id,
 		      const struct adafs_blob_source *src, struct adafs_err *reterr)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	struct adafs_http_request *rq = block_request(t, block_id, src, &err);
 	return rq ? adafs_http_perform(t->http, rq, NULL, reterr) : adafs_err_copy(reterr, &err);
 }
@@ -177,11 +177,12 @@ int adafs_blob_put_block(struct adafs_blob_client *c, const char *container, con
 
 void adafs_blob_put_block_start(struct adafs_blob_client *c, const char *container,
 				const char *name, const char *block_id,
-				const struct adafs_blob_source *src, adafs_http_done *done, void *arg)
+				const struct adafs_blob_source *src, adafs_http_done *done,
+				void *arg)
 {
 	const struct blob_target t = blob_target_of(c, container, name);
-	struct adafs_http_response none = {0};
-	struct adafs_err err = {0};
+	struct adafs_http_response none = { 0 };
+	struct adafs_err err = { 0 };
 	struct adafs_http_request *rq = block_request(&t, block_id, src, &err);
 	if (rq)
 		adafs_http_send(t.http, rq, done, arg);
@@ -251,7 +252,7 @@ int adafs_blob_delete(struct adafs_blob_client *c, const char *container, const 
 		rc = blob_header_cond(rq, cond);
 	if (rc < 0)
 		return blob_request_drop(rq, rc, reterr);
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	rc = adafs_http_perform(c->http, rq, NULL, &err);
 	if (rc == -ENOENT && err.outcome_unknown) /* an earlier attempt did it */
 		return 0;
@@ -267,7 +268,7 @@ int adafs_blob_snapshot(struct adafs_blob_client *c, const char *container, cons
 	int rc = rq ? blob_header_etag(rq, "If-Match", if_match) : -ENOMEM;
 	if (rc < 0)
 		return blob_request_drop(rq, rc, reterr);
-	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = {0};
+	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	rc = adafs_http_perform(c->http, rq, &response, reterr);
 	if (rc < 0)
 		return rc;
@@ -298,10 +299,10 @@ static int upload_blocks(const struct blob_target *t, int fd, int64_t size,
 	adafs_random_hex(8, upload);
 	for (size_t i = 0; i < n; i++) {
 		int64_t off = (int64_t)i * block;
-		struct adafs_blob_source src = {
-			.fd = fd,
-			.off = off,
-			.len = (size_t)(size - off < block ? size - off : block)};
+		struct adafs_blob_source src = { .fd = fd,
+						 .off = off,
+						 .len = (size_t)(size - off < block ? size - off
+										    : block) };
 		snprintf(ids[i], BLOCK_ID_LEN, "%s%08u", upload, (unsigned)i);
 		list[i] = ids[i];
 		int rc = blob_put_block_to(t, ids[i], &src, reterr);
@@ -317,6 +318,6 @@ int adafs_blob_upload_url(struct adafs_http *http, const char *url_with_sas, int
 	const struct blob_target t = blob_target_url(http, url_with_sas);
 	if (size > UPLOAD_SINGLE_MAX)
 		return upload_blocks(&t, fd, size, reterr);
-	const struct adafs_blob_source src = {.fd = fd, .len = (size_t)size};
+	const struct adafs_blob_source src = { .fd = fd, .len = (size_t)size };
 	return blob_put_to(&t, &src, NULL, NULL, reterr);
 }

@@ -1,4 +1,5 @@
-/* URLs of containers and blobs. The encoded form is what is signed and sent: it is made once, here.
+/*
+ * URLs of containers and blobs. The encoded form is what is signed and sent: it is made once, here.
  */
 #include "batch/azure/blob_int.h"
 

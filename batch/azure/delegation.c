@@ -105,12 +105,12 @@ static int on_element(void *arg, const char *path, const char *text, size_t len)
 		char *at;
 		size_t size;
 	} fields[] = {
-		{"SignedOid", k->oid, sizeof(k->oid)},
-		{"SignedTid", k->tid, sizeof(k->tid)},
-		{"SignedStart", k->start, sizeof(k->start)},
-		{"SignedExpiry", k->expiry, sizeof(k->expiry)},
-		{"SignedService", k->service, sizeof(k->service)},
-		{"SignedVersion", k->version, sizeof(k->version)},
+		{ "SignedOid", k->oid, sizeof(k->oid) },
+		{ "SignedTid", k->tid, sizeof(k->tid) },
+		{ "SignedStart", k->start, sizeof(k->start) },
+		{ "SignedExpiry", k->expiry, sizeof(k->expiry) },
+		{ "SignedService", k->service, sizeof(k->service) },
+		{ "SignedVersion", k->version, sizeof(k->version) },
 	};
 	const char *name = strchr(path, '/');
 	if (!name || strncmp(path, "UserDelegationKey/", 18) != 0)
@@ -151,11 +151,11 @@ static int get_key(struct adafs_blob_client *c, int64_t now_us, struct adafs_sas
 	rq->body = body;
 	rq->body_len = strlen(body);
 	rq->max_body = MAX_REPLY;
-	ADAFS_CLEANUP(reply_wipe) struct adafs_http_response reply = {0};
+	ADAFS_CLEANUP(reply_wipe) struct adafs_http_response reply = { 0 };
 	int rc = adafs_http_perform(c->http, rq, &reply, reterr);
 	if (rc < 0)
 		return rc;
-	const struct adafs_xml_handler handler = {.end = on_element, .arg = ret};
+	const struct adafs_xml_handler handler = { .end = on_element, .arg = ret };
 	rc = adafs_xml_parse(reply.body.data, reply.body.len, &handler, NULL);
 	if (rc < 0 || !ret->value_len || !*ret->oid || !*ret->tid || !*ret->expiry)
 		return adafs_err_set(reterr, -EPROTO,
@@ -169,7 +169,7 @@ int adafs_blob_delegation_renew(struct adafs_blob_client *c, struct adafs_err *r
 	int64_t now_us = adafs_blob_now_us(c), until_us;
 	if (!d || expires_us(d) > now_us + RENEW_US)
 		return 0;
-	ADAFS_CLEANUP(key_wipe) struct adafs_sas_delegation key = {0};
+	ADAFS_CLEANUP(key_wipe) struct adafs_sas_delegation key = { 0 };
 	int rc = get_key(c, now_us, &key, reterr);
 	if (rc == 0 && adafs_clock_parse_iso8601(key.expiry, &until_us) < 0)
 		rc = adafs_err_set(reterr, -EPROTO,

@@ -1,4 +1,5 @@
-/* azure/entra.c - the settings of Entra ID's credentials, and which cloud an endpoint is in. Pure.
+/*
+ * azure/entra.c - the settings of Entra ID's credentials, and which cloud an endpoint is in. Pure.
  */
 #include "batch/azure/entra.h"
 
@@ -14,19 +15,19 @@ static const struct {
 	const char *variable; /* NULL: not of the environment */
 	size_t at;
 } texts[] = {
-	{"AZURE_TENANT_ID", AT(tenant)},
-	{"AZURE_CLIENT_ID", AT(client)},
-	{"AZURE_CLIENT_SECRET", AT(secret)},
-	{"AZURE_CLIENT_CERTIFICATE_PATH", AT(certificate)},
-	{"AZURE_CLIENT_CERTIFICATE_PASSWORD", AT(certificate_password)},
-	{"AZURE_FEDERATED_TOKEN_FILE", AT(token_file)},
-	{"AZURE_AUTHORITY_HOST", AT(authority)},
-	{"AZURE_POD_IDENTITY_AUTHORITY_HOST", AT(imds_host)},
-	{"IDENTITY_ENDPOINT", AT(endpoint)},
-	{"IDENTITY_HEADER", AT(header)},
-	{"IMDS_ENDPOINT", AT(arc)},
-	{NULL, AT(arc_keys)},
-	{NULL, AT(identity)},
+	{ "AZURE_TENANT_ID", AT(tenant) },
+	{ "AZURE_CLIENT_ID", AT(client) },
+	{ "AZURE_CLIENT_SECRET", AT(secret) },
+	{ "AZURE_CLIENT_CERTIFICATE_PATH", AT(certificate) },
+	{ "AZURE_CLIENT_CERTIFICATE_PASSWORD", AT(certificate_password) },
+	{ "AZURE_FEDERATED_TOKEN_FILE", AT(token_file) },
+	{ "AZURE_AUTHORITY_HOST", AT(authority) },
+	{ "AZURE_POD_IDENTITY_AUTHORITY_HOST", AT(imds_host) },
+	{ "IDENTITY_ENDPOINT", AT(endpoint) },
+	{ "IDENTITY_HEADER", AT(header) },
+	{ "IMDS_ENDPOINT", AT(arc) },
+	{ NULL, AT(arc_keys) },
+	{ NULL, AT(identity) },
 };
 
 static char **text_at(struct adafs_entra *e, size_t i)
@@ -42,12 +43,12 @@ void adafs_entra_clear(struct adafs_entra *e)
 			explicit_bzero(text, strlen(text));
 		free(text);
 	}
-	*e = (struct adafs_entra){0};
+	*e = (struct adafs_entra){ 0 };
 }
 
 int adafs_entra_copy(struct adafs_entra *dst, const struct adafs_entra *src)
 {
-	*dst = (struct adafs_entra){.kind = src->kind};
+	*dst = (struct adafs_entra){ .kind = src->kind };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(texts); i++) {
 		const char *text = *(char *const *)((const char *)src + texts[i].at);
 		if (text && !(*text_at(dst, i) = strdup(text))) {
@@ -64,12 +65,13 @@ static int kind_from_environment(struct adafs_entra *e, struct adafs_err *reterr
 		const char *name;
 		enum adafs_entra_kind kind;
 	} known[] = {
-		{"dev", ADAFS_ENTRA_CLI}, /* of the developer's credentials only this one is here */
-		{"prod", ADAFS_ENTRA_AUTO},
-		{"EnvironmentCredential", ADAFS_ENTRA_ENVIRONMENT},
-		{"WorkloadIdentityCredential", ADAFS_ENTRA_WORKLOAD},
-		{"ManagedIdentityCredential", ADAFS_ENTRA_MANAGED},
-		{"AzureCliCredential", ADAFS_ENTRA_CLI},
+		{ "dev",
+		  ADAFS_ENTRA_CLI }, /* of the developer's credentials only this one is here */
+		{ "prod", ADAFS_ENTRA_AUTO },
+		{ "EnvironmentCredential", ADAFS_ENTRA_ENVIRONMENT },
+		{ "WorkloadIdentityCredential", ADAFS_ENTRA_WORKLOAD },
+		{ "ManagedIdentityCredential", ADAFS_ENTRA_MANAGED },
+		{ "AzureCliCredential", ADAFS_ENTRA_CLI },
 	};
 	const char *name = getenv("AZURE_TOKEN_CREDENTIALS");
 	if (!name || !*name)
@@ -89,7 +91,7 @@ static int kind_from_environment(struct adafs_entra *e, struct adafs_err *reterr
 
 int adafs_entra_from_environment(struct adafs_entra *e, struct adafs_err *reterr)
 {
-	*e = (struct adafs_entra){0};
+	*e = (struct adafs_entra){ 0 };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(texts); i++) {
 		const char *value = texts[i].variable ? getenv(texts[i].variable) : NULL;
 		if (value && *value && !(*text_at(e, i) = strdup(value))) {
@@ -112,8 +114,8 @@ static enum cloud cloud_of(const char *endpoint)
 		const char *suffix;
 		enum cloud cloud;
 	} suffixes[] = {
-		{".usgovcloudapi.net", CLOUD_GOVERNMENT},
-		{".chinacloudapi.cn", CLOUD_CHINA},
+		{ ".usgovcloudapi.net", CLOUD_GOVERNMENT },
+		{ ".chinacloudapi.cn", CLOUD_CHINA },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(suffixes); i++) {
 		size_t n = strlen(suffixes[i].suffix);
@@ -144,12 +146,12 @@ struct adafs_entra_resource adafs_entra_batch(const char *endpoint)
 	static const struct {
 		const char *resource, *scope;
 	} names[] = {
-		[CLOUD_PUBLIC] = {"https://batch.core.windows.net/",
-				  "https://batch.core.windows.net//.default"},
-		[CLOUD_GOVERNMENT] = {"https://batch.core.usgovcloudapi.net/",
-				      "https://batch.core.usgovcloudapi.net//.default"},
-		[CLOUD_CHINA] = {"https://batch.chinacloudapi.cn/",
-				 "https://batch.chinacloudapi.cn//.default"},
+		[CLOUD_PUBLIC] = { "https://batch.core.windows.net/",
+				   "https://batch.core.windows.net//.default" },
+		[CLOUD_GOVERNMENT] = { "https://batch.core.usgovcloudapi.net/",
+				       "https://batch.core.usgovcloudapi.net//.default" },
+		[CLOUD_CHINA] = { "https://batch.chinacloudapi.cn/",
+				  "https://batch.chinacloudapi.cn//.default" },
 	};
 	enum cloud cloud = cloud_of(endpoint);
 	return (struct adafs_entra_resource){

@@ -55,8 +55,8 @@ static void output_clear(struct adafs_buf *b)
 static bool is_secret(const char *setting)
 {
 	static const char *const names[] = {
-		"AZURE_CLIENT_SECRET=",	    "AZURE_CLIENT_CERTIFICATE_PASSWORD=",
-		"AZURE_STORAGE_KEY=",	    "AZURE_STORAGE_CONNECTION_STRING=",
+		"AZURE_CLIENT_SECRET=",     "AZURE_CLIENT_CERTIFICATE_PASSWORD=",
+		"AZURE_STORAGE_KEY=",       "AZURE_STORAGE_CONNECTION_STRING=",
 		"AZURE_STORAGE_SAS_TOKEN=", "AZURE_STORAGE_ACCESS_KEY=",
 		"AZURE_BATCH_ACCESS_KEY=",  "ADAFS_REGISTRY_PASSWORD=",
 		"IDENTITY_HEADER=",
@@ -117,7 +117,7 @@ static int spawn(struct child *c, char *const argv[], int out, int err)
 
 static int child_start(struct child *c, char *const argv[], struct adafs_err *reterr)
 {
-	int out[2] = {-1, -1}, err[2] = {-1, -1};
+	int out[2] = { -1, -1 }, err[2] = { -1, -1 };
 	int rc = pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 ? errno : 0;
 	if (rc == 0)
 		rc = spawn(c, argv, out[1], err[1]);
@@ -150,7 +150,7 @@ static bool take(int fd, struct adafs_buf *b)
 /* What is left in a pipe that others may still hold open. */
 static void drain(int fd, struct adafs_buf *b)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	while (poll(&p, 1, 0) > 0 && take(fd, b))
 		;
 }
@@ -160,14 +160,15 @@ static int child_read(struct child *c, int stop_fd, struct adafs_buf *out, struc
 		      struct adafs_err *reterr)
 {
 	uint64_t deadline_ms = adafs_clock_mono_ms() + DEADLINE_MS;
-	struct pollfd p[] = {{.fd = c->out, .events = POLLIN},
-			     {.fd = c->err, .events = POLLIN},
-			     {.fd = stop_fd, .events = POLLIN},
-			     {.fd = c->ended, .events = POLLIN}};
+	struct pollfd p[] = { { .fd = c->out, .events = POLLIN },
+			      { .fd = c->err, .events = POLLIN },
+			      { .fd = stop_fd, .events = POLLIN },
+			      { .fd = c->ended, .events = POLLIN } };
 	while (!p[3].revents) {
 		uint64_t now = adafs_clock_mono_ms();
 		if (now >= deadline_ms)
-			return adafs_err_set(reterr, -ETIMEDOUT, "az did not answer within %d s: try 'az account "
+			return adafs_err_set(reterr, -ETIMEDOUT,
+					     "az did not answer within %d s: try 'az account "
 					     "get-access-token'",
 					     DEADLINE_MS / 1000);
 		if (poll(p, ADAFS_ARRAY_SIZE(p), (int)(deadline_ms - now)) < 0) {
@@ -212,11 +213,12 @@ static int az_failed(int status, const struct adafs_buf *err, struct adafs_err *
 	return signed_out ? -ENODATA : -EACCES;
 }
 
-/* "2026-01-01 12:00:00.000000", by this machine's time zone: what older versions of az write only.
+/*
+ * "2026-01-01 12:00:00.000000", by this machine's time zone: what older versions of az write only.
  */
 static int64_t local_time(const char *text)
 {
-	struct tm tm = {.tm_isdst = -1};
+	struct tm tm = { .tm_isdst = -1 };
 	if (!strptime(text, "%Y-%m-%d %H:%M:%S", &tm))
 		return -1;
 	return (int64_t)mktime(&tm);
@@ -236,29 +238,30 @@ static int parse(const struct adafs_buf *out, struct entra_answer *ret, struct a
 	if (!copy)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	/* az may hand out what it has kept for some minutes yet: never longer than it says. */
-	*ret = (struct entra_answer){
-		.token = copy, .lifetime_s = expires < 0 ? 300 : expires - (int64_t)time(NULL)};
+	*ret = (struct entra_answer){ .token = copy,
+				      .lifetime_s =
+					      expires < 0 ? 300 : expires - (int64_t)time(NULL) };
 	return 0;
 }
 
 int entra_fetch_cli(const struct entra_call *call, struct entra_answer *ret,
 		    struct adafs_err *reterr)
 {
-	char *argv[] = {"az",
-			"account",
-			"get-access-token",
-			"--output",
-			"json",
-			"--resource",
-			(char *)call->resource.resource,
-			NULL,
-			NULL,
-			NULL};
+	char *argv[] = { "az",
+			 "account",
+			 "get-access-token",
+			 "--output",
+			 "json",
+			 "--resource",
+			 (char *)call->resource.resource,
+			 NULL,
+			 NULL,
+			 NULL };
 	if (call->settings->tenant) {
 		argv[7] = "--tenant";
 		argv[8] = call->settings->tenant;
 	}
-	ADAFS_CLEANUP(child_end) struct child child = {.out = -1, .err = -1, .ended = -1};
+	ADAFS_CLEANUP(child_end) struct child child = { .out = -1, .err = -1, .ended = -1 };
 	ADAFS_CLEANUP(output_clear) struct adafs_buf out = ADAFS_BUF_INIT(MAX_OUTPUT);
 	ADAFS_CLEANUP(output_clear) struct adafs_buf err = ADAFS_BUF_INIT(MAX_OUTPUT);
 	/* Grown bytes would stay behind in freed memory. */

@@ -96,7 +96,7 @@ static int grant(const struct entra_call *call, const char *url, const char *sec
 	rq->operation = "Get Token";
 	rq->body = form.data;
 	rq->body_len = form.len;
-	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = {0};
+	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = { 0 };
 	rc = entra_exchange(call, rq, &reply, reterr);
 	return rc < 0 ? rc : entra_parse(&reply, ret, reterr);
 }
@@ -109,7 +109,7 @@ static int grant_by_certificate(const struct entra_call *call, const char *url, 
 	time_t now = (time_t)(adafs_http_service_us(call->http, url) / 1000000);
 	char id[ADAFS_UUID_LEN];
 	adafs_random_uuid(id);
-	struct adafs_err why = {0};
+	struct adafs_err why = { 0 };
 	ADAFS_CLEANUP(secret_freep)
 	char *assertion = adafs_entra_assertion(pem, len, s->certificate_password, s->client, url,
 						id, now, &why);
@@ -147,7 +147,7 @@ int entra_fetch_environment(const struct entra_call *call, struct entra_answer *
 	const struct adafs_entra *s = call->settings;
 	if (!s->tenant || !s->client || (!s->secret && !s->certificate))
 		return adafs_err_set(reterr, -ENODATA, "%s is not set",
-				     !s->tenant	  ? "AZURE_TENANT_ID"
+				     !s->tenant   ? "AZURE_TENANT_ID"
 				     : !s->client ? "AZURE_CLIENT_ID"
 						  : "AZURE_CLIENT_SECRET");
 	ADAFS_FREE char *url = token_url(call, reterr);

@@ -1,4 +1,5 @@
-/* azure/entra_http.c - what the credentials that ask over HTTP share. Waits in the calling thread.
+/*
+ * azure/entra_http.c - what the credentials that ask over HTTP share. Waits in the calling thread.
  */
 #include "batch/azure/entra_int.h"
 
@@ -18,7 +19,7 @@ void entra_answer_clear(struct entra_answer *a)
 	if (a->token)
 		explicit_bzero(a->token, strlen(a->token));
 	free(a->token);
-	*a = (struct entra_answer){0};
+	*a = (struct entra_answer){ 0 };
 }
 
 void entra_reply_clear(struct adafs_http_response *r)
@@ -39,7 +40,7 @@ int entra_param(struct adafs_buf *b, const char *name, const char *value)
 
 bool entra_stopped_within(const struct entra_call *call, uint32_t timeout_ms)
 {
-	struct pollfd p = {.fd = call->stop_fd, .events = POLLIN};
+	struct pollfd p = { .fd = call->stop_fd, .events = POLLIN };
 	return poll(&p, 1, (int)timeout_ms) > 0;
 }
 
@@ -55,7 +56,7 @@ static void on_done(void *arg, struct adafs_http_response *response, const struc
 {
 	struct exchange *x = arg;
 	x->response = *response; /* stolen */
-	*response = (struct adafs_http_response){0};
+	*response = (struct adafs_http_response){ 0 };
 	waiter_end(&x->waiter, err);
 }
 
@@ -81,15 +82,15 @@ static void parse_refusal(const struct adafs_http_response *r, struct adafs_err 
 int entra_exchange(const struct entra_call *call, struct adafs_http_request *rq,
 		   struct adafs_http_response *ret, struct adafs_err *reterr)
 {
-	struct exchange x = {0};
-	struct adafs_err err = {0};
+	struct exchange x = { 0 };
+	struct adafs_err err = { 0 };
 	waiter_init(&x.waiter);
 	adafs_http_send(call->http, rq, on_done, &x);
 	int rc = waiter_wait(&x.waiter, &err);
 	*ret = x.response;
 	if (rc == 0)
 		return 0;
-	struct adafs_err said = {0};
+	struct adafs_err said = { 0 };
 	if (ret->body.len)
 		parse_refusal(ret, &said);
 	if (*said.service_code || *said.msg) {
@@ -136,6 +137,6 @@ int entra_parse(const struct adafs_http_response *r, struct entra_answer *ret,
 	explicit_bzero(token->valuestring, strlen(token->valuestring));
 	if (!copy)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	*ret = (struct entra_answer){.token = copy, .lifetime_s = lifetime_s};
+	*ret = (struct entra_answer){ .token = copy, .lifetime_s = lifetime_s };
 	return 0;
 }

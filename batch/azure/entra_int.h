@@ -24,8 +24,8 @@ struct entra_answer {
 void entra_answer_clear(struct entra_answer *a);
 
 /*
- * Ask one credential; waits in the calling thread. 0; -ENODATA: it is not set up here, and reterr says in
- * a few words what is missing; other errors: it is, and was refused or not reached.
+ * Ask one credential; waits in the calling thread. 0; -ENODATA: it is not set up here, and reterr
+ * says in a few words what is missing; other errors: it is, and was refused or not reached.
  */
 typedef int entra_fetch(const struct entra_call *call, struct entra_answer *ret,
 			struct adafs_err *reterr);

@@ -98,7 +98,7 @@ static bool imds_answers(const struct entra_call *call, const char *url)
 		return false;
 	rq->no_retry = true;
 	rq->io_timeout_ms = PROBE_MS;
-	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = {0};
+	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = { 0 };
 	int rc = entra_exchange(call, rq, &reply, NULL);
 	return rc == 0 || reply.status != 0;
 }
@@ -110,7 +110,7 @@ static int ask_imds(const struct entra_call *call, const char *url, struct entra
 	uint64_t deadline_ms = adafs_clock_mono_ms() + RETRY_MS;
 	uint32_t delay_ms = RETRY_BASE_MS;
 	for (;;) {
-		ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = {0};
+		ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = { 0 };
 		int rc =
 			entra_exchange(call, make_request(url, "Metadata", "true"), &reply, reterr);
 		if (rc == 0)
@@ -130,7 +130,7 @@ static int fetch_imds(const struct entra_call *call, const char *url, struct ent
 	if (call->in_chain && !imds_answers(call, url))
 		return adafs_err_set(reterr, -ENODATA, "no metadata service answers at %.*s",
 				     (int)(strstr(url, TOKEN_PATH) - url), url);
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	int rc = ask_imds(call, url, ret, &err);
 	/* A machine without an identity says so: in a chain the next may have one. */
 	if (rc < 0 && err.http_status == 400 && call->in_chain &&
@@ -143,7 +143,7 @@ static int fetch_imds(const struct entra_call *call, const char *url, struct ent
 static int fetch_app_service(const struct entra_call *call, const char *url,
 			     struct entra_answer *ret, struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = {0};
+	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = { 0 };
 	struct adafs_http_request *rq =
 		make_request(url, "X-IDENTITY-HEADER", call->settings->header);
 	int rc = entra_exchange(call, rq, &reply, reterr);
@@ -183,8 +183,8 @@ static int read_arc_key(const struct adafs_entra *s, const char *challenge, char
 static int fetch_arc(const struct entra_call *call, const char *url, struct entra_answer *ret,
 		     struct adafs_err *reterr)
 {
-	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response first = {0};
-	struct adafs_err err = {0};
+	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response first = { 0 };
+	struct adafs_err err = { 0 };
 	if (call->settings->identity)
 		return adafs_err_set(reterr, -EINVAL,
 				     "Azure Arc has one identity only: take identity= away");
@@ -210,7 +210,7 @@ static int fetch_arc(const struct entra_call *call, const char *url, struct entr
 	}
 	if (value)
 		explicit_bzero(value, strlen(value));
-	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = {0};
+	ADAFS_CLEANUP(entra_reply_clear) struct adafs_http_response reply = { 0 };
 	rc = entra_exchange(call, rq, &reply, reterr);
 	return rc < 0 ? rc : entra_parse(&reply, ret, reterr);
 }

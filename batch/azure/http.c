@@ -29,7 +29,7 @@
 #define DEFAULT_CONNECTIONS 64
 #define MAX_LOOK_INTERVAL_MS 500
 #define PARK_LOOK_MS 1000
-#define STALL_MS 1000	    /* silence after which a transfer takes no slot */
+#define STALL_MS 1000       /* silence after which a transfer takes no slot */
 #define MAX_STALLED_TIMES 4 /* the most transfers under way, in slots */
 
 /* --- what a finished attempt means ---------------------------------------------------------- */
@@ -40,24 +40,26 @@ static const struct {
 	int rc;
 	bool retryable;
 } curl_codes[] = {
-	{CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, true},
-	{CURLE_COULDNT_RESOLVE_PROXY, -EHOSTUNREACH, true},
-	{CURLE_COULDNT_CONNECT, -EHOSTUNREACH, true},
-	{CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT,
-	 true}, /* of the connection: the rest is timed here */
-	{CURLE_SEND_ERROR, -EIO, true},
-	{CURLE_RECV_ERROR, -EIO, true},
-	{CURLE_GOT_NOTHING, -EIO, true},
-	{CURLE_PARTIAL_FILE, -EIO, true},
-	{CURLE_SSL_CONNECT_ERROR, -EIO, true},
-	{CURLE_PEER_FAILED_VERIFICATION, -EACCES, false},
-	{CURLE_URL_MALFORMAT, -EINVAL, false},
-	{CURLE_UNSUPPORTED_PROTOCOL, -EINVAL, false},
-	{CURLE_WEIRD_SERVER_REPLY, -EPROTO, false},
-	{CURLE_OUT_OF_MEMORY, -ENOMEM, false},
+	{ CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, true },
+	{ CURLE_COULDNT_RESOLVE_PROXY, -EHOSTUNREACH, true },
+	{ CURLE_COULDNT_CONNECT, -EHOSTUNREACH, true },
+	{ CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT,
+	  true }, /* of the connection: the rest is timed here */
+	{ CURLE_SEND_ERROR, -EIO, true },
+	{ CURLE_RECV_ERROR, -EIO, true },
+	{ CURLE_GOT_NOTHING, -EIO, true },
+	{ CURLE_PARTIAL_FILE, -EIO, true },
+	{ CURLE_SSL_CONNECT_ERROR, -EIO, true },
+	{ CURLE_PEER_FAILED_VERIFICATION, -EACCES, false },
+	{ CURLE_URL_MALFORMAT, -EINVAL, false },
+	{ CURLE_UNSUPPORTED_PROTOCOL, -EINVAL, false },
+	{ CURLE_WEIRD_SERVER_REPLY, -EPROTO, false },
+	{ CURLE_OUT_OF_MEMORY, -ENOMEM, false },
 };
 
-/* What to do about a line that fails before the service says a word; "": nothing better is known. */
+/*
+ * What to do about a line that fails before the service says a word; "": nothing better is known.
+ */
 static const char *transport_action(CURLcode code)
 {
 	switch (code) {
@@ -356,7 +358,8 @@ static void probe_start(struct adafs_http *h, struct http_host *host, uint64_t n
 	}
 	rq->operation = "probe";
 	*t = (struct transfer){
-		.http = h, .rq = rq, .done = probe_done, .arg = host, .host = host, .probe = true};
+		.http = h, .rq = rq, .done = probe_done, .arg = host, .host = host, .probe = true
+	};
 	t->io_timeout_ms = h->config.io_timeout_ms < HTTP_PROBE_INTERVAL_MS
 				   ? h->config.io_timeout_ms
 				   : HTTP_PROBE_INTERVAL_MS;
@@ -451,7 +454,8 @@ struct adafs_http *adafs_http_new(const struct adafs_http_config *config, struct
 		h->config.io_timeout_ms = DEFAULT_IO_TIMEOUT_MS;
 	if (!h->config.max_connections_per_host)
 		h->config.max_connections_per_host = DEFAULT_CONNECTIONS;
-	/* As OpenSSL's programs and Azure's tools do it; Debian's libcurl looks at its own bundle only. */
+	/* As OpenSSL's programs and Azure's tools do it; Debian's libcurl looks at its own bundle
+	 * only. */
 	h->ca_file = secure_getenv("SSL_CERT_FILE");
 	if (h->ca_file && !*h->ca_file)
 		h->ca_file = NULL;
@@ -531,7 +535,7 @@ void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_
 		     void *arg)
 {
 	struct transfer *t = rq ? calloc(1, sizeof(*t)) : NULL;
-	struct adafs_http_response none = {0};
+	struct adafs_http_response none = { 0 };
 	struct adafs_err err;
 	if (!t) {
 		adafs_err_set(&err, -ENOMEM, "out of memory for a request");
@@ -539,7 +543,7 @@ void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_
 		done(arg, &none, &err);
 		return;
 	}
-	*t = (struct transfer){.http = h, .rq = rq, .done = done, .arg = arg};
+	*t = (struct transfer){ .http = h, .rq = rq, .done = done, .arg = arg };
 	t->io_timeout_ms = rq->io_timeout_ms ? rq->io_timeout_ms : h->config.io_timeout_ms;
 	adafs_mutex_lock(&h->lock);
 	bool running = h->running;

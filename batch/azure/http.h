@@ -57,8 +57,9 @@ void adafs_http_headers_clear(struct adafs_http_headers *h);
 struct adafs_http_request;
 /*
  * Put date and authorization on a request; called before every attempt, on the loop thread, since
- * a signature is only good for 15 minutes. 0 or negative errno: the request fails with it; but -EAGAIN
- * (without reterr set) sets it aside until adafs_http_wake, for io_timeout at most, then asks again.
+ * a signature is only good for 15 minutes. 0 or negative errno: the request fails with it; but
+ * -EAGAIN (without reterr set) sets it aside until adafs_http_wake, for io_timeout at most, then
+ * asks again.
  */
 typedef int adafs_http_sign(void *arg, struct adafs_http_request *rq, struct adafs_err *reterr);
 
@@ -84,7 +85,7 @@ struct adafs_http_request {
 
 	const void *body; /* borrowed until done; may be NULL */
 	size_t body_len;  /* PUT, POST and PATCH send Content-Length even when 0 */
-	int body_fd;      /* instead of body: body_len bytes at body_off are read from it; -1: none */
+	int body_fd; /* instead of body: body_len bytes at body_off are read from it; -1: none */
 	off_t body_off;
 
 	void *sink;       /* the reply's body goes here instead of response->body ... */
@@ -92,23 +93,26 @@ struct adafs_http_request {
 	size_t sink_len;  /* bytes received, set before done */
 	bool sink_summed; /* sink_crc64 is wanted: summed as bytes come, while the cache has them */
 	uint64_t sink_crc64;
-	/* Or bytes are passed on as they come (any attempt restarts at offset 0): 0 or negative errno. */
+	/* Or bytes are passed on as they come (any attempt restarts at offset 0): 0 or negative
+	 * errno. */
 	int (*write)(void *arg, const void *data, size_t len);
-	/* Called before an attempt's first byte when an earlier attempt had written some; NULL: then no retry after bytes. */
+	/* Called before an attempt's first byte when an earlier attempt had written some; NULL:
+	 * then no retry after bytes. */
 	int (*rewind)(void *arg);
 	void *write_arg;
 	size_t max_body; /* cap of response->body; 0: 32 MiB */
 
-	bool no_retry;      /* one attempt only */
+	bool no_retry;          /* one attempt only */
 	uint32_t io_timeout_ms; /* 0: the configuration's */
 	adafs_http_sign *sign;  /* NULL: the URL carries a SAS */
 	void *sign_arg;         /* borrowed until done */
 	/*
-	 * The reply refused what sign had put on; once a request, on the loop thread. true: sign can do
-	 * better now, and the request is sent again. NULL: it cannot.
+	 * The reply refused what sign had put on; once a request, on the loop thread. true: sign
+	 * can do better now, and the request is sent again. NULL: it cannot.
 	 */
 	bool (*renew)(void *sign_arg, const struct adafs_http_request *rq);
-	/* An address that only this machine can reach: no proxy, and its silence does not make it count as down. */
+	/* An address that only this machine can reach: no proxy, and its silence does not make it
+	 * count as down. */
 	bool link_local;
 	/* Parse the error body of the service (XML or JSON) into err's code and message. */
 	void (*parse_error)(const struct adafs_http_response *response, struct adafs_err *err);
@@ -132,8 +136,8 @@ void adafs_http_send(struct adafs_http *h, struct adafs_http_request *rq, adafs_
 /* Requests that sign set aside are tried again. Any thread. */
 void adafs_http_wake(struct adafs_http *h);
 /*
- * Send and wait. Not on the loop thread. On success *ret_response (may be NULL) holds the reply, to be
- * cleared by adafs_http_response_clear. Returns err->rc.
+ * Send and wait. Not on the loop thread. On success *ret_response (may be NULL) holds the reply, to
+ * be cleared by adafs_http_response_clear. Returns err->rc.
  */
 int adafs_http_perform(struct adafs_http *h, struct adafs_http_request *rq,
 		       struct adafs_http_response *ret_response, struct adafs_err *reterr);
@@ -145,8 +149,8 @@ void adafs_http_response_clear(struct adafs_http_response *r);
  */
 time_t adafs_http_now(struct adafs_http *h);
 /*
- * How many seconds the clock of a URL's host is ahead of this machine's, by the Date of its last reply
- * (to the second; the reply's way counts in). 0, or -ENODATA: it has not answered yet.
+ * How many seconds the clock of a URL's host is ahead of this machine's, by the Date of its last
+ * reply (to the second; the reply's way counts in). 0, or -ENODATA: it has not answered yet.
  */
 int adafs_http_clock_skew(struct adafs_http *h, const char *url, int64_t *ret_seconds);
 /*

@@ -78,7 +78,8 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	t->host->heard_ms = t->retry.last_progress_ms;
 	atomic_fetch_add(&t->http->bytes_in, len);
 	if (!http_has_status_2xx(t)) {
-		/* Of an error only the start matters, and an endless one must not fill the memory.
+		/*
+		 * Of an error only the start matters, and an endless one must not fill the memory.
 		 */
 		struct adafs_buf *b = &t->response.body;
 		size_t room = b->len < MAX_ERROR_BODY ? MAX_ERROR_BODY - b->len : 0;
@@ -254,7 +255,8 @@ static int set_options(struct transfer *t)
 	SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
 	SET(CURLOPT_BUFFERSIZE, TRANSFER_BUFFER);
-	SET(CURLOPT_UPLOAD_BUFFERSIZE, t->rq->body_len > SMALL_BODY ? TRANSFER_BUFFER : SMALL_BUFFER);
+	SET(CURLOPT_UPLOAD_BUFFERSIZE,
+	    t->rq->body_len > SMALL_BODY ? TRANSFER_BUFFER : SMALL_BUFFER);
 	SET(CURLOPT_USERAGENT, "adafs/" ADAFS_VERSION);
 	if (t->http->ca_file)
 		SET(CURLOPT_CAINFO, t->http->ca_file);

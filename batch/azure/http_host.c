@@ -1,4 +1,6 @@
-/* azure/http_host.c - the list of hosts of the HTTP loop; a host is known by scheme and authority. */
+/*
+ * azure/http_host.c - the list of hosts of the HTTP loop; a host is known by scheme and authority.
+ */
 #include "batch/azure/http_host.h"
 
 #include <stdlib.h>

@@ -11,16 +11,16 @@
 
 struct http_host {
 	struct http_host *next;
-	char *root;		/* "http://127.0.0.1:10000" */
-	bool loopback;		/* never through a proxy */
-	unsigned active;	/* transfers under way */
-	unsigned stalled;	/* of these, silent for a while when last looked */
-	uint64_t heard_ms;	/* when it last said something; 0: never */
-	bool down;		/* written under the loop's lock, read by any thread under it */
-	bool probing;		/* a probe is under way */
+	char *root;             /* "http://127.0.0.1:10000" */
+	bool loopback;          /* never through a proxy */
+	unsigned active;        /* transfers under way */
+	unsigned stalled;       /* of these, silent for a while when last looked */
+	uint64_t heard_ms;      /* when it last said something; 0: never */
+	bool down;              /* written under the loop's lock, read by any thread under it */
+	bool probing;           /* a probe is under way */
 	uint64_t next_probe_ms; /* while down: when the next probe starts */
-	bool has_skew;		/* the next two as `down` */
-	int64_t skew_s;		/* how far the host's clock is ahead of ours, by its last Date */
+	bool has_skew;          /* the next two as `down` */
+	int64_t skew_s;         /* how far the host's clock is ahead of ours, by its last Date */
 };
 
 /* The bytes of a URL that name its host: scheme and authority. 0: not an absolute http URL. */

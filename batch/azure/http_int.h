@@ -29,17 +29,17 @@ struct transfer {
 	adafs_http_done *done;
 	void *arg;
 	struct http_host *host; /* loop's table */
-	bool probe;		/* asks whether the host answers again */
+	bool probe;             /* asks whether the host answers again */
 
 	/* this attempt */
 	void *easy; /* CURL */
 	struct curl_slist *header_list;
 	struct adafs_http_response response;
 	size_t uploaded; /* body bytes given to curl */
-	int fd;		 /* of the connection that the request went out on; -1: none yet */
-	uint64_t moved;	 /* bytes on that connection when last looked */
+	int fd;          /* of the connection that the request went out on; -1: none yet */
+	uint64_t moved;  /* bytes on that connection when last looked */
 	unsigned sends; /* times that the request went out; curl repeats it on a stale connection */
-	int callback_rc;		/* why a callback stopped the transfer */
+	int callback_rc;                /* why a callback stopped the transfer */
 	char curl_text[HTTP_CURL_TEXT]; /* CURL_ERROR_SIZE */
 
 	/* all attempts */
@@ -47,11 +47,11 @@ struct transfer {
 	uint64_t wake_ms;
 	uint64_t queued_ms; /* when the loop took it over */
 	uint32_t io_timeout_ms;
-	bool wrote;	      /* rq->write was given bytes */
+	bool wrote;           /* rq->write was given bytes */
 	bool maybe_acted;     /* an attempt went out and its outcome was not told */
 	bool clock_corrected; /* a refused signature was retried once already */
-	bool renewed;	      /* the same of a refused token */
-	bool parked;	      /* in `sleeping` until sign has what it needs */
+	bool renewed;         /* the same of a refused token */
+	bool parked;          /* in `sleeping` until sign has what it needs */
 	uint64_t parked_ms;   /* since when; 0: it is not */
 	struct adafs_err err;
 };
@@ -63,8 +63,9 @@ struct transfer_list {
 
 struct adafs_http {
 	struct adafs_http_config config;
-	void *multi; /* CURLM */
-	const char *ca_file; /* certificates to trust instead of the system's; of the environment; NULL */
+	void *multi;         /* CURLM */
+	const char *ca_file; /* certificates to trust instead of the system's; of the environment;
+				NULL */
 	pthread_t thread;
 
 	struct adafs_mutex lock; /* rank ADAFS_RANK_QUEUE; also http_host.down */
@@ -120,7 +121,8 @@ bool http_clock_correct(struct transfer *t);
 /* Whether a token was refused and a new one is on its way. */
 bool http_token_renew(struct transfer *t);
 
-/* Tell the caller and free the transfer, which is in no list. Uses t->err, whose rc 0 is success.
+/*
+ * Tell the caller and free the transfer, which is in no list. Uses t->err, whose rc 0 is success.
  */
 void http_transfer_finish(struct transfer *t);
 /* The same with an error of our own. */

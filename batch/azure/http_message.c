@@ -50,7 +50,7 @@ int adafs_http_headers_set(struct adafs_http_headers *h, const char *name, const
 	if (!item)
 		return -ENOMEM;
 	h->item = item;
-	h->item[h->n++] = (struct adafs_http_header){ADAFS_STEAL(n), ADAFS_STEAL(v)};
+	h->item[h->n++] = (struct adafs_http_header){ ADAFS_STEAL(n), ADAFS_STEAL(v) };
 	return 0;
 }
 
@@ -68,7 +68,7 @@ void adafs_http_headers_clear(struct adafs_http_headers *h)
 		free(h->item[i].value);
 	}
 	free(h->item);
-	*h = (struct adafs_http_headers){0};
+	*h = (struct adafs_http_headers){ 0 };
 }
 
 struct adafs_http_request *adafs_http_request_new(const char *method, char *url)

@@ -18,7 +18,7 @@ int http_socket_open(struct http_sockets *s, int family, int type, int protocol)
 	s->item = item;
 	int fd = socket(family, type | SOCK_CLOEXEC, protocol);
 	if (fd >= 0)
-		s->item[s->n++] = (struct http_socket){.fd = fd};
+		s->item[s->n++] = (struct http_socket){ .fd = fd };
 	return fd;
 }
 
@@ -36,7 +36,7 @@ void http_socket_close(struct http_sockets *s, int fd)
 /* The port of an address; it is at the same place for IPv4 and IPv6. */
 static uint16_t port_of(int fd, int (*get)(int, struct sockaddr *, socklen_t *))
 {
-	struct sockaddr_storage a = {0};
+	struct sockaddr_storage a = { 0 };
 	socklen_t len = sizeof(a);
 	if (get(fd, (struct sockaddr *)&a, &len) < 0)
 		return 0;
@@ -59,7 +59,7 @@ int http_socket_find(struct http_sockets *s, int local_port, int remote_port)
 
 uint64_t http_socket_moved(int fd)
 {
-	struct tcp_info info = {0};
+	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return 0;
@@ -69,5 +69,5 @@ uint64_t http_socket_moved(int fd)
 void http_sockets_clear(struct http_sockets *s)
 {
 	free(s->item);
-	*s = (struct http_sockets){0};
+	*s = (struct http_sockets){ 0 };
 }

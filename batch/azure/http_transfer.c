@@ -44,7 +44,8 @@ void http_list_move(struct transfer_list *l, struct transfer *t)
 	http_list_add(l, t);
 }
 
-/* --- what a reply means ------------------------------------------------------------------------
+/*
+ * --- what a reply means ------------------------------------------------------------------------
  */
 
 bool http_has_status_2xx(const struct transfer *t)
@@ -81,7 +82,7 @@ static void log_reply(const struct transfer *t)
 void http_classify_status(struct transfer *t)
 {
 	const struct adafs_http_response *r = &t->response;
-	struct adafs_err parsed = {0};
+	struct adafs_err parsed = { 0 };
 	copy_text(parsed.service_code, sizeof(parsed.service_code),
 		  adafs_http_headers_get(&r->headers, "x-ms-error-code"));
 	if (t->rq->parse_error && r->body.len)
@@ -152,7 +153,8 @@ bool http_token_renew(struct transfer *t)
 	return t->rq->renew(t->rq->sign_arg, t->rq);
 }
 
-/* --- the end of a transfer ----------------------------------------------------------------------
+/*
+ * --- the end of a transfer ----------------------------------------------------------------------
  */
 
 static void transfer_free(struct transfer *t)
@@ -186,7 +188,8 @@ void http_transfer_fail(struct transfer *t, int rc, const char *why)
 	http_transfer_finish(t);
 }
 
-/* --- what other threads ask ----------------------------------------------------------------------
+/*
+ * --- what other threads ask ----------------------------------------------------------------------
  */
 
 time_t adafs_http_now(struct adafs_http *h)

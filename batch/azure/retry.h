@@ -15,7 +15,7 @@
 
 /* What is remembered of a request across its attempts. */
 struct adafs_retry {
-	unsigned attempts;	    /* sent so far */
+	unsigned attempts;          /* sent so far */
 	unsigned checksum_failures; /* replies that said that our bytes arrived damaged */
 	uint64_t
 		last_progress_ms; /* monotonic time of the last byte moved, at first of the start */

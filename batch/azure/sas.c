@@ -24,7 +24,8 @@ static const char *sas_version(const struct adafs_sas *sas)
 static int add_resource(struct adafs_buf *b, const char *version, const char *account,
 			const char *container, const char *blob)
 {
-	/* Dates compare as texts. Until 2015-02-20 the service's name was not part of the resource.
+	/*
+	 * Dates compare as texts. Until 2015-02-20 the service's name was not part of the resource.
 	 */
 	return adafs_buf_addf(b, "%s/%s/%s%s%s\n",
 			      strcmp(version, "2015-02-21") >= 0 ? "/blob" : "", account, container,
@@ -90,27 +91,27 @@ int adafs_sas_sign(const struct adafs_storage_account *a, const char *container,
 	const struct {
 		const char *name, *value;
 	} fields[] = {
-		{"sv", sas_version(sas)},
-		{"spr", sas->protocol},
-		{"st", sas->start},
-		{"se", sas->expiry},
-		{"sip", sas->ip},
-		{"si", sas->policy},
-		{"ses", sas->encryption_scope},
-		{"sr", sas->resource},
-		{"sp", sas->permissions},
-		{"skoid", d ? d->oid : NULL},
-		{"sktid", d ? d->tid : NULL},
-		{"skt", d ? d->start : NULL},
-		{"ske", d ? d->expiry : NULL},
-		{"sks", d ? d->service : NULL},
-		{"skv", d ? d->version : NULL},
-		{"rscc", sas->cache_control},
-		{"rscd", sas->content_disposition},
-		{"rsce", sas->content_encoding},
-		{"rscl", sas->content_language},
-		{"rsct", sas->content_type},
-		{"sig", signature},
+		{ "sv", sas_version(sas) },
+		{ "spr", sas->protocol },
+		{ "st", sas->start },
+		{ "se", sas->expiry },
+		{ "sip", sas->ip },
+		{ "si", sas->policy },
+		{ "ses", sas->encryption_scope },
+		{ "sr", sas->resource },
+		{ "sp", sas->permissions },
+		{ "skoid", d ? d->oid : NULL },
+		{ "sktid", d ? d->tid : NULL },
+		{ "skt", d ? d->start : NULL },
+		{ "ske", d ? d->expiry : NULL },
+		{ "sks", d ? d->service : NULL },
+		{ "skv", d ? d->version : NULL },
+		{ "rscc", sas->cache_control },
+		{ "rscd", sas->content_disposition },
+		{ "rsce", sas->content_encoding },
+		{ "rscl", sas->content_language },
+		{ "rsct", sas->content_type },
+		{ "sig", signature },
 	};
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(MAX_SAS);
 	int rc = signature ? 0 : -ENOMEM;

@@ -13,29 +13,30 @@ struct adafs_sas_delegation {
 };
 
 /*
- * A service or user delegation SAS (blob-rest.md section 4). Times are ISO 8601 texts as they will stand in the URL;
- * NULL fields are absent. What a stored access policy gives (expiry) is left out here.
+ * A service or user delegation SAS (blob-rest.md section 4). Times are ISO 8601 texts as they will
+ * stand in the URL; NULL fields are absent. What a stored access policy gives (expiry) is left out
+ * here.
  */
 struct adafs_sas {
-	const char *version;     /* sv; NULL: the client's */
-	const char *resource;    /* sr: "b", "c" or "bs" */
-	const char *permissions; /* sp, in the order racwdl; NULL: the policy's */
-	const char *start;       /* st */
-	const char *expiry;      /* se */
-	const char *policy;      /* si: id of a stored access policy of the container */
-	const char *protocol;    /* spr */
-	const char *ip;          /* sip */
-	const char *snapshot;    /* signed time of sr=bs */
+	const char *version;          /* sv; NULL: the client's */
+	const char *resource;         /* sr: "b", "c" or "bs" */
+	const char *permissions;      /* sp, in the order racwdl; NULL: the policy's */
+	const char *start;            /* st */
+	const char *expiry;           /* se */
+	const char *policy;           /* si: id of a stored access policy of the container */
+	const char *protocol;         /* spr */
+	const char *ip;               /* sip */
+	const char *snapshot;         /* signed time of sr=bs */
 	const char *encryption_scope; /* ses */
 	const char *cache_control, *content_disposition, *content_encoding, *content_language,
-		*content_type; /* rscc rscd rsce rscl rsct */
+		*content_type;                         /* rscc rscd rsce rscl rsct */
 	const struct adafs_sas_delegation *delegation; /* NULL: a service SAS */
 };
 
 /*
- * Sign a SAS with the account's key, or the user delegation key, for a container (blob NULL) or a blob. *ret_query is the
- * query without '?', percent-encoded, owned by the caller. For sr=bs it does not hold `snapshot=`, which
- * the URL needs too. 0, -EACCES (no key), -ENOMEM.
+ * Sign a SAS with the account's key, or the user delegation key, for a container (blob NULL) or a
+ * blob. *ret_query is the query without '?', percent-encoded, owned by the caller. For sr=bs it
+ * does not hold `snapshot=`, which the URL needs too. 0, -EACCES (no key), -ENOMEM.
  */
 int adafs_sas_sign(const struct adafs_storage_account *a, const char *container, const char *blob,
 		   const struct adafs_sas *sas, char **ret_query,

@@ -1,4 +1,5 @@
-/* azure/sas_rights.c - a SAS taken apart, and judged before anything is asked of the service. Pure.
+/*
+ * azure/sas_rights.c - a SAS taken apart, and judged before anything is asked of the service. Pure.
  */
 #include "batch/azure/sas_rights.h"
 
@@ -29,15 +30,15 @@ static int take_field(struct adafs_sas_rights *r, const char *name, size_t len, 
 		int64_t *time_us;
 		bool *flag;
 	} fields[] = {
-		{"sr", r->resource, sizeof(r->resource), NULL, NULL},
-		{"ss", r->services, sizeof(r->services), NULL, &r->account},
-		{"srt", r->types, sizeof(r->types), NULL, &r->account},
-		{"sp", r->permissions, sizeof(r->permissions), NULL, NULL},
-		{"st", NULL, 0, &r->start_us, NULL},
-		{"se", NULL, 0, &r->expiry_us, NULL},
-		{"ske", NULL, 0, key_expiry_us, NULL},
-		{"si", NULL, 0, NULL, &r->by_policy},
-		{"skoid", NULL, 0, NULL, &r->delegated},
+		{ "sr", r->resource, sizeof(r->resource), NULL, NULL },
+		{ "ss", r->services, sizeof(r->services), NULL, &r->account },
+		{ "srt", r->types, sizeof(r->types), NULL, &r->account },
+		{ "sp", r->permissions, sizeof(r->permissions), NULL, NULL },
+		{ "st", NULL, 0, &r->start_us, NULL },
+		{ "se", NULL, 0, &r->expiry_us, NULL },
+		{ "ske", NULL, 0, key_expiry_us, NULL },
+		{ "si", NULL, 0, NULL, &r->by_policy },
+		{ "skoid", NULL, 0, NULL, &r->delegated },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(fields); i++) {
 		if (strlen(fields[i].name) != len || strncmp(fields[i].name, name, len) != 0)
@@ -54,7 +55,7 @@ static int take_field(struct adafs_sas_rights *r, const char *name, size_t len, 
 
 int adafs_sas_rights_parse(const char *sas, struct adafs_sas_rights *ret, struct adafs_err *reterr)
 {
-	struct adafs_sas_rights r = {0};
+	struct adafs_sas_rights r = { 0 };
 	int64_t key_expiry_us = 0;
 	bool version = false, signature = false;
 	for (const char *p = sas; *p;) {
@@ -135,7 +136,7 @@ int adafs_sas_rights_check(const struct adafs_sas_rights *r, int64_t now_us, boo
 {
 	static const struct {
 		const char *letters, *name;
-	} wanted[] = {{"c", "c (create)"}, {"w", "w (write)"}, {"d", "d (delete)"}};
+	} wanted[] = { { "c", "c (create)" }, { "w", "w (write)" }, { "d", "d (delete)" } };
 	int rc = check_kind(r, reterr);
 	if (rc == 0)
 		rc = check_time(r, now_us, reterr);
@@ -172,8 +173,8 @@ char *adafs_sas_rights_describe(const struct adafs_sas_rights *r)
 	char until[ADAFS_ISO8601_LEN];
 	adafs_clock_iso8601_seconds(r->expiry_us, until);
 	return adafs_fmt("%s SAS with %s, good until %s",
-			 r->account	       ? "an account"
-			 : r->delegated	       ? "a user delegation"
+			 r->account            ? "an account"
+			 : r->delegated        ? "a user delegation"
 			 : *r->resource == 'c' ? "a container"
 					       : "a blob",
 			 *r->permissions ? r->permissions : "the rights of its policy",

@@ -33,10 +33,10 @@ static const struct {
 	const char *name;
 	entra_fetch *fetch;
 } chain[] = {
-	{ADAFS_ENTRA_ENVIRONMENT, "environment", entra_fetch_environment},
-	{ADAFS_ENTRA_WORKLOAD, "workload identity", entra_fetch_workload},
-	{ADAFS_ENTRA_MANAGED, "managed identity", entra_fetch_managed},
-	{ADAFS_ENTRA_CLI, "az command line", entra_fetch_cli},
+	{ ADAFS_ENTRA_ENVIRONMENT, "environment", entra_fetch_environment },
+	{ ADAFS_ENTRA_WORKLOAD, "workload identity", entra_fetch_workload },
+	{ ADAFS_ENTRA_MANAGED, "managed identity", entra_fetch_managed },
+	{ ADAFS_ENTRA_CLI, "az command line", entra_fetch_cli },
 };
 
 struct adafs_token {
@@ -44,7 +44,7 @@ struct adafs_token {
 	struct adafs_http *http; /* borrowed */
 	struct adafs_entra settings;
 	struct adafs_entra_resource resource;
-	int stop_fd;	   /* readable: the thread is to end */
+	int stop_fd;       /* readable: the thread is to end */
 	atomic_int asking; /* the one of chain that is asked now or was last */
 
 	struct adafs_mutex lock;     /* rank ADAFS_RANK_LEAF */
@@ -52,14 +52,14 @@ struct adafs_token {
 	struct adafs_cond settled;   /* a fetch has ended */
 	pthread_t thread;
 	bool running, stopping, asked, fetching;
-	char *value;				/* "Bearer ..."; NULL: none */
+	char *value;                            /* "Bearer ..."; NULL: none */
 	uint64_t made_ms, renew_ms, expires_ms; /* boot time */
-	uint64_t refused_ms;			/* when a young one was refused; 0: never */
-	uint64_t retry_ms;			/* not before */
-	unsigned n_failures;			/* in a row */
-	struct adafs_err failure;		/* of the last fetch */
-	int source;				/* in chain; -1: none yet */
-	char skipped[768];			/* why those before it were passed over */
+	uint64_t refused_ms;                    /* when a young one was refused; 0: never */
+	uint64_t retry_ms;                      /* not before */
+	unsigned n_failures;                    /* in a row */
+	struct adafs_err failure;               /* of the last fetch */
+	int source;                             /* in chain; -1: none yet */
+	char skipped[768];                      /* why those before it were passed over */
 };
 
 /* Goes on while the machine sleeps, as the token's life does. */
@@ -169,14 +169,14 @@ static int fetch_by(const struct entra_call *call, size_t i, struct entra_answer
 static int fetch(struct adafs_token *t, int known, struct entra_answer *ret, int *ret_source,
 		 char *skipped, size_t size, struct adafs_err *reterr)
 {
-	struct entra_call call = {.http = t->http,
-				  .settings = &t->settings,
-				  .resource = t->resource,
-				  .in_chain = t->settings.kind == ADAFS_ENTRA_AUTO && known < 0,
-				  .stop_fd = t->stop_fd};
+	struct entra_call call = { .http = t->http,
+				   .settings = &t->settings,
+				   .resource = t->resource,
+				   .in_chain = t->settings.kind == ADAFS_ENTRA_AUTO && known < 0,
+				   .stop_fd = t->stop_fd };
 	*skipped = 0;
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(chain); i++) {
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		if (t->settings.kind != ADAFS_ENTRA_AUTO && t->settings.kind != chain[i].kind)
 			continue;
 		if (known >= 0 && known != (int)i)
@@ -187,7 +187,8 @@ static int fetch(struct adafs_token *t, int known, struct entra_answer *ret, int
 			*ret_source = (int)i;
 			return 0;
 		}
-		/* One that is there and is refused is not passed over: the next would be another.
+		/*
+		 * One that is there and is refused is not passed over: the next would be another.
 		 */
 		if (rc != -ENODATA)
 			return adafs_err_copy(reterr, &err);
@@ -216,7 +217,7 @@ static void keep_locked(struct adafs_token *t, const struct entra_answer *a)
 	t->renew_ms = t->expires_ms - margin_ms;
 	t->n_failures = 0;
 	t->retry_ms = 0;
-	t->failure = (struct adafs_err){0};
+	t->failure = (struct adafs_err){ 0 };
 }
 
 /*
@@ -264,8 +265,8 @@ static void log_outcome(const struct adafs_token *t, const struct adafs_err *err
 
 static void fetch_once(struct adafs_token *t)
 {
-	ADAFS_CLEANUP(entra_answer_clear) struct entra_answer answer = {0};
-	struct adafs_err err = {0};
+	ADAFS_CLEANUP(entra_answer_clear) struct entra_answer answer = { 0 };
+	struct adafs_err err = { 0 };
 	char skipped[sizeof(t->skipped)];
 	int source = -1;
 	adafs_mutex_lock(&t->lock);

@@ -6,7 +6,7 @@
 
 void waiter_init(struct waiter *w)
 {
-	*w = (struct waiter){0};
+	*w = (struct waiter){ 0 };
 	adafs_mutex_init(&w->lock, ADAFS_RANK_LEAF);
 	adafs_cond_init(&w->ended);
 }

@@ -27,13 +27,14 @@ const struct adafs_words_row *adafs_words_find(const char *code);
 void adafs_words_object(const char *url, char *out, size_t size);
 /*
  * With what a request entered, by its headers and URL: "the key of 'acct'", "an Entra ID token", "a
- * user delegation SAS", "a SAS of access policy 'adafs-1'", "a SAS", "no credential". Holds no secret.
+ * user delegation SAS", "a SAS of access policy 'adafs-1'", "a SAS", "no credential". Holds no
+ * secret.
  */
 void adafs_words_identity(const struct adafs_http_request *rq, char *out, size_t size);
 
 /*
- * The line. code may be "" (the reply did not come from the service itself), message is the service's own
- * text or "". `out` is always ended.
+ * The line. code may be "" (the reply did not come from the service itself), message is the
+ * service's own text or "". `out` is always ended.
  */
 void adafs_words_line(const struct adafs_http_request *rq, int status, const char *code,
 		      const char *message, char *out, size_t size);

@@ -13,15 +13,15 @@
 #define ADAFS_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Take a pointer out of an owning variable, which is left NULL: ownership moves to the caller. */
-#define ADAFS_STEAL(ptr)                      \
-	({                                    \
+#define ADAFS_STEAL(ptr)                         \
+	({                                       \
 		__typeof__(ptr) stolen_ = (ptr); \
-		(ptr) = NULL;                 \
-		stolen_;                      \
+		(ptr) = NULL;                    \
+		stolen_;                         \
 	})
 
 /* The enclosing structure of a member: from an embedded base back to the whole. */
-#define ADAFS_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ADAFS_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* free() the pointer that *p holds; for ADAFS_CLEANUP on any heap pointer. */
 static inline void freep(void *p)

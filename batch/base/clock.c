@@ -56,9 +56,9 @@ void adafs_clock_rfc1123(time_t t, char out[ADAFS_RFC1123_LEN])
 /* Whether each field is what a clock can show; scanf takes signs and timegm carries over. */
 static bool tm_ok(const struct tm *tm, int month)
 {
-	return month >= 1 && month <= 12 && tm->tm_mday >= 1 && tm->tm_mday <= 31 && tm->tm_hour >= 0 &&
-	       tm->tm_hour <= 23 && tm->tm_min >= 0 && tm->tm_min <= 59 && tm->tm_sec >= 0 &&
-	       tm->tm_sec <= 60;
+	return month >= 1 && month <= 12 && tm->tm_mday >= 1 && tm->tm_mday <= 31 &&
+	       tm->tm_hour >= 0 && tm->tm_hour <= 23 && tm->tm_min >= 0 && tm->tm_min <= 59 &&
+	       tm->tm_sec >= 0 && tm->tm_sec <= 60;
 }
 
 static int number(const char *p, int digits)
@@ -79,8 +79,10 @@ static bool parse_fixed(const char *text, time_t *ret_t)
 	for (size_t i = 0; i < sizeof(shape); i++)
 		if (shape[i] == '-' ? !text[i] : shape[i] != text[i])
 			return false;
-	struct tm tm = { .tm_mday = number(text + 5, 2), .tm_year = number(text + 12, 4),
-			 .tm_hour = number(text + 17, 2), .tm_min = number(text + 20, 2),
+	struct tm tm = { .tm_mday = number(text + 5, 2),
+			 .tm_year = number(text + 12, 4),
+			 .tm_hour = number(text + 17, 2),
+			 .tm_min = number(text + 20, 2),
 			 .tm_sec = number(text + 23, 2) };
 	int month = 0;
 	while (month < 12 && memcmp(text + 8, month_names[month], 3) != 0)
@@ -90,7 +92,8 @@ static bool parse_fixed(const char *text, time_t *ret_t)
 	/* Days since 1970 with years that begin in March. */
 	int year = tm.tm_year - (month < 2), era = year / 400, of_era = year % 400;
 	int of_year = (153 * ((month + 10) % 12) + 2) / 5 + tm.tm_mday - 1;
-	int64_t days = (int64_t)era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+	int64_t days =
+		(int64_t)era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 	*ret_t = (time_t)(days * 86400 + tm.tm_hour * 3600 + tm.tm_min * 60 + tm.tm_sec);
 	return true;
 }
@@ -153,7 +156,9 @@ static int parse_zone(const char *p, int64_t *ret_offset_s)
 	return 0;
 }
 
-/* The common shape, "2026-01-01T00:00:00Z": scanf takes longer than all else that is done with it. */
+/*
+ * The common shape, "2026-01-01T00:00:00Z": scanf takes longer than all else that is done with it.
+ */
 static bool parse_plain(const char *text, struct tm *tm)
 {
 	static const char shape[] = "0000-00-00T00:00:00Z";
@@ -161,12 +166,12 @@ static bool parse_plain(const char *text, struct tm *tm)
 		if (shape[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i])
 			return false;
 #define TWO(at) ((text[at] - '0') * 10 + text[(at) + 1] - '0')
-	*tm = (struct tm){.tm_year = TWO(0) * 100 + TWO(2),
-			  .tm_mon = TWO(5),
-			  .tm_mday = TWO(8),
-			  .tm_hour = TWO(11),
-			  .tm_min = TWO(14),
-			  .tm_sec = TWO(17)};
+	*tm = (struct tm){ .tm_year = TWO(0) * 100 + TWO(2),
+			   .tm_mon = TWO(5),
+			   .tm_mday = TWO(8),
+			   .tm_hour = TWO(11),
+			   .tm_min = TWO(14),
+			   .tm_sec = TWO(17) };
 #undef TWO
 	return true;
 }

@@ -31,7 +31,9 @@ void adafs_clock_iso8601_seconds(int64_t wall_us, char out[ADAFS_ISO8601_LEN]);
  */
 int adafs_clock_parse_iso8601(const char *text, int64_t *ret_wall_us) ADAFS_MUST_CHECK;
 
-#define ADAFS_DURATION_NONE INT64_MAX /* no limit; the service writes P10675199DT2H48M5.4775807S */
+#define ADAFS_DURATION_NONE                                                  \
+	INT64_MAX /* no limit; the service writes P10675199DT2H48M5.4775807S \
+		   */
 
 /* Parse an ISO 8601 duration (PT5M, P1DT2H, P3Y6M4DT12H30M5.5S) to milliseconds. 0 or -EINVAL. */
 int adafs_duration_parse(const char *text, int64_t *ret_ms) ADAFS_MUST_CHECK;

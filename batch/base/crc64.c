@@ -39,7 +39,8 @@ static uint64_t power(unsigned n)
 static void clmul_init(void)
 {
 	have_clmul = __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse2");
-	have_wide = have_clmul && __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("avx2");
+	have_wide = have_clmul && __builtin_cpu_supports("vpclmulqdq") &&
+		    __builtin_cpu_supports("avx2");
 	/* One less than the distance in bits: the product brings an x. */
 	fold_256[0] = power(64 + 2048 - 1);
 	fold_256[1] = power(2048 - 1);
@@ -57,9 +58,10 @@ __attribute__((target("pclmul,sse2"))) static inline __m128i fold(__m128i v, __m
 	return _mm_xor_si128(_mm_xor_si128(first, second), next);
 }
 
-/* Eight times 32 bytes at once; len: a multiple of 256, at least 512. Leaves 256 bytes with the same remainder in rest. */
-__attribute__((target("avx2,vpclmulqdq"))) static void fold_wide(uint64_t c, const uint8_t *p, size_t len,
-								 uint8_t rest[256])
+/* Eight times 32 bytes at once; len: a multiple of 256, at least 512. Leaves 256 bytes with the
+ * same remainder in rest. */
+__attribute__((target("avx2,vpclmulqdq"))) static void fold_wide(uint64_t c, const uint8_t *p,
+								 size_t len, uint8_t rest[256])
 {
 	const __m256i k = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)fold_256));
 	__m256i v[WIDE_LANES];
@@ -118,8 +120,8 @@ static uint64_t by_table(uint64_t c, const uint8_t *p, size_t len)
 		memcpy(&v, p, 8);
 		c ^= v;
 		c = table[7][c & 0xff] ^ table[6][c >> 8 & 0xff] ^ table[5][c >> 16 & 0xff] ^
-		    table[4][c >> 24 & 0xff] ^ table[3][c >> 32 & 0xff] ^
-		    table[2][c >> 40 & 0xff] ^ table[1][c >> 48 & 0xff] ^ table[0][c >> 56];
+		    table[4][c >> 24 & 0xff] ^ table[3][c >> 32 & 0xff] ^ table[2][c >> 40 & 0xff] ^
+		    table[1][c >> 48 & 0xff] ^ table[0][c >> 56];
 	}
 	while (len--)
 		c = table[0][(c ^ *p++) & 0xff] ^ c >> 8;

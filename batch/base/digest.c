@@ -15,8 +15,8 @@
 #include "batch/base/codec.h"
 
 /*
- * A thread keeps its context: to find the algorithm anew costs more than a signature. It forgets the
- * key with the next one, or as the thread ends.
+ * A thread keeps its context: to find the algorithm anew costs more than a signature. It forgets
+ * the key with the next one, or as the thread ends.
  */
 static pthread_key_t hmac_key;
 static pthread_once_t hmac_once = PTHREAD_ONCE_INIT;
@@ -41,10 +41,11 @@ static EVP_MAC_CTX *hmac_context(void)
 	EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 	ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
 	EVP_MAC_free(mac);
-	OSSL_PARAM sha256[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
-		OSSL_PARAM_construct_end()};
-	if (!ctx || !EVP_MAC_CTX_set_params(ctx, sha256) || pthread_setspecific(hmac_key, ctx) != 0) {
+	OSSL_PARAM sha256[] = { OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+								 (char *)"SHA256", 0),
+				OSSL_PARAM_construct_end() };
+	if (!ctx || !EVP_MAC_CTX_set_params(ctx, sha256) ||
+	    pthread_setspecific(hmac_key, ctx) != 0) {
 		EVP_MAC_CTX_free(ctx);
 		return NULL;
 	}
@@ -59,8 +60,7 @@ int adafs_hmac_sha256(const void *key, size_t key_len, const void *data, size_t 
 	size_t out_len = 0;
 	/* Without a key it would go on with that of before. */
 	if (!ctx || !EVP_MAC_init(ctx, key_len ? key : none, key_len, NULL) ||
-	    !EVP_MAC_update(ctx, data, len) ||
-	    !EVP_MAC_final(ctx, out, &out_len, ADAFS_SHA256_LEN))
+	    !EVP_MAC_update(ctx, data, len) || !EVP_MAC_final(ctx, out, &out_len, ADAFS_SHA256_LEN))
 		return -EIO;
 	return 0;
 }
@@ -93,7 +93,8 @@ struct adafs_digest *adafs_digest_new(enum adafs_digest_kind kind)
 		return NULL;
 	d->ctx = EVP_MD_CTX_new();
 	if (!d->ctx ||
-	    !EVP_DigestInit_ex(d->ctx, kind == ADAFS_DIGEST_SHA256 ? EVP_sha256() : EVP_md5(), NULL)) {
+	    !EVP_DigestInit_ex(d->ctx, kind == ADAFS_DIGEST_SHA256 ? EVP_sha256() : EVP_md5(),
+			       NULL)) {
 		adafs_digest_free(d);
 		return NULL;
 	}

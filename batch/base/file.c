@@ -27,12 +27,14 @@ int adafs_file_read(const char *path, size_t max, char **ret_data, size_t *ret_l
 	for (;;) {
 		ssize_t n = read(fd, chunk, sizeof(chunk));
 		if (n < 0)
-			return adafs_err_set(reterr, -errno, "cannot read '%s': %s", path, strerror(errno));
+			return adafs_err_set(reterr, -errno, "cannot read '%s': %s", path,
+					     strerror(errno));
 		if (n == 0)
 			break;
 		int rc = adafs_buf_add(&b, chunk, (size_t)n);
 		if (rc < 0)
-			return adafs_err_set(reterr, rc, "'%s' is larger than %zu bytes", path, max);
+			return adafs_err_set(reterr, rc, "'%s' is larger than %zu bytes", path,
+					     max);
 	}
 	size_t len = 0;
 	char *data = adafs_buf_steal(&b, &len);
@@ -61,7 +63,8 @@ int adafs_file_write_atomic(const char *path, const void *data, size_t len, mode
 		return adafs_err_set(reterr, -ENOMEM, "out of memory writing '%s'", path);
 	ADAFS_CLOSE int fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
-		return adafs_err_set(reterr, -errno, "cannot create '%s': %s", tmp, strerror(errno));
+		return adafs_err_set(reterr, -errno, "cannot create '%s': %s", tmp,
+				     strerror(errno));
 	int rc = fchmod(fd, mode) < 0 ? -errno : write_and_sync(fd, data, len);
 	if (rc == 0 && rename(tmp, path) < 0)
 		rc = -errno;

@@ -9,7 +9,8 @@
 
 #include "batch/base/err.h"
 
-/* Parse a whole text; rubbish after the value is an error. NULL: -EINVAL in reterr with line and column. */
+/* Parse a whole text; rubbish after the value is an error. NULL: -EINVAL in reterr with line and
+ * column. */
 cJSON *adafs_json_parse(const char *text, size_t len, struct adafs_err *reterr);
 /* For ADAFS_CLEANUP. */
 void adafs_json_freep(cJSON **j);

@@ -47,14 +47,16 @@ int adafs_log_set_levels(const char *spec, struct adafs_err *reterr)
 		const char *word = colon ? colon + 1 : p;
 		int level = level_parse(word, len - (size_t)(word - p));
 		if (level < 0)
-			return adafs_err_set(reterr, -EINVAL,
-					     "log level '%.*s' is unknown: use error, warn, info or debug",
-					     (int)(len - (size_t)(word - p)), word);
+			return adafs_err_set(
+				reterr, -EINVAL,
+				"log level '%.*s' is unknown: use error, warn, info or debug",
+				(int)(len - (size_t)(word - p)), word);
 		if (!colon) {
 			config.level = (enum adafs_log_level)level;
 		} else {
 			if (config.n_components == MAX_COMPONENTS)
-				return adafs_err_set(reterr, -EINVAL, "more than %d components in log_level",
+				return adafs_err_set(reterr, -EINVAL,
+						     "more than %d components in log_level",
 						     MAX_COMPONENTS);
 			size_t i = config.n_components++;
 			snprintf(config.component[i].name, sizeof(config.component[i].name), "%.*s",
@@ -89,15 +91,21 @@ static size_t secret_len(const char *s)
 
 void adafs_redact(char *text)
 {
-	static const char *const marks[] = { "sig=", "sig%3D", "AccountKey=", "Bearer ", "SharedKey ",
-					     "access_token\":\"", "SharedAccessSignature=" };
+	static const char *const marks[] = { "sig=",
+					     "sig%3D",
+					     "AccountKey=",
+					     "Bearer ",
+					     "SharedKey ",
+					     "access_token\":\"",
+					     "SharedAccessSignature=" };
 	static const char word[] = "REDACTED";
 	for (size_t m = 0; m < ADAFS_ARRAY_SIZE(marks); m++) {
 		char *p = text;
 		while ((p = strcasestr(p, marks[m]))) {
 			p += strlen(marks[m]);
 			size_t len = secret_len(p);
-			/* A secret shorter than the word is cut to its length: the text never grows. */
+			/* A secret shorter than the word is cut to its length: the text never
+			 * grows. */
 			size_t put = len < sizeof(word) - 1 ? len : sizeof(word) - 1;
 			memcpy(p, word, put);
 			memmove(p + put, p + len, strlen(p + len) + 1);
@@ -127,9 +135,9 @@ void adafs_log_write(enum adafs_log_level level, const char *component, const ch
 		struct tm tm;
 		clock_gettime(CLOCK_REALTIME, &ts);
 		gmtime_r(&ts.tv_sec, &tm);
-		fprintf(stderr, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %s: %s\n", tm.tm_year + 1900,
-			tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-			ts.tv_nsec / 1000000, level_names[level], component, line);
+		fprintf(stderr, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %s: %s\n",
+			tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+			tm.tm_sec, ts.tv_nsec / 1000000, level_names[level], component, line);
 	}
 	errno = saved;
 }

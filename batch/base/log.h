@@ -34,7 +34,8 @@ void adafs_log_use_syslog(const char *ident);
 
 /*
  * Cut secrets out of a text in place: values of sig=, AccountKey=, Authorization lines, Bearer and
- * SharedKey signatures. The result is never longer than the input. For error texts that leave the process by other ways.
+ * SharedKey signatures. The result is never longer than the input. For error texts that leave the
+ * process by other ways.
  */
 void adafs_redact(char *text);
 

@@ -20,8 +20,8 @@ static void held_push(const struct adafs_mutex *m)
 {
 	for (int i = 0; i < held.n; i++) {
 		if (held.lock[i]->rank >= m->rank) {
-			fprintf(stderr, "adafs: lock of rank %d taken under rank %d\n", (int)m->rank,
-				(int)held.lock[i]->rank);
+			fprintf(stderr, "adafs: lock of rank %d taken under rank %d\n",
+				(int)m->rank, (int)held.lock[i]->rank);
 			abort();
 		}
 	}

@@ -15,7 +15,9 @@
 #define ADAFS_REQUIRES(lock) __attribute__((requires_capability(lock)))
 #define ADAFS_ACQUIRE(lock) __attribute__((acquire_capability(lock)))
 #define ADAFS_RELEASE(lock) __attribute__((release_capability(lock)))
-/* Not checked: returns with the lock held or not, or lets go of its caller's meanwhile. Say which. */
+/*
+ * Not checked: returns with the lock held or not, or lets go of its caller's meanwhile. Say which.
+ */
 #define ADAFS_UNCHECKED __attribute__((no_thread_safety_analysis))
 #else
 #define ADAFS_CAPABILITY
@@ -28,16 +30,16 @@
 #define ADAFS_GUARDED_BY(lock)
 
 enum adafs_lock_rank {
-	ADAFS_RANK_NODES = 10,    /* inode table of the filesystem */
-	ADAFS_RANK_TREE = 15,     /* one directory's cache */
-	ADAFS_RANK_HANDLE = 20,   /* one open file, its spool */
-	ADAFS_RANK_CACHE = 30,    /* block cache */
-	ADAFS_RANK_FOREMAN = 32,  /* the foreman's table of jobs and its queue */
-	ADAFS_RANK_VIEW = 35,     /* the published snapshot */
-	ADAFS_RANK_QUEUE = 40,    /* request queues: HTTP, worker pool, notifier */
-	ADAFS_RANK_SCHEDULER = 45,/* the emulator's task scheduler */
-	ADAFS_RANK_STORE = 50,    /* the emulator's stores */
-	ADAFS_RANK_LEAF = 90,     /* counters and other leaves: nothing is taken under it */
+	ADAFS_RANK_NODES = 10,     /* inode table of the filesystem */
+	ADAFS_RANK_TREE = 15,      /* one directory's cache */
+	ADAFS_RANK_HANDLE = 20,    /* one open file, its spool */
+	ADAFS_RANK_CACHE = 30,     /* block cache */
+	ADAFS_RANK_FOREMAN = 32,   /* the foreman's table of jobs and its queue */
+	ADAFS_RANK_VIEW = 35,      /* the published snapshot */
+	ADAFS_RANK_QUEUE = 40,     /* request queues: HTTP, worker pool, notifier */
+	ADAFS_RANK_SCHEDULER = 45, /* the emulator's task scheduler */
+	ADAFS_RANK_STORE = 50,     /* the emulator's stores */
+	ADAFS_RANK_LEAF = 90,      /* counters and other leaves: nothing is taken under it */
 };
 
 struct ADAFS_CAPABILITY adafs_mutex {

@@ -39,7 +39,7 @@ void adafs_random_uuid(char out[ADAFS_UUID_LEN])
 	adafs_hex_encode(b, sizeof(b), hex);
 	static const struct {
 		uint8_t at, from, len;
-	} groups[] = {{0, 0, 8}, {9, 8, 4}, {14, 12, 4}, {19, 16, 4}, {24, 20, 12}};
+	} groups[] = { { 0, 0, 8 }, { 9, 8, 4 }, { 14, 12, 4 }, { 19, 16, 4 }, { 24, 20, 12 } };
 	memset(out, '-', ADAFS_UUID_LEN - 1);
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(groups); i++)
 		memcpy(out + groups[i].at, hex + groups[i].from, groups[i].len);

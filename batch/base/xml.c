@@ -81,7 +81,8 @@ static void stop(struct adafs_xml_parser *p, int rc)
 static void on_start(void *arg, const char *name, const char **attrs)
 {
 	struct adafs_xml_parser *p = arg;
-	if (++p->depth > MAX_DEPTH || adafs_buf_addf(&p->path, "%s%s", p->path.len ? "/" : "", name) < 0) {
+	if (++p->depth > MAX_DEPTH ||
+	    adafs_buf_addf(&p->path, "%s%s", p->path.len ? "/" : "", name) < 0) {
 		stop(p, -EINVAL);
 		return;
 	}
@@ -99,7 +100,8 @@ static void on_end(void *arg, const char *name)
 	if (p->rc < 0) /* expat ends an empty element even after it was stopped inside its start */
 		return;
 	if (p->handler.end) {
-		int rc = p->handler.end(p->handler.arg, p->path.data, adafs_buf_str(&p->text), p->text.len);
+		int rc = p->handler.end(p->handler.arg, p->path.data, adafs_buf_str(&p->text),
+					p->text.len);
 		if (rc < 0)
 			stop(p, rc);
 	}

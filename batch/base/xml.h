@@ -1,4 +1,6 @@
-/* base/xml.h - the little XML that Blob speaks: an escaping writer and a streaming reader on expat. */
+/*
+ * base/xml.h - the little XML that Blob speaks: an escaping writer and a streaming reader on expat.
+ */
 #ifndef ADAFS_BASE_XML_H
 #define ADAFS_BASE_XML_H
 
@@ -26,7 +28,8 @@ struct adafs_xml_handler {
 struct adafs_xml_parser;
 /* NULL: out of memory. A text of more than 1 MiB in one element and depth above 32 are refused. */
 struct adafs_xml_parser *adafs_xml_parser_new(const struct adafs_xml_handler *handler);
-/* Feed the next part of the document; last says that it is the end. 0, -EINVAL, or a callback's code. */
+/* Feed the next part of the document; last says that it is the end. 0, -EINVAL, or a callback's
+ * code. */
 int adafs_xml_feed(struct adafs_xml_parser *p, const char *data, size_t len, int last,
 		   struct adafs_err *reterr);
 void adafs_xml_parser_free(struct adafs_xml_parser *p);

@@ -1,4 +1,5 @@
-/* `adafs emulator`: start both services, print their settings, serve until a signal, stop in order.
+/*
+ * `adafs emulator`: start both services, print their settings, serve until a signal, stop in order.
  */
 #include "batch/emulator/emulator.h"
 
@@ -30,7 +31,7 @@ struct emulator {
 	struct emulator_options options;
 	struct blob_service *blob;
 	struct batch_service *batch;
-	struct traps *traps; /* of both services */
+	struct traps *traps;         /* of both services */
 	struct token_issuer *issuer; /* likewise; NULL: no bearer tokens */
 	int lock_fd, access_log_fd;
 	char *settings; /* owned */
@@ -40,7 +41,7 @@ struct emulator {
 static void protect_process(void)
 {
 	umask(077);
-	struct rlimit none = {0, 0};
+	struct rlimit none = { 0, 0 };
 	(void)setrlimit(RLIMIT_CORE, &none);
 #ifndef __SANITIZE_ADDRESS__ /* the leak check attaches to its own process */
 	(void)prctl(PR_SET_DUMPABLE, 0);
@@ -84,15 +85,15 @@ static int start_blob(struct emulator *e, struct adafs_err *reterr)
 	ADAFS_FREE char *dir = adafs_fmt("%s/blob", o->dir);
 	if (!dir)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct blob_service_config config = {.dir = dir,
-					     .account = o->account,
-					     .key = o->key,
-					     .host = o->blob.host,
-					     .port = o->blob.port,
-					     .traps = e->traps,
-					     .issuer = e->issuer,
-					     .no_shared_key = o->no_shared_key,
-					     .access_log_fd = e->access_log_fd};
+	struct blob_service_config config = { .dir = dir,
+					      .account = o->account,
+					      .key = o->key,
+					      .host = o->blob.host,
+					      .port = o->blob.port,
+					      .traps = e->traps,
+					      .issuer = e->issuer,
+					      .no_shared_key = o->no_shared_key,
+					      .access_log_fd = e->access_log_fd };
 	int rc = blob_service_new(&config, &e->blob, reterr);
 	return explain_port(rc, "blob", &o->blob, reterr);
 }
@@ -105,20 +106,20 @@ static int start_batch(struct emulator *e, struct adafs_err *reterr)
 	int rc = adafs_base64_decode(o->key, strlen(o->key), &key, &key_len);
 	if (rc < 0)
 		return adafs_err_set(reterr, rc, "the account key is not base64");
-	struct batch_service_config config = {.dir = o->dir,
-					      .account = o->account,
-					      .key = key,
-					      .key_len = key_len,
-					      .host = o->batch.host,
-					      .port = o->batch.port,
-					      .nodes = o->nodes,
-					      .slots = o->slots,
-					      .traps = e->traps,
-					      .issuer = e->issuer,
-					      .no_shared_key = o->no_shared_key,
-					      .containers = o->containers,
-					      .blob_authority = blob_service_authority(e->blob),
-					      .access_log_fd = e->access_log_fd};
+	struct batch_service_config config = { .dir = o->dir,
+					       .account = o->account,
+					       .key = key,
+					       .key_len = key_len,
+					       .host = o->batch.host,
+					       .port = o->batch.port,
+					       .nodes = o->nodes,
+					       .slots = o->slots,
+					       .traps = e->traps,
+					       .issuer = e->issuer,
+					       .no_shared_key = o->no_shared_key,
+					       .containers = o->containers,
+					       .blob_authority = blob_service_authority(e->blob),
+					       .access_log_fd = e->access_log_fd };
 	rc = batch_service_new(&config, &e->batch, reterr);
 	explicit_bzero(key, key_len);
 	return explain_port(rc, "batch", &o->batch, reterr);
@@ -219,7 +220,7 @@ static int lock_unused(struct emulator *e)
 /* The signal that asks for the end, or 0 when nobody uses it any more. */
 static int wait_for_end(struct emulator *e, const sigset_t *set)
 {
-	const struct timespec period = {.tv_sec = 1};
+	const struct timespec period = { .tv_sec = 1 };
 	unsigned grace_s = e->options.grace_s ? e->options.grace_s : GRACE_S, unused_s = 0;
 	if (!e->options.while_used) {
 		int sig;
@@ -233,7 +234,8 @@ static int wait_for_end(struct emulator *e, const sigset_t *set)
 			return sig;
 		int fd = errno == EAGAIN ? lock_unused(e) : -1;
 		unused_s = fd >= 0 ? unused_s + 1 : 0;
-		/* The lock is kept until exit: a mount that comes now waits for the end and starts another. */
+		/* The lock is kept until exit: a mount that comes now waits for the end and starts
+		 * another. */
 		if (unused_s >= grace_s)
 			return 0;
 		if (fd >= 0)
@@ -243,7 +245,7 @@ static int wait_for_end(struct emulator *e, const sigset_t *set)
 
 static int serve(struct emulator *e)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	sigset_t stop;
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGTERM);
@@ -269,8 +271,8 @@ static int serve(struct emulator *e)
 
 int adafs_emulator_main(int argc, char **argv)
 {
-	struct adafs_err err = {0};
-	struct emulator e = {.lock_fd = -1, .access_log_fd = -1};
+	struct adafs_err err = { 0 };
+	struct emulator e = { .lock_fd = -1, .access_log_fd = -1 };
 	int rc = emulator_options_parse(argc, argv, &e.options, &err);
 	if (rc == 0 && e.options.help) {
 		fputs(emulator_usage(), stdout);

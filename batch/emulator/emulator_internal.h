@@ -14,17 +14,18 @@ struct emulator_address {
 };
 
 struct emulator_options {
-	char *dir;	  /* owned */
-	char *account;	  /* owned; NULL: as before, else "adafs" */
-	char *key;	  /* owned; base64; NULL: as before, else a new one */
+	char *dir;        /* owned */
+	char *account;    /* owned; NULL: as before, else "adafs" */
+	char *key;        /* owned; base64; NULL: as before, else a new one */
 	char *access_log; /* owned; NULL: none */
 	char *log_level;  /* owned; NULL: default */
-	char *while_used; /* owned; end when this file is locked by nobody and no job is active; NULL: never */
+	char *while_used; /* owned; end when this file is locked by nobody and no job is active;
+			     NULL: never */
 	struct emulator_address blob, batch;
 	unsigned nodes, slots; /* 0: the service's default */
-	unsigned grace_s; /* how long it must have been unused; 0: 60 */
-	char *traps;	  /* owned; what traps_set takes; NULL: none */
-	char *issuer;	  /* owned; file of the token issuer's keys; NULL: no bearer tokens */
+	unsigned grace_s;      /* how long it must have been unused; 0: 60 */
+	char *traps;           /* owned; what traps_set takes; NULL: none */
+	char *issuer;          /* owned; file of the token issuer's keys; NULL: no bearer tokens */
 	bool no_shared_key;
 	bool containers;
 	bool help;
@@ -45,7 +46,8 @@ int emulator_address_parse(const char *text, struct emulator_address *ret,
 
 /* Make the directory and take its lock: the descriptor, or -EBUSY naming who holds it. */
 int emulator_state_lock(const char *dir, struct adafs_err *reterr);
-/* Fill what the command line left open from the directory, choosing and keeping a key if need be.
+/*
+ * Fill what the command line left open from the directory, choosing and keeping a key if need be.
  */
 int emulator_state_load(struct emulator_options *o, struct adafs_err *reterr);
 /* Keep account and addresses for the next start. */

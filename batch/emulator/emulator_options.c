@@ -44,16 +44,17 @@ const char *emulator_usage(void)
 	       "  --help             this text\n";
 }
 
-static const char *const names[] = {"dir",   "blob",  "batch",	    "account",	 "key",
-				    "nodes", "slots", "access-log", "log-level", "while-used", "grace", "trap", "issuer",
-				    "no-shared-key", "containers", "help"};
+static const char *const names[] = { "dir",       "blob",          "batch",      "account",
+				     "key",       "nodes",         "slots",      "access-log",
+				     "log-level", "while-used",    "grace",      "trap",
+				     "issuer",    "no-shared-key", "containers", "help" };
 
 static int unknown_option(const char *text, struct adafs_err *reterr)
 {
 	const char *nearest = adafs_nearest(text, names, ADAFS_ARRAY_SIZE(names), 3);
 	if (nearest)
-		return adafs_err_set(reterr, -EINVAL, "unknown option --%s; did you mean --%s?", text,
-				     nearest);
+		return adafs_err_set(reterr, -EINVAL, "unknown option --%s; did you mean --%s?",
+				     text, nearest);
 	return adafs_err_set(reterr, -EINVAL, "unknown option --%s; --help lists them all", text);
 }
 
@@ -72,7 +73,7 @@ static int parse_count(const char *name, const char *value, unsigned max, unsign
 
 int emulator_address_parse(const char *text, struct emulator_address *ret, struct adafs_err *reterr)
 {
-	struct emulator_address a = {.host = "127.0.0.1", .given = true};
+	struct emulator_address a = { .host = "127.0.0.1", .given = true };
 	const char *colon = strrchr(text, ':');
 	const char *port = colon ? colon + 1 : text;
 	size_t len = colon ? (size_t)(colon - text) : 0;
@@ -232,7 +233,7 @@ static int parse_one(int argc, char **argv, int *i, struct emulator_options *o,
 int emulator_options_parse(int argc, char **argv, struct emulator_options *ret,
 			   struct adafs_err *reterr)
 {
-	struct emulator_options o = {0};
+	struct emulator_options o = { 0 };
 	int rc = 0;
 	for (int i = 1; rc == 0 && i < argc; i++)
 		rc = parse_one(argc, argv, &i, &o, reterr);
@@ -258,5 +259,5 @@ void emulator_options_clear(struct emulator_options *o)
 	free(o->while_used);
 	free(o->traps);
 	free(o->issuer);
-	*o = (struct emulator_options){0};
+	*o = (struct emulator_options){ 0 };
 }

@@ -28,7 +28,7 @@ static int no_memory(struct adafs_err *reterr)
 static int take_lock(int fd)
 {
 	uint64_t deadline = adafs_clock_mono_ms() + LOCK_PATIENCE_MS;
-	struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+	struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
@@ -93,7 +93,8 @@ static char *new_key(void)
 	return key;
 }
 
-/* A key once used is kept, also one of the command line: tasks in the queue hold signatures of it.
+/*
+ * A key once used is kept, also one of the command line: tasks in the queue hold signatures of it.
  */
 static int load_key(struct emulator_options *o, struct adafs_err *reterr)
 {
@@ -175,7 +176,8 @@ int emulator_state_save(const struct emulator_options *o, const char *blob, cons
 
 char *emulator_settings(const struct emulator_options *o, const char *blob, const char *batch)
 {
-	/* No value holds a single quote: names are checked, keys are base64, addresses are numbers.
+	/*
+	 * No value holds a single quote: names are checked, keys are base64, addresses are numbers.
 	 */
 	return adafs_fmt(
 		"AZURE_STORAGE_CONNECTION_STRING='DefaultEndpointsProtocol=http;AccountName=%s;"

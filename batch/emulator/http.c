@@ -58,7 +58,7 @@ struct http_server {
 	char authority[64];
 	struct MHD_Daemon *daemon;
 	struct adafs_mutex lock; /* LEAF: counters, n_running */
-	struct adafs_cond idle;	 /* n_running became 0 */
+	struct adafs_cond idle;  /* n_running became 0 */
 	unsigned n_running;
 	struct operation_count counts[MAX_OPERATIONS];
 	size_t n_counts;
@@ -78,10 +78,10 @@ struct exchange {
 	struct http_server *server;
 	struct peer *peer; /* NULL: out of memory */
 	enum exchange_state state;
-	bool began;	  /* ops->begin ran, so ops->end must */
-	bool is_admin;	  /* counters: not the service's business */
+	bool began;       /* ops->begin ran, so ops->end must */
+	bool is_admin;    /* counters: not the service's business */
 	bool body_failed; /* ops->body refused or the cap was passed: drop the rest */
-	bool corked;	  /* the socket holds the headers back until the file follows */
+	bool corked;      /* the socket holds the headers back until the file follows */
 	struct http_fault fault;
 	char *target;
 	uint64_t start_ms;
@@ -102,7 +102,7 @@ static void count_locked(struct http_server *s, const char *operation, int statu
 		}
 	}
 	if (s->n_counts < MAX_OPERATIONS)
-		s->counts[s->n_counts++] = (struct operation_count){operation, 1};
+		s->counts[s->n_counts++] = (struct operation_count){ operation, 1 };
 }
 
 static void count(struct http_server *s, const char *operation, int status)
@@ -502,12 +502,11 @@ int http_server_start(struct http_server *s, struct adafs_err *reterr)
 		flags, 0, NULL, NULL, answer_cb, s, MHD_OPTION_LISTEN_SOCKET, s->listen_fd,
 		MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_SIZE, MHD_OPTION_CONNECTION_LIMIT,
 		(unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
-		(size_t)MEMORY_INCREMENT, MHD_OPTION_URI_LOG_CALLBACK, uri_logged, s,
-		MHD_OPTION_NOTIFY_COMPLETED, request_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
-		connection_changed, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-		MHD_OPTION_END);
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)MEMORY_INCREMENT,
+		MHD_OPTION_URI_LOG_CALLBACK, uri_logged, s, MHD_OPTION_NOTIFY_COMPLETED,
+		request_completed, s, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, NULL,
+		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
 	if (!s->daemon)
 		return adafs_err_set(reterr, -EIO, "cannot start the %s service: %s", s->ops->name,
 				     strerror(errno));

@@ -38,33 +38,33 @@ enum http_sink {
 	HTTP_SINK_BUFFER, /* collected in req->body, at most req->body_max bytes (0: none allowed)
 			   */
 	HTTP_SINK_STREAM, /* each piece goes to ops->body as it arrives */
-	HTTP_SINK_DROP,	  /* read and forgotten */
+	HTTP_SINK_DROP,   /* read and forgotten */
 };
 
 struct http_req {
 	struct http_chunk *texts; /* owned; what the fields and the next three point into */
-	char *method;		  /* "GET", as sent */
-	char *target; /* the request target as on the wire, path and query, undecoded */
-	char *path;   /* the target's path, undecoded: what Shared Key signs */
+	char *method;             /* "GET", as sent */
+	char *target;             /* the request target as on the wire, path and query, undecoded */
+	char *path;               /* the target's path, undecoded: what Shared Key signs */
 	struct http_field *params; /* query parameters in the order sent; values decoded */
 	size_t n_params;
 	struct http_field *headers;
 	size_t n_headers;
 	int64_t content_length; /* of the header; -1: absent (also with a chunked body) */
-	bool chunked;		/* the body comes in chunks, of unknown length */
-	bool expect_continue;	/* the client waits for 100 Continue before it sends the body */
-	char peer[64];		/* address of the client, without port; "" in tests */
+	bool chunked;           /* the body comes in chunks, of unknown length */
+	bool expect_continue;   /* the client waits for 100 Continue before it sends the body */
+	char peer[64];          /* address of the client, without port; "" in tests */
 
 	/* Set by `begin`. */
 	enum http_sink sink;   /* default HTTP_SINK_BUFFER */
 	size_t body_max;       /* cap of HTTP_SINK_BUFFER; default 0 */
 	const char *operation; /* for counters and logs, "PutBlob"; static text; NULL: unknown */
-	void *user;	       /* the service's own state of this request; free it in `end` */
+	void *user;            /* the service's own state of this request; free it in `end` */
 
 	/* Set by the server before `handle`. */
 	struct adafs_buf body; /* HTTP_SINK_BUFFER: the whole body */
 	uint64_t body_len;     /* bytes received, whatever the sink */
-	int body_rc;	       /* 0; -EFBIG: larger than body_max; else what ops->body returned */
+	int body_rc;           /* 0; -EFBIG: larger than body_max; else what ops->body returned */
 };
 
 struct http_segment {
@@ -78,7 +78,7 @@ struct http_resp {
 	struct http_chunk *texts; /* owned; what the fields point into */
 	struct http_field *headers;
 	size_t n_headers;
-	struct adafs_buf body;	       /* small bodies: XML, JSON, text */
+	struct adafs_buf body;         /* small bodies: XML, JSON, text */
 	struct http_segment *segments; /* file content; one segment is served by sendfile */
 	size_t n_segments;
 	int *fds; /* owned: closed when the response was sent */
@@ -114,13 +114,13 @@ struct http_service_ops {
 struct traps;
 
 struct http_config {
-	const char *host;  /* loopback only: "127.0.0.1", "::1" or "localhost"; anything else is
-			      refused */
-	uint16_t port;	   /* 0: the system chooses */
-	int access_log_fd; /* one line a request is appended; -1: none; borrowed until stop */
+	const char *host;    /* loopback only: "127.0.0.1", "::1" or "localhost"; anything else is
+				refused */
+	uint16_t port;       /* 0: the system chooses */
+	int access_log_fd;   /* one line a request is appended; -1: none; borrowed until stop */
 	struct traps *traps; /* faults to show; NULL: none; borrowed until free */
 	const struct http_service_ops *ops; /* static */
-	void *service;			    /* borrowed until stop */
+	void *service;                      /* borrowed until stop */
 };
 
 struct http_server;
@@ -180,7 +180,8 @@ void http_path_args_clear(char *args[HTTP_PATH_ARGS]);
 /* An empty response with no status; bodies in memory are capped at 64 MiB. */
 void http_resp_init(struct http_resp *resp);
 void http_resp_clear(struct http_resp *resp);
-/* Append a header. 0 or -ENOMEM; a value that holds CR, LF or other controls is refused: -EINVAL.
+/*
+ * Append a header. 0 or -ENOMEM; a value that holds CR, LF or other controls is refused: -EINVAL.
  */
 int http_resp_header(struct http_resp *resp, const char *name, const char *value);
 int http_resp_headerf(struct http_resp *resp, const char *name, const char *fmt, ...)

@@ -18,7 +18,7 @@
 
 struct http_fault http_fault_draw(struct traps *t)
 {
-	struct http_fault f = {.busy = trap_strikes(t, TRAP_BUSY_RATE)};
+	struct http_fault f = { .busy = trap_strikes(t, TRAP_BUSY_RATE) };
 	if (f.busy)
 		return f;
 	f.lost = trap_strikes(t, TRAP_LOST_REPLY_RATE);
@@ -64,7 +64,7 @@ static void busy_batch(const char *code, const char *sentence, const char *id, c
 void http_fault_busy(const struct traps *t, const char *service, unsigned turn,
 		     const struct http_req *req, struct http_resp *resp)
 {
-	static const char *const codes[] = {"ServerBusy", "TooManyRequests"};
+	static const char *const codes[] = { "ServerBusy", "TooManyRequests" };
 	static const char *const sentences[] = {
 		"The server is currently unable to receive requests. Please retry your request.",
 		"Request failed as server encountered too many requests. Please try again.",
@@ -105,7 +105,7 @@ static size_t due(const struct fault_body *b, uint64_t pos, size_t want)
 	uint64_t ms = adafs_clock_mono_ms() - b->start_ms;
 	double allowed = b->rate * (double)ms / 1000 - (double)pos;
 	if (allowed < 1) {
-		struct timespec nap = {.tv_nsec = NAP_MS * 1000000L};
+		struct timespec nap = { .tv_nsec = NAP_MS * 1000000L };
 		nanosleep(&nap, NULL);
 		return 0;
 	}
@@ -196,7 +196,7 @@ static void answer_table(const struct traps *t, struct http_resp *resp)
 static void set_from_query(struct traps *t, const struct http_req *req, struct http_resp *resp)
 {
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(TABLE_MAX);
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < req->n_params; i++)
 		rc = adafs_buf_addf(&b, "%s=%s\n", req->params[i].name, req->params[i].value);

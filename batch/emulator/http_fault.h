@@ -14,9 +14,9 @@ struct MHD_Response;
 
 /* What goes wrong with one request. */
 struct http_fault {
-	bool busy;	   /* answered 503 or 429 before any effect */
-	bool lost;	   /* done, but the connection ends without a reply */
-	bool cut;	   /* the reply's body ends in the middle */
+	bool busy;         /* answered 503 or 429 before any effect */
+	bool lost;         /* done, but the connection ends without a reply */
+	bool cut;          /* the reply's body ends in the middle */
 	double slow_bytes; /* bytes a second of the reply's body; 0: no limit */
 };
 

@@ -14,7 +14,7 @@
 #define RESP_BODY_MAX (64u << 20)
 
 #define TEXTS_CHUNK 960 /* with what malloc needs, a size that it keeps at hand */
-#define FIRST_FIELDS 32	/* most messages have fewer fields */
+#define FIRST_FIELDS 32 /* most messages have fewer fields */
 
 struct http_chunk {
 	struct http_chunk *next;
@@ -31,7 +31,7 @@ static char *texts_room(struct http_chunk **texts, size_t size)
 		c = malloc(sizeof(*c) + room);
 		if (!c)
 			return NULL;
-		*c = (struct http_chunk){.next = *texts, .size = room};
+		*c = (struct http_chunk){ .next = *texts, .size = room };
 		*texts = c;
 	}
 	char *text = c->data + c->used;
@@ -69,7 +69,7 @@ static int field_add(struct http_field **fields, size_t *n, char *name, char *va
 	if (!grown)
 		return -ENOMEM;
 	*fields = grown;
-	grown[(*n)++] = (struct http_field){.name = name, .value = value};
+	grown[(*n)++] = (struct http_field){ .name = name, .value = value };
 	return 0;
 }
 
@@ -140,7 +140,7 @@ static int parse_query(struct http_req *req, const char *query)
 
 int http_req_init(struct http_req *req, const char *method, const char *target)
 {
-	*req = (struct http_req){.content_length = -1};
+	*req = (struct http_req){ .content_length = -1 };
 	adafs_buf_init(&req->body, 0);
 	/* An absolute target ("GET http://host/path") names the same resource. */
 	if (*target != '/') {
@@ -186,7 +186,7 @@ void http_req_clear(struct http_req *req)
 	fields_clear(&req->params, &req->n_params);
 	fields_clear(&req->headers, &req->n_headers);
 	adafs_buf_clear(&req->body);
-	*req = (struct http_req){.content_length = -1};
+	*req = (struct http_req){ .content_length = -1 };
 }
 
 const char *http_req_header(const struct http_req *req, const char *name)
@@ -253,7 +253,7 @@ int http_path_match(const char *pattern, const char *path, char *args[HTTP_PATH_
 
 void http_resp_init(struct http_resp *resp)
 {
-	*resp = (struct http_resp){0};
+	*resp = (struct http_resp){ 0 };
 	adafs_buf_init(&resp->body, RESP_BODY_MAX);
 }
 
@@ -345,6 +345,6 @@ int http_resp_add_file(struct http_resp *resp, int fd, bool own, uint64_t off, u
 	if (!grown)
 		return -ENOMEM;
 	resp->segments = grown;
-	grown[resp->n_segments++] = (struct http_segment){.fd = fd, .off = off, .len = len};
+	grown[resp->n_segments++] = (struct http_segment){ .fd = fd, .off = off, .len = len };
 	return 0;
 }

@@ -156,5 +156,6 @@ bool http_send_cork(struct MHD_Connection *c, bool on)
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 	int value = on;
-	return info && setsockopt(info->connect_fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value)) == 0;
+	return info &&
+	       setsockopt(info->connect_fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value)) == 0;
 }

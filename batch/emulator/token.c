@@ -137,7 +137,7 @@ static void refresh_locked(struct token_issuer *i)
 	    (st.st_size == i->size && st.st_ino == i->inode &&
 	     st.st_mtim.tv_sec == i->changed.tv_sec && st.st_mtim.tv_nsec == i->changed.tv_nsec))
 		return;
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	if (load_locked(i, &st, &err) < 0)
 		adafs_log(WARN, "emulator", "the keys of the token issuer: %s", err.msg);
 }
@@ -299,7 +299,7 @@ int token_check(struct token_issuer *i, const char *token, const char *const *au
 		return refused(reterr, "The token is no JSON Web Token.");
 	if (strcmp(adafs_json_str(head, "alg", ""), "RS256") != 0)
 		return refused(reterr, "Signature validation failed. The algorithm is not RS256.");
-	struct token_claims c = {0};
+	struct token_claims c = { 0 };
 	adafs_mutex_lock(&i->lock);
 	refresh_locked(i);
 	int rc = signed_locked(i, adafs_json_str(head, "kid", NULL), token, second + 1)

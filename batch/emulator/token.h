@@ -17,7 +17,7 @@ struct token_issuer;
 
 /* Who a token speaks for. */
 struct token_claims {
-	char oid[64], tid[64];	  /* object and tenant; "" where the token does not say */
+	char oid[64], tid[64];    /* object and tenant; "" where the token does not say */
 	bool may_read, may_write; /* by its roles; both when it has no such claim */
 };
 

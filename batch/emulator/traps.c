@@ -15,24 +15,28 @@ struct trap_kind {
 };
 
 static const struct trap_kind kinds[TRAP_COUNT] = {
-	[TRAP_JOB_QUOTA] = {"job_quota", "active jobs allowed, 0: any", 0, 1e6, 0},
-	[TRAP_CORE_QUOTA] = {"core_quota", "nodes allowed in all pools, 0: any", 0, 1e6, 0},
-	[TRAP_BUSY_RATE] = {"busy_rate", "share of requests answered 503 or 429", 0, 1, 0},
-	[TRAP_RETRY_AFTER] = {"retry_after", "Retry-After of those, seconds", 0, 3600, 0},
-	[TRAP_LOST_REPLY_RATE] = {"lost_reply_rate", "share of requests done but not answered", 0,
-				  1, 0},
-	[TRAP_CUT_RATE] = {"cut_rate", "share of reply bodies cut in the middle", 0, 1, 0},
-	[TRAP_SLOW_BYTES] = {"slow_bytes", "bytes a second of a reply body, 0: any", 0, 1e12, 0},
-	[TRAP_ALLOCATION_DELAY] = {"allocation_delay", "seconds until a node exists", 0, 86400, 0},
-	[TRAP_PREEMPT_EVERY] = {"preempt_every", "each n-th task loses its node at first, 0: none", 0,
-				1e6, 0},
-	[TRAP_SAS_CLOCK] = {"sas_clock", "seconds ahead when SAS are checked", -1e9, 1e9, 0},
-	[TRAP_POLICY_DELAY] = {"policy_delay", "seconds until a changed access policy is obeyed", 0,
-			       86400, 0},
-	[TRAP_STALE_COUNTS] = {"stale_counts", "seconds that task counts lag behind", 0, 86400, 0},
-	[TRAP_CLOCK_SPEED] = {"clock_speed", "factor of the time of autoscale and resizes", 0.001, 1e5, 1},
-	[TRAP_BLOCK_LIFE] = {"block_life", "seconds that uncommitted blocks live", 0, 1e9, 604800},
-	[TRAP_SEED] = {"seed", "of the draws that rates make", 0, 4294967295.0, 1},
+	[TRAP_JOB_QUOTA] = { "job_quota", "active jobs allowed, 0: any", 0, 1e6, 0 },
+	[TRAP_CORE_QUOTA] = { "core_quota", "nodes allowed in all pools, 0: any", 0, 1e6, 0 },
+	[TRAP_BUSY_RATE] = { "busy_rate", "share of requests answered 503 or 429", 0, 1, 0 },
+	[TRAP_RETRY_AFTER] = { "retry_after", "Retry-After of those, seconds", 0, 3600, 0 },
+	[TRAP_LOST_REPLY_RATE] = { "lost_reply_rate", "share of requests done but not answered", 0,
+				   1, 0 },
+	[TRAP_CUT_RATE] = { "cut_rate", "share of reply bodies cut in the middle", 0, 1, 0 },
+	[TRAP_SLOW_BYTES] = { "slow_bytes", "bytes a second of a reply body, 0: any", 0, 1e12, 0 },
+	[TRAP_ALLOCATION_DELAY] = { "allocation_delay", "seconds until a node exists", 0, 86400,
+				    0 },
+	[TRAP_PREEMPT_EVERY] = { "preempt_every", "each n-th task loses its node at first, 0: none",
+				 0, 1e6, 0 },
+	[TRAP_SAS_CLOCK] = { "sas_clock", "seconds ahead when SAS are checked", -1e9, 1e9, 0 },
+	[TRAP_POLICY_DELAY] = { "policy_delay", "seconds until a changed access policy is obeyed",
+				0, 86400, 0 },
+	[TRAP_STALE_COUNTS] = { "stale_counts", "seconds that task counts lag behind", 0, 86400,
+				0 },
+	[TRAP_CLOCK_SPEED] = { "clock_speed", "factor of the time of autoscale and resizes", 0.001,
+			       1e5, 1 },
+	[TRAP_BLOCK_LIFE] = { "block_life", "seconds that uncommitted blocks live", 0, 1e9,
+			      604800 },
+	[TRAP_SEED] = { "seed", "of the draws that rates make", 0, 4294967295.0, 1 },
 };
 
 struct traps {
@@ -137,7 +141,7 @@ static int parse_one(char *text, double value[TRAP_COUNT], bool set[TRAP_COUNT],
 int traps_set(struct traps *t, const char *text, struct adafs_err *reterr)
 {
 	double value[TRAP_COUNT];
-	bool set[TRAP_COUNT] = {false};
+	bool set[TRAP_COUNT] = { false };
 	ADAFS_FREE char *copy = strdup(text);
 	if (!copy)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");

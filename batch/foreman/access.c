@@ -1,6 +1,6 @@
 /*
- * foreman/access.c - what the SAS of tasks hang on: with an account key a stored access policy of the
- * container, with Entra ID a user delegation key. Made before use, extended while work waits.
+ * foreman/access.c - what the SAS of tasks hang on: with an account key a stored access policy of
+ * the container, with Entra ID a user delegation key. Made before use, extended while work waits.
  */
 #include <errno.h>
 
@@ -46,7 +46,7 @@ static int read_policies(struct adafs_foreman *f, struct adafs_blob_acl *ret,
 
 static int setup_policy(struct adafs_foreman *f, struct adafs_err *reterr)
 {
-	struct adafs_blob_acl acl = {0};
+	struct adafs_blob_acl acl = { 0 };
 	bool changed, added;
 	int rc = read_policies(f, &acl, reterr);
 	if (rc)
@@ -101,11 +101,12 @@ int foreman_prove_access(struct adafs_foreman *f, struct adafs_err *reterr)
 {
 	if (f->policy_proven)
 		return 0;
-	ADAFS_FREE char *url = sas_url_make(&f->urls, ADAFS_PLAN_READ_CONTAINER, NULL, NULL, reterr);
+	ADAFS_FREE char *url =
+		sas_url_make(&f->urls, ADAFS_PLAN_READ_CONTAINER, NULL, NULL, reterr);
 	if (!url)
 		return -EACCES;
-	int rc = adafs_blob_list_url(adafs_blob_client_http(f->blob), url, NOTHING_PREFIX, any_blob, NULL,
-				     reterr);
+	int rc = adafs_blob_list_url(adafs_blob_client_http(f->blob), url, NOTHING_PREFIX, any_blob,
+				     NULL, reterr);
 	if (rc == -EACCES)
 		return adafs_err_set(reterr, -EAGAIN,
 				     "waits for the container's new access policy to take effect");
@@ -113,11 +114,13 @@ int foreman_prove_access(struct adafs_foreman *f, struct adafs_err *reterr)
 		f->policy_proven = true;
 	} else if (reterr->http_status == 500 && adafs_blob_client_account(f->blob)->path_style) {
 		/*
-		 * Azurite fails on a policy without permissions. The service takes it, and a failure of its own
-		 * must not cost the tasks what can be extended: its endpoints are never path-style.
+		 * Azurite fails on a policy without permissions. The service takes it, and a
+		 * failure of its own must not cost the tasks what can be extended: its endpoints
+		 * are never path-style.
 		 */
-		adafs_log(WARN, "foreman", "the Blob service cannot do stored access policies: the "
-					   "SAS of tasks hold their own expiry, which nothing extends");
+		adafs_log(WARN, "foreman",
+			  "the Blob service cannot do stored access policies: the "
+			  "SAS of tasks hold their own expiry, which nothing extends");
 		*f->urls.policy = 0;
 		f->policy_proven = true;
 		rc = 0;

@@ -61,7 +61,7 @@ int derive_task_parse(const cJSON *item, struct derive_task *ret)
 		   *state = adafs_json_str(item, "state", NULL);
 	if (!id || !state || strlen(id) >= sizeof(ret->id))
 		return -EPROTO;
-	*ret = (struct derive_task){.state = DERIVE_TASK_ACTIVE};
+	*ret = (struct derive_task){ .state = DERIVE_TASK_ACTIVE };
 	strcpy(ret->id, id);
 	if (strcasecmp(state, "preparing") == 0)
 		ret->state = DERIVE_TASK_PREPARING;
@@ -184,18 +184,19 @@ static void queued_text(const struct derive_pool *pool, struct adafs_buf *out)
 	else if (pool->nodes == 0 && strcasecmp(pool->state, "resizing") == 0)
 		adafs_buf_addf(out, "waits for the nodes of pool '%s' to start", pool->id);
 	else if (pool->nodes == 0 && pool->scaled)
-		adafs_buf_addf(out,
-			       "waits for a node: pool '%s' is empty and starts one within 6 minutes",
-			       pool->id);
+		adafs_buf_addf(
+			out, "waits for a node: pool '%s' is empty and starts one within 6 minutes",
+			pool->id);
 	else if (pool->nodes == 0)
 		adafs_buf_addf(out, "waits for a node: pool '%s' has none; resize it", pool->id);
 	else if (!pool->usable && pool->broken)
-		adafs_buf_addf(out,
-			       "waits for a node: %d of pool '%s' cannot run tasks; pool/nodes says why",
-			       pool->broken, pool->id);
+		adafs_buf_addf(
+			out,
+			"waits for a node: %d of pool '%s' cannot run tasks; pool/nodes says why",
+			pool->broken, pool->id);
 	else if (!pool->usable && pool->starting)
-		adafs_buf_addf(out, "waits for the nodes of pool '%s' to start: %d on the way", pool->id,
-			       pool->starting);
+		adafs_buf_addf(out, "waits for the nodes of pool '%s' to start: %d on the way",
+			       pool->id, pool->starting);
 	else
 		adafs_buf_addf(out, "waits for a free slot in pool '%s' behind other tasks",
 			       pool->id);
@@ -314,7 +315,7 @@ static bool update_step(struct foreman_job *j, struct foreman_step *s, const str
 
 	int64_t started = t && t->state != DERIVE_TASK_ACTIVE ? t->started_us : 0;
 	if (started && started != s->started_us)
-		lines[(*n_lines)++] = (struct log_line){started, s, true};
+		lines[(*n_lines)++] = (struct log_line){ started, s, true };
 	int64_t finished = t && t->state == DERIVE_TASK_COMPLETED ? t->finished_us : 0;
 	int64_t when = t && t->changed_us ? t->changed_us : s->changed_us;
 	if (finished)
@@ -322,7 +323,7 @@ static bool update_step(struct foreman_job *j, struct foreman_step *s, const str
 	else if (s->state == ADAFS_STATE_RUNNING && started)
 		when = started;
 	if (s->state != before && ended(s->state))
-		lines[(*n_lines)++] = (struct log_line){when, s, false};
+		lines[(*n_lines)++] = (struct log_line){ when, s, false };
 
 	/* Without a task of its own that ran, the time of change is the service's, and an older one
 	 * stays. */

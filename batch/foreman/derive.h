@@ -30,7 +30,7 @@ struct derive_task {
 	int64_t changed_us, started_us, finished_us; /* 0: not yet */
 	char node[128];
 	char failure_code[64];
-	char failure_text[256];	  /* the service's message */
+	char failure_text[256];   /* the service's message */
 	char failure_detail[256]; /* its details, "name: value" each */
 };
 /* 0, or -EPROTO when there is no id or state. Unknown states count as active. */
@@ -38,8 +38,8 @@ int derive_task_parse(const cJSON *item, struct derive_task *ret);
 
 /* What is known of the Batch job as a whole. */
 struct derive_job {
-	bool ended;	  /* completed or deleting: active tasks will never run */
-	bool cancel;	  /* this process was asked to cancel it */
+	bool ended;       /* completed or deleting: active tasks will never run */
+	bool cancel;      /* this process was asked to cancel it */
 	char reason[128]; /* terminateReason; "": none */
 	char scheduling_error[256];
 };
@@ -51,10 +51,10 @@ bool derive_job_cancelled(const struct derive_job *job);
 /* The pool, for sentences. */
 struct derive_pool {
 	const char *id;
-	const char *state; /* allocationState; "": unknown */
-	int nodes;	   /* -1: unknown */
+	const char *state;   /* allocationState; "": unknown */
+	int nodes;           /* -1: unknown */
 	const char *trouble; /* why it lacks nodes; NULL or "": nothing is wrong */
-	bool scaled;	   /* it gets nodes by its formula */
+	bool scaled;         /* it gets nodes by its formula */
 	/* Of the nodes, when asked: able to run tasks, on their way there, failed before it. */
 	int usable, starting, broken;
 };
@@ -76,7 +76,8 @@ char *derive_job_sentence(const struct foreman_job *j, enum adafs_state state,
 
 /* What an exit code means, in words; out is always filled. */
 void explain_exit(int code, char *out, size_t size);
-/* What a service failure code means and what to do; NULL: nothing to add to the service's own text.
+/*
+ * What a service failure code means and what to do; NULL: nothing to add to the service's own text.
  */
 const char *explain_failure_code(const char *code);
 

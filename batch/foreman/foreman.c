@@ -22,7 +22,7 @@
 #define LOCAL_POLL_MAX_MS 1000
 /* Somebody looks: the container is listed again when the last time is longer ago, for what other
  * mounts did. */
-#define RESCAN_MS 60000      /* what other mounts did, when somebody looks */
+#define RESCAN_MS 60000 /* what other mounts did, when somebody looks */
 #define LOCAL_RESCAN_MS 5000
 
 /* --- life --------------------------------------------------------------------------------- */
@@ -30,13 +30,16 @@
 static int init_tables(struct adafs_foreman *f)
 {
 	struct view_input in = {
-		.jobs = &f->jobs, .images = &f->images, .pool_state = "", .trouble = ""};
+		.jobs = &f->jobs, .images = &f->images, .pool_state = "", .trouble = ""
+	};
 	f->pool_state = strdup("");
 	f->pool_trouble = strdup("");
 	f->blob_trouble = strdup("");
 	f->batch_trouble = strdup("");
 	f->view = view_make(&in);
-	return f->pool_state && f->pool_trouble && f->blob_trouble && f->batch_trouble && f->view ? 0 : -ENOMEM;
+	return f->pool_state && f->pool_trouble && f->blob_trouble && f->batch_trouble && f->view
+		       ? 0
+		       : -ENOMEM;
 }
 
 struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *config,
@@ -67,15 +70,15 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 	f->poll_ms = config->poll_ms;
 	f->pool_nodes = -1;
 	f->pool_settings = config->pool_settings;
-	f->urls =
-		(struct sas_urls){.blob = f->blob,
-				  .container = f->container,
-				  .policy = POLICY_FIRST,
-				  .life_s = config->sas_life_s,
-				  .own_sas = config->sas_to_tasks};
+	f->urls = (struct sas_urls){ .blob = f->blob,
+				     .container = f->container,
+				     .policy = POLICY_FIRST,
+				     .life_s = config->sas_life_s,
+				     .own_sas = config->sas_to_tasks };
 	f->reads_only = config->reads_only;
-	f->pipelines = (struct foreman_pipelines){
-		.blob = f->blob, .container = f->container, .own = f->pipeline};
+	f->pipelines = (struct foreman_pipelines){ .blob = f->blob,
+						   .container = f->container,
+						   .own = f->pipeline };
 	if (f->container && f->pool && f->owner && init_tables(f) == 0)
 		return f;
 	adafs_foreman_free(f);
@@ -121,8 +124,7 @@ void adafs_foreman_free(struct adafs_foreman *f)
 }
 
 static void *publisher_main(void *arg);
-static struct adafs_view *renew_view_locked(struct adafs_foreman *f)
-	ADAFS_REQUIRES(&f->lock);
+static struct adafs_view *renew_view_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);
 
 /* Start the threads; on failure those that run are stopped again. */
 static int start_threads(struct adafs_foreman *f)
@@ -130,9 +132,9 @@ static int start_threads(struct adafs_foreman *f)
 	struct {
 		pthread_t *thread;
 		void *(*main)(void *);
-	} list[] = {{&f->publisher, publisher_main},
-		    {&f->submitter, foreman_submitter_main},
-		    {&f->tracker, foreman_tracker_main}};
+	} list[] = { { &f->publisher, publisher_main },
+		     { &f->submitter, foreman_submitter_main },
+		     { &f->tracker, foreman_tracker_main } };
 	for (; f->n_threads < ADAFS_ARRAY_SIZE(list); f->n_threads++) {
 		int rc =
 			pthread_create(list[f->n_threads].thread, NULL, list[f->n_threads].main, f);
@@ -164,8 +166,7 @@ int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr)
 }
 
 /* Whether a submission is still to be made that has not failed yet. */
-static bool has_submissions_locked(struct adafs_foreman *f)
-	ADAFS_REQUIRES(&f->lock)
+static bool has_submissions_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
 {
 	if (!f->loaded || f->resolve_wanted)
 		return true;
@@ -193,7 +194,7 @@ void adafs_foreman_stop(struct adafs_foreman *f)
 {
 	if (!f || !f->n_threads)
 		return;
-	pthread_t thread[] = {f->publisher, f->submitter, f->tracker};
+	pthread_t thread[] = { f->publisher, f->submitter, f->tracker };
 	adafs_mutex_lock(&f->lock);
 	f->stopping = true;
 	adafs_cond_broadcast(&f->submitter_wake);
@@ -238,8 +239,7 @@ void foreman_set_trouble_locked(struct adafs_foreman *f, char **which, const cha
 }
 
 /* A view of the tables as they are; NULL: out of memory. */
-static struct adafs_view *make_view_locked(struct adafs_foreman *f)
-	ADAFS_REQUIRES(&f->lock)
+static struct adafs_view *make_view_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
 {
 	if (f->newest_dirty)
 		foreman_mark_newest_locked(f);
@@ -258,8 +258,7 @@ static struct adafs_view *make_view_locked(struct adafs_foreman *f)
 
 /* Make the tables as they are the newest view. Returns the one before, to be released without a
  * lock. */
-static struct adafs_view *renew_view_locked(struct adafs_foreman *f)
-	ADAFS_REQUIRES(&f->lock)
+static struct adafs_view *renew_view_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
 {
 	struct adafs_view *v = make_view_locked(f), *old;
 	f->view_dirty = false;
@@ -313,8 +312,7 @@ static void remember_trigger(struct adafs_foreman *f, const char *blob, const ch
 
 /* The nonce of the newest trigger for this content; "": not ours or too long ago. */
 static const char *recall_nonce_locked(struct adafs_foreman *f, const char *blob,
-				       const char *sha256)
-	ADAFS_REQUIRES(&f->lock)
+				       const char *sha256) ADAFS_REQUIRES(&f->lock)
 {
 	for (size_t i = 1; i <= FOREMAN_N_TRIGGERS && i <= f->next_trigger; i++) {
 		const struct foreman_trigger *t =
@@ -331,7 +329,7 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 {
 	const char *rest;
 	char nonce[33];
-	struct adafs_blob_meta m = {0};
+	struct adafs_blob_meta m = { 0 };
 	ADAFS_FREE char *event = foreman_event_of(blob, &rest);
 	if (!event)
 		return adafs_err_set(reterr, -ENOENT,
@@ -346,7 +344,7 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 	if (!rc)
 		rc = adafs_blob_meta_set(&m, "adafsnonce", nonce);
 	if (!rc && adafs_pipeline_n_inputs(f->pipeline) == 1) {
-		struct adafs_plan_image image = {.blob = blob, .sha256 = sha256};
+		struct adafs_plan_image image = { .blob = blob, .sha256 = sha256 };
 		char id[ADAFS_JOB_ID_LEN];
 		adafs_plan_job_id(event, &image, 1, id);
 		rc = adafs_blob_meta_set(&m, "adafsjob", id);
@@ -362,7 +360,8 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 
 /* --- what the filesystem asks for --------------------------------------------------------- */
 
-/* Enter a committed image and find its job, so that no view shows one without the other; -ENOMEM.
+/*
+ * Enter a committed image and find its job, so that no view shows one without the other; -ENOMEM.
  */
 static int note_image_locked(struct adafs_foreman *f, const struct adafs_foreman_image *image)
 	ADAFS_REQUIRES(&f->lock)

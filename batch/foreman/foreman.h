@@ -19,7 +19,7 @@
  * pull, its steps fit into the slots, a registry has a user. -EINVAL with the setting and the fix.
  */
 int adafs_pool_settings_check(const struct adafs_pool_settings *s, const struct adafs_pipeline *p,
-			struct adafs_err *reterr) ADAFS_MUST_CHECK;
+			      struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /*
  * Whether the pipeline can run in a pool that exists, by the pool as the service shows it: its
  * slots, and whether it has containers. blob_local: the Blob service is on this machine. Sets
@@ -53,8 +53,8 @@ struct adafs_step_view {
 	bool has_exit_code;
 	int exit_code;
 	int64_t changed_us, started_us, finished_us;
-	char *node;	   /* "" before it runs */
-	char *failure;	   /* service code and message, or what the exit code means; "": none */
+	char *node;        /* "" before it runs */
+	char *failure;     /* service code and message, or what the exit code means; "": none */
 	char *depends_on;  /* names, one a line */
 	char *work_prefix; /* blobs of this attempt; logs are there once the task has ended */
 	bool task_running; /* logs are read from the node by the Batch file API */
@@ -80,8 +80,8 @@ struct adafs_job_view {
 /* An image in inbox/ that has no job yet, or whose job has not ended: what inbox/ shows beside
  * uncommitted files. */
 struct adafs_inbox_view {
-	char *blob;	   /* images/<event>/... */
-	char *job_id;	   /* "": none yet */
+	char *blob;        /* images/<event>/... */
+	char *job_id;      /* "": none yet */
 	char *waiting_for; /* why it has no job yet; "": it has one */
 };
 
@@ -101,16 +101,18 @@ struct adafs_view {
 struct adafs_foreman;
 
 struct adafs_foreman_config {
-	struct adafs_blob_client *blob;	  /* borrowed */
+	struct adafs_blob_client *blob;   /* borrowed */
 	struct adafs_batch_client *batch; /* borrowed */
 	const char *container;
 	struct adafs_pipeline *pipeline; /* a reference is taken */
-	const char *pool;		 /* NULL or "": the one that the pipeline names */
-	bool sas_to_tasks; /* tasks may get the client's own SAS, where it has no more */
-	uint32_t sas_life_s; /* how long a task may wait and run at first; 0: 30 days by policy, else 7 */
-	bool reads_only;   /* nothing may be written: jobs are watched, none is submitted */
-	const struct adafs_pool_settings *pool_settings; /* of a pool to be made; NULL: none; borrowed */
-	uint32_t poll_ms; /* shortest interval between two polls of one job; 0: 2000 */
+	const char *pool;                /* NULL or "": the one that the pipeline names */
+	bool sas_to_tasks;   /* tasks may get the client's own SAS, where it has no more */
+	uint32_t sas_life_s; /* how long a task may wait and run at first; 0: 30 days by policy,
+				else 7 */
+	bool reads_only;     /* nothing may be written: jobs are watched, none is submitted */
+	const struct adafs_pool_settings
+		*pool_settings; /* of a pool to be made; NULL: none; borrowed */
+	uint32_t poll_ms;       /* shortest interval between two polls of one job; 0: 2000 */
 	/* Called on a foreman thread, no lock held, after a new view was published. May be NULL. */
 	void (*changed)(void *arg, uint64_t generation);
 	void *changed_arg;
@@ -126,7 +128,8 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /*
  * Wait until every image that was handed over is submitted, at most timeout_ms; gives up at the
- * first trouble with the service. What is left is taken up by the next mount. Before stop, on an orderly unmount.
+ * first trouble with the service. What is left is taken up by the next mount. Before stop, on an
+ * orderly unmount.
  */
 void adafs_foreman_drain(struct adafs_foreman *f, uint32_t timeout_ms);
 void adafs_foreman_stop(struct adafs_foreman *f);
@@ -163,9 +166,9 @@ void adafs_foreman_forget(struct adafs_foreman *f, const char *blob);
  */
 int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct adafs_err *reterr);
 /*
- * Bring the pool to a number of nodes; waits for the service (worker threads only). Where a formula of
- * adafs scales it, the number is a floor for so many minutes (0: an hour) and nodes 0 takes floors away.
- * -EPERM: the formula is another's; -ERANGE: the pool is not made for so many.
+ * Bring the pool to a number of nodes; waits for the service (worker threads only). Where a formula
+ * of adafs scales it, the number is a floor for so many minutes (0: an hour) and nodes 0 takes
+ * floors away. -EPERM: the formula is another's; -ERANGE: the pool is not made for so many.
  */
 int adafs_foreman_resize(struct adafs_foreman *f, int nodes, int minutes, struct adafs_err *reterr);
 /* Somebody looks: poll now if nothing was polled for a while. Returns at once. */

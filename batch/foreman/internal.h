@@ -62,20 +62,21 @@ struct adafs_foreman {
 	bool stopping;
 	bool scan_wanted, resolve_wanted, loaded;
 	uint64_t scan_number, last_scan_ms, scan_retry_ms;
-	/* The account had as many active jobs as it may: no other is tried before then. 0: not held. */
+	/* The account had as many active jobs as it may: no other is tried before then. 0: not
+	 * held. */
 	uint64_t admit_at_ms;
 	unsigned n_refused; /* for quota, since a job ended; 0: never */
 	bool nudged;
 	struct adafs_cond chore_done; /* of the submitter: drain looks again */
-	bool view_dirty; /* the publisher has something to do */
+	bool view_dirty;              /* the publisher has something to do */
 	bool newest_dirty;
 	char *pool_state;
 	char *pool_trouble; /* why it has no nodes; "": nothing is wrong */
 	int pool_nodes, pool_slots;
-	bool pool_scaled; /* it scales by a formula */
+	bool pool_scaled;                            /* it scales by a formula */
 	int pool_usable, pool_starting, pool_broken; /* nodes, as of the last refresh */
-	uint64_t pool_wake_ms; /* when it may be woken again */
-	char *blob_trouble, *batch_trouble; /* "": all well */
+	uint64_t pool_wake_ms;                       /* when it may be woken again */
+	char *blob_trouble, *batch_trouble;          /* "": all well */
 	pthread_t submitter, tracker, publisher;
 
 	struct adafs_mutex view_lock; /* rank VIEW */
@@ -106,13 +107,14 @@ int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_
 
 /* --- access.c --- */
 /*
- * Make or extend what the SAS of tasks hang on: the stored access policy, or without an account key the user
- * delegation key. Nothing to do with the user's own SAS.
+ * Make or extend what the SAS of tasks hang on: the stored access policy, or without an account key
+ * the user delegation key. Nothing to do with the user's own SAS.
  */
 int foreman_setup_access(struct adafs_foreman *f, struct adafs_err *reterr);
 /* Whether that is to be looked at again. Submitter thread. */
 bool foreman_access_due(struct adafs_foreman *f);
-/* Whether the service obeys the policy by now; -EAGAIN: not yet. Asks only as long as it is not known. */
+/* Whether the service obeys the policy by now; -EAGAIN: not yet. Asks only as long as it is not
+ * known. */
 int foreman_prove_access(struct adafs_foreman *f, struct adafs_err *reterr);
 
 /* --- pool.c --- */
@@ -120,7 +122,9 @@ int foreman_prove_access(struct adafs_foreman *f, struct adafs_err *reterr);
 int foreman_setup_pool(struct adafs_foreman *f, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /* Read the pool's state, nodes and slots into the tables; go on to another VM size if need be. */
 int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr);
-/* There is new work: an empty pool that scales by our formula gets a node. Waits for the service. */
+/*
+ * There is new work: an empty pool that scales by our formula gets a node. Waits for the service.
+ */
 void foreman_wake_pool(struct adafs_foreman *f);
 
 /* --- scan.c --- */
@@ -140,8 +144,8 @@ void foreman_resolve_own_locked(struct adafs_foreman *f, struct foreman_image *i
 	ADAFS_REQUIRES(&f->lock);
 /* Resolve all images that are not. Submitter thread only. */
 void foreman_resolve_all(struct adafs_foreman *f);
-/* A job has ended and its manifest says so: images that were committed again meanwhile are looked at
- * once more. */
+/* A job has ended and its manifest says so: images that were committed again meanwhile are looked
+ * at once more. */
 void foreman_job_settled_locked(struct adafs_foreman *f, struct foreman_job *j)
 	ADAFS_REQUIRES(&f->lock);
 /* Recompute which jobs are the newest of their images. */

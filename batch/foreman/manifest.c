@@ -159,7 +159,7 @@ static char *images_text(const struct foreman_job *j)
 
 int manifest_meta(const struct foreman_job *j, struct adafs_blob_meta *ret)
 {
-	struct adafs_blob_meta m = {0};
+	struct adafs_blob_meta m = { 0 };
 	ADAFS_FREE char *images = images_text(j);
 	if (!images ||
 	    adafs_blob_meta_set(&m, "adafsstate",

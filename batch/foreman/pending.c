@@ -113,7 +113,8 @@ static void start_rerun(struct foreman_job *j)
 	foreman_text_set(&j->batch_reason, "");
 	foreman_text_set(&j->batch_error, "");
 	j->state = ADAFS_STATE_QUEUED;
-	j->created_us = j->changed_us = adafs_clock_wall_us(); /* this run's: it counts as the newest */
+	j->created_us = j->changed_us =
+		adafs_clock_wall_us(); /* this run's: it counts as the newest */
 	j->ended_us = 0;
 	j->n_tries = 0;
 	j->retry_at_ms = 0;
@@ -136,19 +137,19 @@ static int fill_job(struct adafs_foreman *f, struct foreman_job *j, struct adafs
 		if (foreman_job_add_input(j, adafs_pipeline_input(p, i)->name, i, in->blob, "",
 					  in->etag, in->sha256))
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
-		images[i] = (struct adafs_plan_image){.role = i,
-						      .blob = in->blob,
-						      .snapshot = "",
-						      .etag = in->etag,
-						      .sha256 = in->sha256};
+		images[i] = (struct adafs_plan_image){ .role = i,
+						       .blob = in->blob,
+						       .snapshot = "",
+						       .etag = in->etag,
+						       .sha256 = in->sha256 };
 	}
-	struct adafs_plan_request rq = {.job_id = j->id,
-					.run = j->run,
-					.event = j->event,
-					.pool = f->pool,
-					.pool_slots = f->pool_slots,
-					.images = images,
-					.n_images = g->n};
+	struct adafs_plan_request rq = { .job_id = j->id,
+					 .run = j->run,
+					 .event = j->event,
+					 .pool = f->pool,
+					 .pool_slots = f->pool_slots,
+					 .images = images,
+					 .n_images = g->n };
 	struct adafs_plan *plan;
 	int rc = adafs_plan_make(p, &rq, &plan, reterr);
 	if (rc)
@@ -184,8 +185,9 @@ static void assign_locked(struct adafs_foreman *f, struct adafs_pipeline *p, con
 	if (!images || !nonce)
 		return;
 	for (size_t i = 0; i < g->n; i++)
-		images[i] = (struct adafs_plan_image){
-			.role = i, .blob = g->image[i]->blob, .sha256 = g->image[i]->sha256};
+		images[i] = (struct adafs_plan_image){ .role = i,
+						       .blob = g->image[i]->blob,
+						       .sha256 = g->image[i]->sha256 };
 	char id[ADAFS_JOB_ID_LEN];
 	adafs_plan_job_id(event, images, g->n, id);
 
@@ -204,7 +206,8 @@ static void assign_locked(struct adafs_foreman *f, struct adafs_pipeline *p, con
 		join_run_locked(f, j, nonce);
 	if (fresh || again || (!j->submitted && !ending)) {
 		struct adafs_err err;
-		if (*nonce && strcmp(nonce, j->nonce) != 0) /* wanted again since it was cancelled */
+		if (*nonce &&
+		    strcmp(nonce, j->nonce) != 0) /* wanted again since it was cancelled */
 			j->cancel = false;
 		foreman_text_set(&j->nonce, nonce);
 		if (j->retry_at_ms == UINT64_MAX)
@@ -242,7 +245,7 @@ static size_t collect_locked(struct adafs_foreman *f, struct adafs_pipeline *p, 
 		int role = adafs_pipeline_role(p, im->blob + len, NULL);
 		if (role < 0 || strcmp(im->digest, adafs_pipeline_digest(p)) != 0)
 			continue;
-		list[n] = (struct pairing_image){.blob = im->blob, .role = (size_t)role};
+		list[n] = (struct pairing_image){ .blob = im->blob, .role = (size_t)role };
 		images[n++] = im;
 	}
 	*ret = list;
@@ -280,7 +283,7 @@ static void resolve_group_locked(struct adafs_foreman *f, struct adafs_pipeline 
 {
 	size_t n_roles = adafs_pipeline_n_inputs(p);
 	if (n_roles == 1) {
-		struct group g = {.image = &self, .n = 1};
+		struct group g = { .image = &self, .n = 1 };
 		assign_locked(f, p, event, &g);
 		return;
 	}
@@ -296,7 +299,7 @@ static void resolve_group_locked(struct adafs_foreman *f, struct adafs_pipeline 
 				calloc(n_roles, sizeof(struct foreman_image *));
 			for (size_t r = 0; of_role && r < n_roles; r++)
 				of_role[r] = images[partner[r]];
-			struct group g = {.image = of_role, .n = n_roles};
+			struct group g = { .image = of_role, .n = n_roles };
 			if (of_role)
 				assign_locked(f, p, event, &g);
 		} else {
@@ -310,7 +313,7 @@ static void resolve_group_locked(struct adafs_foreman *f, struct adafs_pipeline 
 static void resolve_locked(struct adafs_foreman *f, struct adafs_pipeline *p, const char *event,
 			   const char *rest, struct foreman_image *i)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	if (adafs_pipeline_role(p, rest, &err) < 0)
 		set_waiting_locked(f, i, err.msg);
 	else
@@ -336,11 +339,12 @@ void foreman_resolve_image(struct adafs_foreman *f, const char *blob)
 	if (!digest)
 		return;
 
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	struct adafs_pipeline *p = pipelines_get(&f->pipelines, digest, &err);
 	adafs_mutex_lock(&f->lock);
 	i = foreman_table_find(&f->images, blob);
-	/* Committed again under another pipeline in the meantime: then it has been resolved anew.
+	/*
+	 * Committed again under another pipeline in the meantime: then it has been resolved anew.
 	 */
 	if (i && strcmp(i->digest, digest) != 0)
 		i = NULL;
@@ -375,7 +379,7 @@ static struct ref *make_refs_locked(struct adafs_foreman *f, size_t *ret_n)
 	for (size_t i = 0; refs && i < f->jobs.n; i++) {
 		struct foreman_job *j = f->jobs.item[i];
 		for (size_t k = 0; k < j->n_inputs; k++)
-			refs[(*ret_n)++] = (struct ref){j->input[k].blob, j->input[k].sha256, j};
+			refs[(*ret_n)++] = (struct ref){ j->input[k].blob, j->input[k].sha256, j };
 	}
 	if (refs)
 		qsort(refs, *ret_n, sizeof(*refs), by_blob);

@@ -29,8 +29,8 @@ static int store_scripts(struct foreman_pipelines *p, const struct adafs_pipelin
 {
 	for (size_t i = 0; i < adafs_pipeline_n_assets(pipeline); i++) {
 		const struct adafs_pipeline_asset *a = adafs_pipeline_asset(pipeline, i);
-		struct adafs_blob_source src = {.data = a->data, .fd = -1, .len = a->data_len};
-		struct adafs_blob_put put = {.cond = {.if_none_match = "*"}};
+		struct adafs_blob_source src = { .data = a->data, .fd = -1, .len = a->data_len };
+		struct adafs_blob_put put = { .cond = { .if_none_match = "*" } };
 		int rc = !a->data ? 0
 				  : adafs_blob_put(p->blob, p->container, a->blob, &src, &put, NULL,
 						   reterr);
@@ -104,7 +104,7 @@ struct adafs_pipeline *pipelines_get(struct foreman_pipelines *p, const char *di
 	}
 	struct foreman_pipeline_entry *e = find(p, digest);
 	if (!e) {
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		struct adafs_pipeline *pipeline = NULL;
 		int rc = load(p, digest, &pipeline, &err);
 		if (rc && !permanent(rc)) {

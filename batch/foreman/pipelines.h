@@ -10,8 +10,8 @@
 
 struct foreman_pipelines {
 	struct adafs_blob_client *blob; /* borrowed */
-	const char *container;		/* borrowed */
-	struct adafs_pipeline *own;	/* borrowed */
+	const char *container;          /* borrowed */
+	struct adafs_pipeline *own;     /* borrowed */
 	struct foreman_pipeline_entry {
 		char digest[65];
 		struct adafs_pipeline *pipeline; /* NULL: cannot be used */

@@ -19,12 +19,11 @@ int policy_merge(struct adafs_blob_policy *policies, size_t *n, int64_t now_us, 
 		if (*n == ADAFS_BLOB_MAX_POLICIES)
 			return -ENOSPC;
 		p = &policies[(*n)++];
-		*p = (struct adafs_blob_policy){.id = POLICY_FIRST};
+		*p = (struct adafs_blob_policy){ .id = POLICY_FIRST };
 		added = true;
 	}
 	int64_t expiry_us = 0;
-	if (adafs_clock_parse_iso8601(p->expiry, &expiry_us) ||
-	    expiry_us < now_us + life_us / 2) {
+	if (adafs_clock_parse_iso8601(p->expiry, &expiry_us) || expiry_us < now_us + life_us / 2) {
 		adafs_clock_iso8601_seconds(now_us + life_us, p->expiry);
 		changed = true;
 	}

@@ -75,7 +75,8 @@ static int add_local_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 	return rc == -EEXIST ? 0 : rc;
 }
 
-/* The service knows the size when the pool is added, and refuses one that the region does not have.
+/*
+ * The service knows the size when the pool is added, and refuses one that the region does not have.
  */
 static bool size_refused(const struct adafs_err *err)
 {
@@ -181,13 +182,15 @@ int adafs_pool_suits(const cJSON *pool, const struct adafs_pipeline *p, bool blo
 	const char *url = adafs_json_str(pool, "url", "");
 	bool local = *url ? adafs_url_is_loopback(url) : blob_local;
 	if (blob_local && !local)
-		return adafs_err_set(reterr, -EINVAL,
-				     "the Batch account's nodes cannot reach the Blob endpoint of this machine: use a "
-				     "storage account in Azure, or the embedded Batch");
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"the Batch account's nodes cannot reach the Blob endpoint of this machine: use a "
+			"storage account in Azure, or the embedded Batch");
 	if (strcasecmp(adafs_json_str(pool, "state", ""), "deleting") == 0)
-		return adafs_err_set(reterr, -EINVAL,
-				     "pool '%s' is being deleted: wait until it is gone, or name another with pool=",
-				     adafs_json_str(pool, "id", ""));
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"pool '%s' is being deleted: wait until it is gone, or name another with pool=",
+			adafs_json_str(pool, "id", ""));
 	int rc = check_slots(pool, p, reterr);
 	if (rc == 0 && !local)
 		rc = check_containers(pool, p, reterr);
@@ -254,9 +257,9 @@ static int leave_size(struct adafs_foreman *f, const cJSON *pool, unsigned next,
 /* Nodes that are there may not be able to run tasks yet, or ever. */
 static void count_nodes(struct adafs_foreman *f)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	ADAFS_JSON *counts = NULL;
-	struct pool_node_counts n = {0};
+	struct pool_node_counts n = { 0 };
 	if (adafs_batch_node_counts(f->batch, f->pool, &counts, &err))
 		adafs_log(DEBUG, "foreman", "nodes of pool '%s' are not counted: %s", f->pool,
 			  err.msg);
@@ -274,9 +277,10 @@ static void take_no_pool(struct adafs_foreman *f)
 {
 	adafs_mutex_lock(&f->lock);
 	bool changed = foreman_text_set(&f->pool_state, "missing");
-	changed |= foreman_text_set(&f->pool_trouble,
-				    has_settings(f) ? "it was deleted; mount again to have it made"
-						    : "it was deleted; make it again under this name");
+	changed |=
+		foreman_text_set(&f->pool_trouble,
+				 has_settings(f) ? "it was deleted; mount again to have it made"
+						 : "it was deleted; make it again under this name");
 	f->pool_nodes = 0;
 	if (changed) {
 		adafs_log(WARN, "foreman", "pool '%s' was deleted", f->pool);
@@ -363,7 +367,7 @@ int adafs_foreman_resize(struct adafs_foreman *f, int nodes, int minutes, struct
 /* The formula sees new tasks a minute late and looks each five: an empty pool is told at once. */
 void foreman_wake_pool(struct adafs_foreman *f)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	ADAFS_JSON *pool = NULL;
 	struct pool_formula pf;
 	uint64_t now = adafs_clock_mono_ms();

@@ -21,10 +21,10 @@
 #define POOL_FORMULA_FLOOR_MAX_MIN (24 * 60)
 
 struct pool_formula {
-	int dedicated, spot;	/* the most nodes of each kind; spot nodes are for what is above */
-	int tasks_per_node;	/* that run side by side on one; at least 1 */
+	int dedicated, spot;    /* the most nodes of each kind; spot nodes are for what is above */
+	int tasks_per_node;     /* that run side by side on one; at least 1 */
 	int64_t first_until_us; /* one node until then; 0: no such floor */
-	int floor;		/* nodes that are kept until floor_until_us; 0: none */
+	int floor;              /* nodes that are kept until floor_until_us; 0: none */
 	int64_t floor_until_us;
 };
 

@@ -18,7 +18,7 @@
 /* The n-th item between separators, without blanks around it; free() it. NULL: none. */
 static char *item_of(const char *list, char separator, unsigned n)
 {
-	const char separators[] = {separator, 0};
+	const char separators[] = { separator, 0 };
 	for (; list && n > 0; n--) {
 		list = strchr(list, separator);
 		list = list ? list + 1 : NULL;
@@ -130,7 +130,7 @@ static int check_registry(const struct adafs_pool_settings *s, struct adafs_err 
 }
 
 int adafs_pool_settings_check(const struct adafs_pool_settings *s, const struct adafs_pipeline *p,
-			struct adafs_err *reterr)
+			      struct adafs_err *reterr)
 {
 	ADAFS_FREE char *size = pool_settings_size(s, 0);
 	if (!size)
@@ -160,7 +160,7 @@ void pool_settings_formula(const struct adafs_pool_settings *s, const struct ada
 
 static void add_image(cJSON *vm, const struct adafs_pool_settings *s)
 {
-	static const char *const names[] = {"publisher", "offer", "sku", "version"};
+	static const char *const names[] = { "publisher", "offer", "sku", "version" };
 	const char *image = s->image ? s->image : DEFAULT_IMAGE;
 	cJSON *reference = cJSON_AddObjectToObject(vm, "imageReference");
 	for (unsigned i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {

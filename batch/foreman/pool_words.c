@@ -14,46 +14,47 @@ struct code {
 
 /* What stops nodes from coming, by the code of a resize error. */
 static const struct code codes[] = {
-	{"AccountCoreQuotaReached",
-	 "the Batch account's quota of dedicated cores is used up: ask for more under Quotas of "
-	 "the "
-	 "account in the Azure portal, or free other pools",
-	 false},
-	{"AccountLowPriorityCoreQuotaReached",
-	 "the Batch account's quota of Spot cores is used up: ask for more under Quotas of the "
-	 "account "
-	 "in the Azure portal, or set pool_dedicated",
-	 false},
-	{"AccountSpotCoreQuotaReached",
-	 "the Batch account's quota of Spot cores is used up: ask for more under Quotas of the "
-	 "account "
-	 "in the Azure portal, or set pool_dedicated",
-	 false},
-	{"AccountVMSeriesCoreQuotaReached",
-	 "the Batch account's quota of cores of this VM series is used up: ask for more under "
-	 "Quotas of "
-	 "the account in the Azure portal, or name another size in pool_vm_size",
-	 true},
-	{"SubscriptionCoreQuotaReached",
-	 "the subscription's quota of cores is used up: ask for more under Usage + quotas of the "
-	 "subscription",
-	 false},
-	{"AllocationFailed",
-	 "the region has no such machine free: wait, or name another size in pool_vm_size", true},
-	{"AllocationTimedOut",
-	 "nodes did not come in time: the service tries again; or name another size in "
-	 "pool_vm_size",
-	 true},
-	{"AllocationTimedout",
-	 "nodes did not come in time: the service tries again; or name another size in "
-	 "pool_vm_size",
-	 true},
-	{"OverconstrainedAllocationRequest",
-	 "the region cannot make such a machine: name another size in pool_vm_size", true},
-	{"SkuNotAvailable", "the region has no machines of this size: name another in pool_vm_size",
-	 true},
-	{"ResizeStopped", "the resize was stopped: write \"resize N\" to pool/ctl to go on", false},
-	{"RemoveNodesFailed", "nodes could not be removed: the service tries again", false},
+	{ "AccountCoreQuotaReached",
+	  "the Batch account's quota of dedicated cores is used up: ask for more under Quotas of "
+	  "the "
+	  "account in the Azure portal, or free other pools",
+	  false },
+	{ "AccountLowPriorityCoreQuotaReached",
+	  "the Batch account's quota of Spot cores is used up: ask for more under Quotas of the "
+	  "account "
+	  "in the Azure portal, or set pool_dedicated",
+	  false },
+	{ "AccountSpotCoreQuotaReached",
+	  "the Batch account's quota of Spot cores is used up: ask for more under Quotas of the "
+	  "account "
+	  "in the Azure portal, or set pool_dedicated",
+	  false },
+	{ "AccountVMSeriesCoreQuotaReached",
+	  "the Batch account's quota of cores of this VM series is used up: ask for more under "
+	  "Quotas of "
+	  "the account in the Azure portal, or name another size in pool_vm_size",
+	  true },
+	{ "SubscriptionCoreQuotaReached",
+	  "the subscription's quota of cores is used up: ask for more under Usage + quotas of the "
+	  "subscription",
+	  false },
+	{ "AllocationFailed",
+	  "the region has no such machine free: wait, or name another size in pool_vm_size", true },
+	{ "AllocationTimedOut",
+	  "nodes did not come in time: the service tries again; or name another size in "
+	  "pool_vm_size",
+	  true },
+	{ "AllocationTimedout",
+	  "nodes did not come in time: the service tries again; or name another size in "
+	  "pool_vm_size",
+	  true },
+	{ "OverconstrainedAllocationRequest",
+	  "the region cannot make such a machine: name another size in pool_vm_size", true },
+	{ "SkuNotAvailable",
+	  "the region has no machines of this size: name another in pool_vm_size", true },
+	{ "ResizeStopped", "the resize was stopped: write \"resize N\" to pool/ctl to go on",
+	  false },
+	{ "RemoveNodesFailed", "nodes could not be removed: the service tries again", false },
 };
 
 static const struct code *find(const char *code)
@@ -170,12 +171,12 @@ int pool_words_state(const cJSON *pool, struct adafs_buf *out)
 
 void pool_words_counts(const cJSON *counts, struct pool_node_counts *ret)
 {
-	static const char *const kinds[] = {"dedicated", "lowPriority"};
-	static const char *const usable[] = {"idle", "running"};
-	static const char *const starting[] = {"creating",  "starting",	 "waitingForStartTask",
-					       "rebooting", "reimaging", "upgradingOS"};
-	static const char *const broken[] = {"startTaskFailed", "unusable", "offline", "unknown"};
-	*ret = (struct pool_node_counts){0};
+	static const char *const kinds[] = { "dedicated", "lowPriority" };
+	static const char *const usable[] = { "idle", "running" };
+	static const char *const starting[] = { "creating",  "starting",  "waitingForStartTask",
+						"rebooting", "reimaging", "upgradingOS" };
+	static const char *const broken[] = { "startTaskFailed", "unusable", "offline", "unknown" };
+	*ret = (struct pool_node_counts){ 0 };
 	for (size_t k = 0; k < ADAFS_ARRAY_SIZE(kinds); k++) {
 		const cJSON *c = adafs_json_get(counts, kinds[k]);
 		for (size_t i = 0; i < ADAFS_ARRAY_SIZE(usable); i++)
@@ -192,16 +193,17 @@ void pool_words_counts(const cJSON *counts, struct pool_node_counts *ret)
 static const struct {
 	const char *state, *words;
 } states[] = {
-	{"starttaskfailed", "the start task failed: read its stdout.txt and stderr.txt with az "
-			    "batch node file download, "
-			    "mend it, and reboot the node"},
-	{"unusable", "the node cannot be used: the service may mend it; if it stays so, remove it"},
-	{"preempted", "Azure took this Spot machine back: it returns when there is capacity"},
-	{"offline", "the node does not answer the service: its tasks run again elsewhere"},
-	{"creating", "the machine is being made"},
-	{"starting", "the machine starts"},
-	{"waitingforstarttask", "the start task runs"},
-	{"leavingpool", "the node goes when its tasks are done"},
+	{ "starttaskfailed", "the start task failed: read its stdout.txt and stderr.txt with az "
+			     "batch node file download, "
+			     "mend it, and reboot the node" },
+	{ "unusable",
+	  "the node cannot be used: the service may mend it; if it stays so, remove it" },
+	{ "preempted", "Azure took this Spot machine back: it returns when there is capacity" },
+	{ "offline", "the node does not answer the service: its tasks run again elsewhere" },
+	{ "creating", "the machine is being made" },
+	{ "starting", "the machine starts" },
+	{ "waitingforstarttask", "the start task runs" },
+	{ "leavingpool", "the node goes when its tasks are done" },
 };
 
 static void add_start_task(const cJSON *info, struct adafs_buf *out)

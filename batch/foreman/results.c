@@ -51,8 +51,8 @@ static void free_names(struct name_list *l)
 int adafs_results_events(struct adafs_blob_client *c, const char *container, char ***ret_names,
 			 size_t *ret_n, struct adafs_err *reterr)
 {
-	static const char *const prefix[] = {"merged/", "parts/"};
-	struct name_list l = {0};
+	static const char *const prefix[] = { "merged/", "parts/" };
+	struct name_list l = { 0 };
 	int rc = 0;
 	for (size_t i = 0; i < 2 && !rc; i++) {
 		l.prefix_len = strlen(prefix[i]);
@@ -138,7 +138,7 @@ struct blob_list {
 static int see_blob(void *arg, const char *name, const struct adafs_blob_props *props)
 {
 	struct blob_list *l = arg;
-	struct results_blob b = {0};
+	struct results_blob b = { 0 };
 	if (!props || (l->merges && results_parse_merge(name, l->prefix_len, &b)))
 		return 0;
 	if (l->n == l->size) {
@@ -198,7 +198,8 @@ static int add_file(struct adafs_results *r, const struct results_blob *b, char 
 	}
 	struct adafs_result_file *f = &list[r->n++];
 	*f = (struct adafs_result_file){
-		.path = path, .blob = blob, .size = b->size, .mtime = b->mtime};
+		.path = path, .blob = blob, .size = b->size, .mtime = b->mtime
+	};
 	strcpy(f->etag, b->etag);
 	return 0;
 }
@@ -307,7 +308,7 @@ static int load_parts(struct loader *l)
 /* The pipelines of an event by name, from both listings. */
 static int find_pipelines(const struct loader *l, struct name_list *ret)
 {
-	const struct blob_list *lists[] = {&l->merged, &l->parts};
+	const struct blob_list *lists[] = { &l->merged, &l->parts };
 	for (size_t k = 0; k < 2; k++) {
 		for (size_t i = 0; i < lists[k]->n; i++) {
 			const char *at = lists[k]->blob[i].name + lists[k]->prefix_len;
@@ -341,7 +342,7 @@ static int by_path(const void *a, const void *b)
 
 static int load_all(struct loader *l, const char *first_pipeline, struct adafs_err *reterr)
 {
-	struct name_list pipelines = {0};
+	struct name_list pipelines = { 0 };
 	int rc = find_pipelines(l, &pipelines);
 	bool known = false;
 	for (size_t i = 0; i < pipelines.n; i++)
@@ -362,7 +363,7 @@ int adafs_results_load(struct adafs_blob_client *c, const char *container, const
 		       const char *first_pipeline, struct adafs_results *ret,
 		       struct adafs_err *reterr)
 {
-	struct loader l = {.c = c, .container = container, .merged = {.merges = true}};
+	struct loader l = { .c = c, .container = container, .merged = { .merges = true } };
 	int rc = list_blobs(c, container, "merged", event, &l.merged, reterr);
 	if (!rc)
 		rc = list_blobs(c, container, "parts", event, &l.parts, reterr);
@@ -387,5 +388,5 @@ void adafs_results_clear(struct adafs_results *r)
 		free(r->file[i].blob);
 	}
 	free(r->file);
-	*r = (struct adafs_results){0};
+	*r = (struct adafs_results){ 0 };
 }

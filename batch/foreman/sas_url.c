@@ -20,19 +20,21 @@ static int make_query(const struct sas_urls *u, enum adafs_plan_access access, c
 {
 	const struct adafs_storage_account *a = adafs_blob_client_account(u->blob);
 	if (a->sas && !u->own_sas)
-		return adafs_err_set(reterr, -EACCES,
-				     "this mount has only a SAS, and nodes would get it as it is: mount "
-				     "with -o sas_to_tasks if they may, or with a key or Entra ID");
+		return adafs_err_set(
+			reterr, -EACCES,
+			"this mount has only a SAS, and nodes would get it as it is: mount "
+			"with -o sas_to_tasks if they may, or with a key or Entra ID");
 	if (a->sas) {
 		*ret = strdup(a->sas);
 		return *ret ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
 	}
-	struct adafs_sas sas = {.policy = *u->policy ? u->policy : NULL};
+	struct adafs_sas sas = { .policy = *u->policy ? u->policy : NULL };
 	char expiry[32];
 	uint32_t life_s = u->life_s ? u->life_s : MAX_OWN_LIFE_S;
 	/* A user delegation SAS never outlives its key, whatever stands here. */
 	if (a->token || !sas.policy) {
-		adafs_clock_iso8601_seconds(adafs_blob_now_us(u->blob) + life_s * INT64_C(1000000), expiry);
+		adafs_clock_iso8601_seconds(adafs_blob_now_us(u->blob) + life_s * INT64_C(1000000),
+					    expiry);
 		sas.expiry = expiry;
 	}
 	switch (access) {

@@ -1,7 +1,7 @@
 /*
  * foreman/sas_url.h - the URLs that tasks get: with an account key a service SAS that names a
- * stored access policy, which holds the expiry; with Entra ID a user delegation SAS that lives as long
- * as its key; with a SAS only, the user's own, if the user says so.
+ * stored access policy, which holds the expiry; with Entra ID a user delegation SAS that lives as
+ * long as its key; with a SAS only, the user's own, if the user says so.
  */
 #ifndef ADAFS_FOREMAN_SAS_URL_H
 #define ADAFS_FOREMAN_SAS_URL_H
@@ -11,10 +11,11 @@
 
 struct sas_urls {
 	const struct adafs_blob_client *blob; /* borrowed */
-	const char *container;		      /* borrowed */
+	const char *container;                /* borrowed */
 	char policy[65]; /* "": the service cannot do policies, and a SAS holds its own expiry */
-	uint32_t life_s; /* of a SAS, or of its policy when it was made; 0: the longest that is usual */
-	bool own_sas; /* the user's own may be handed out */
+	uint32_t life_s; /* of a SAS, or of its policy when it was made; 0: the longest that is
+			    usual */
+	bool own_sas;    /* the user's own may be handed out */
 };
 
 /* An adafs_plan_url_fn; arg is a struct sas_urls. */

@@ -46,8 +46,7 @@ static int see_image(void *arg, const char *name, const struct adafs_blob_props 
 }
 
 static void take_manifest_locked(struct adafs_foreman *f, struct foreman_job *j,
-				 const struct adafs_blob_props *props)
-	ADAFS_REQUIRES(&f->lock)
+				 const struct adafs_blob_props *props) ADAFS_REQUIRES(&f->lock)
 {
 	struct foreman_job *fresh = NULL;
 	if (strcmp(j->manifest_etag, props->etag) == 0)
@@ -103,8 +102,7 @@ static int see_manifest(void *arg, const char *name, const struct adafs_blob_pro
 }
 
 /* Images that a whole listing did not show are gone, unless they came after it had begun. */
-static void drop_unseen_locked(struct adafs_foreman *f)
-	ADAFS_REQUIRES(&f->lock)
+static void drop_unseen_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
 {
 	size_t n = 0;
 	for (size_t k = 0; k < f->images.n; k++) {
@@ -126,8 +124,7 @@ static int newest_first(const void *a, const void *b)
 	return x->created_us < y->created_us ? 1 : x->created_us > y->created_us ? -1 : 0;
 }
 
-static void want_bodies_locked(struct adafs_foreman *f)
-	ADAFS_REQUIRES(&f->lock)
+static void want_bodies_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
 {
 	ADAFS_FREE struct foreman_job **jobs = calloc(f->jobs.n + 1, sizeof(struct foreman_job *));
 	size_t n = 0;
@@ -176,7 +173,7 @@ int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct ada
 	size_t len = 0;
 	if (!blob)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct adafs_blob_props props = {0};
+	struct adafs_blob_props props = { 0 };
 	int rc = adafs_blob_get_text(f->blob, f->container, blob, MAX_BODY, &text, &len, &props,
 				     reterr);
 	if (rc)

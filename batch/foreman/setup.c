@@ -1,4 +1,5 @@
-/* foreman/setup.c - what is brought into order once at start; access and pool have files of their own. */
+/* foreman/setup.c - what is brought into order once at start; access and pool have files of their
+ * own. */
 #include <errno.h>
 #include <string.h>
 
@@ -31,8 +32,8 @@ static int see_asset(void *arg, const char *name, const struct adafs_blob_props 
 static int put_once(struct adafs_foreman *f, const char *blob, const void *data, size_t len,
 		    const char *type, struct adafs_err *reterr)
 {
-	struct adafs_blob_source src = {.data = data, .fd = -1, .len = len};
-	struct adafs_blob_put put = {.content_type = type, .cond = {.if_none_match = "*"}};
+	struct adafs_blob_source src = { .data = data, .fd = -1, .len = len };
+	struct adafs_blob_put put = { .content_type = type, .cond = { .if_none_match = "*" } };
 	int rc = adafs_blob_put(f->blob, f->container, blob, &src, &put, NULL, reterr);
 	/* The name holds the digest: whoever was first wrote the same bytes. */
 	if (rc == -EEXIST || rc == -ESTALE)
@@ -83,7 +84,7 @@ static int setup_assets(struct adafs_foreman *f, struct adafs_err *reterr)
 	ADAFS_FREE char *text_blob = pipelines_blob(adafs_pipeline_digest(p));
 	if (!found || !text_blob)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct asset_list l = {.pipeline = p, .found = found, .text_blob = text_blob};
+	struct asset_list l = { .pipeline = p, .found = found, .text_blob = text_blob };
 	int rc = adafs_blob_list(f->blob, f->container, "assets/", NULL, 0, see_asset, &l, reterr);
 	if (rc)
 		return rc;

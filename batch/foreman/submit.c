@@ -67,7 +67,7 @@ static int work_init(struct work *w, struct adafs_foreman *f, struct foreman_job
 		     struct adafs_err *reterr)
 {
 	bool ok = true;
-	*w = (struct work){.f = f, .job = j};
+	*w = (struct work){ .f = f, .job = j };
 	adafs_mutex_lock(&f->lock);
 	ADAFS_FREE char *digest = strdup(j->digest);
 	w->event = strdup(j->event);
@@ -101,7 +101,7 @@ static int work_init(struct work *w, struct adafs_foreman *f, struct foreman_job
  */
 static int refresh_etag(struct work *w, struct adafs_plan_image *image, struct adafs_err *reterr)
 {
-	struct adafs_blob_props props = {0};
+	struct adafs_blob_props props = { 0 };
 	int rc = adafs_blob_head(w->f->blob, w->f->container, image->blob, NULL, &props, reterr);
 	if (rc)
 		return rc;
@@ -119,7 +119,8 @@ static int take_snapshot(struct work *w, struct adafs_plan_image *image, struct 
 {
 	char time[ADAFS_SNAPSHOT_LEN];
 	int rc = -ESTALE;
-	/* A copy sets time, mode and attributes after its close, one by one: each makes a new version of the same content. */
+	/* A copy sets time, mode and attributes after its close, one by one: each makes a new
+	 * version of the same content. */
 	for (int attempt = 0; rc == -ESTALE && attempt < MAX_VERSIONS; attempt++) {
 		int moved = attempt ? refresh_etag(w, image, reterr) : 0;
 		if (moved)
@@ -318,7 +319,7 @@ static int fill_job(struct work *w, struct adafs_err *reterr)
  * again. */
 static int try_run(struct work *w, struct adafs_err *reterr)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	enum verdict verdict = ADOPT;
 	int rc = make_plan(w, reterr);
 	if (!rc)
@@ -345,7 +346,8 @@ static int try_run(struct work *w, struct adafs_err *reterr)
 		return 0;
 	rc = fill_job(w, &err);
 	if (rc && job_closed(&err)) {
-		/* It ended under our hands: with all tasks it is done, without them the id is dead.
+		/*
+		 * It ended under our hands: with all tasks it is done, without them the id is dead.
 		 */
 		rc = inspect(w, &verdict, &err);
 		if (rc == 0 && verdict != ALL_IN)
@@ -371,7 +373,7 @@ static int run_job(struct work *w, struct adafs_err *reterr)
 int foreman_put_manifest(struct adafs_foreman *f, struct foreman_job *j, const char *if_match,
 			 struct adafs_err *reterr)
 {
-	struct adafs_blob_meta meta = {0};
+	struct adafs_blob_meta meta = { 0 };
 	char etag[ADAFS_ETAG_LEN] = "";
 	adafs_mutex_lock(&f->lock);
 	ADAFS_FREE char *body = manifest_body(j, f->pool);
@@ -382,11 +384,11 @@ int foreman_put_manifest(struct adafs_foreman *f, struct foreman_job *j, const c
 		adafs_blob_meta_clear(&meta);
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	}
-	struct adafs_blob_source src = {.data = body, .fd = -1, .len = strlen(body)};
+	struct adafs_blob_source src = { .data = body, .fd = -1, .len = strlen(body) };
 	struct adafs_blob_put put = {
 		.content_type = "application/json",
 		.meta = &meta,
-		.cond = {.if_match = if_match, .if_none_match = if_match ? NULL : "*"},
+		.cond = { .if_match = if_match, .if_none_match = if_match ? NULL : "*" },
 	};
 	rc = adafs_blob_put(f->blob, f->container, blob, &src, &put, etag, reterr);
 	adafs_blob_meta_clear(&meta);
@@ -495,7 +497,7 @@ static int check_ready(struct adafs_foreman *f, struct foreman_job *j, struct ad
 		return rc;
 	while (f->n_missing_assets) {
 		const char *blob = f->missing_assets[f->n_missing_assets - 1];
-		struct adafs_blob_props props = {0};
+		struct adafs_blob_props props = { 0 };
 		rc = adafs_blob_head(f->blob, f->container, blob, NULL, &props, reterr);
 		if (rc == -ENOENT)
 			return adafs_err_set(reterr, rc,
@@ -509,7 +511,8 @@ static int check_ready(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	return 0;
 }
 
-/* The image is gone or holds something else: there is nothing to submit, and no manifest to write.
+/*
+ * The image is gone or holds something else: there is nothing to submit, and no manifest to write.
  */
 static void give_up(struct adafs_foreman *f, struct foreman_job *j, const char *why)
 {

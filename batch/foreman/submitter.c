@@ -43,7 +43,7 @@ uint32_t foreman_backoff_ms(const struct adafs_foreman *f, unsigned n_tries)
 
 static void do_scan(struct adafs_foreman *f, unsigned *n_failures)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	int rc = foreman_scan(f, &err);
 	if (rc == 0)
 		foreman_resolve_all(f);
@@ -73,15 +73,17 @@ void foreman_admit_locked(struct adafs_foreman *f)
 }
 
 /*
- * The quota of active jobs is the account's: asking for each waiting job anew would only add load. All of
- * them say so, and go on when a job ends, or at the latest when others of the account may have.
+ * The quota of active jobs is the account's: asking for each waiting job anew would only add load.
+ * All of them say so, and go on when a job ends, or at the latest when others of the account may
+ * have.
  */
 static void hold_for_quota_locked(struct adafs_foreman *f, uint64_t now) ADAFS_REQUIRES(&f->lock)
 {
 	static const char text[] = "waits: the Batch account has as many active jobs as it may "
 				   "(ActiveJobAndScheduleQuotaReached); it goes on when others end";
 	if (!f->n_refused)
-		adafs_log(WARN, "foreman", "jobs wait: the Batch account's quota of active jobs is used up");
+		adafs_log(WARN, "foreman",
+			  "jobs wait: the Batch account's quota of active jobs is used up");
 	f->admit_at_ms = now + foreman_backoff_ms(f, ++f->n_refused);
 	for (size_t i = 0; i < f->jobs.n; i++) {
 		struct foreman_job *j = f->jobs.item[i];
@@ -92,7 +94,7 @@ static void hold_for_quota_locked(struct adafs_foreman *f, uint64_t now) ADAFS_R
 
 static void do_job(struct adafs_foreman *f, struct foreman_job *j)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	int rc = foreman_submit_job(f, j, &err);
 	uint64_t now = adafs_clock_mono_ms();
 	adafs_mutex_lock(&f->lock);
@@ -118,7 +120,7 @@ static void do_job(struct adafs_foreman *f, struct foreman_job *j)
 
 static void do_body(struct adafs_foreman *f, struct foreman_job *j)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	int rc = foreman_load_body(f, j, &err);
 	if (rc == 0)
 		return;
@@ -186,16 +188,16 @@ static bool has_active_locked(const struct adafs_foreman *f) ADAFS_REQUIRES(&f->
 /* The stored access policy is extended while work waits, though nothing new is submitted. */
 static void do_access(struct adafs_foreman *f)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	if (foreman_setup_access(f, &err) == 0)
 		return;
 	f->policy_check_us = adafs_blob_now_us(f->blob) + ACCESS_RETRY_MS * INT64_C(1000);
-	adafs_log(WARN, "foreman", "the access of waiting tasks cannot be extended now: %s", err.msg);
+	adafs_log(WARN, "foreman", "the access of waiting tasks cannot be extended now: %s",
+		  err.msg);
 }
 
 static enum chore next_chore_locked(struct adafs_foreman *f, struct foreman_job **ret_job,
-				    uint64_t *ret_due)
-	ADAFS_REQUIRES(&f->lock)
+				    uint64_t *ret_due) ADAFS_REQUIRES(&f->lock)
 {
 	uint64_t now = adafs_clock_mono_ms();
 	*ret_due = UINT64_MAX;

@@ -86,8 +86,8 @@ struct foreman_job *foreman_job_new(const char *id)
 	struct foreman_job *j = calloc(1, sizeof(*j));
 	if (!j)
 		return NULL;
-	char **texts[] = {&j->batch_job_id, &j->event,	     &j->pipeline,     &j->digest,
-			  &j->nonce,	    &j->waiting_for, &j->batch_reason, &j->batch_error};
+	char **texts[] = { &j->batch_job_id, &j->event,       &j->pipeline,     &j->digest,
+			   &j->nonce,        &j->waiting_for, &j->batch_reason, &j->batch_error };
 	j->id = strdup(id);
 	bool ok = j->id;
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(texts); i++) {

@@ -51,8 +51,8 @@ struct foreman_job {
 	char *batch_job_id;
 	char *event;
 	char *pipeline; /* its name */
-	char *digest;	/* of its text */
-	char *nonce;	/* of the triggers that made this run, joined by commas; "": unknown */
+	char *digest;   /* of its text */
+	char *nonce;    /* of the triggers that made this run, joined by commas; "": unknown */
 	struct foreman_input *input;
 	size_t n_inputs;
 	enum adafs_state state;
@@ -67,7 +67,7 @@ struct foreman_job {
 	bool ended;
 	bool body_loaded; /* the steps are known */
 	bool body_wanted;
-	bool cancel;	    /* asked for by the user */
+	bool cancel;        /* asked for by the user */
 	bool cancel_sent;   /* and Batch was told */
 	bool final_pending; /* ended, but the manifest does not say so yet */
 	bool newest;
@@ -88,10 +88,10 @@ struct foreman_image {
 	char *sha256;
 	char *digest;
 	char *nonce;
-	char *job_id;	   /* "": none yet */
+	char *job_id;      /* "": none yet */
 	char *waiting_for; /* why there is none */
-	uint64_t seen;	   /* number of the last scan that saw it */
-	bool resolved;	   /* job_id belongs to the present content */
+	uint64_t seen;     /* number of the last scan that saw it */
+	bool resolved;     /* job_id belongs to the present content */
 };
 
 /* Pointers to records whose first member is their key, sorted by it. */

@@ -93,7 +93,7 @@ struct job_listing {
 
 static void take_job_locked(struct adafs_foreman *f, struct foreman_job *j, const cJSON *item)
 {
-	struct derive_job d = {0};
+	struct derive_job d = { 0 };
 	(void)f;
 	derive_job_parse(item, &d);
 	j->batch_ended = d.ended;
@@ -134,7 +134,7 @@ static int poll_jobs(struct tracker *t, struct adafs_err *reterr)
 	ADAFS_FREE bool *seen = calloc(t->n + 1, sizeof(*seen));
 	if (!filter || !seen)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	struct job_listing l = {.t = t, .seen = seen};
+	struct job_listing l = { .t = t, .seen = seen };
 	int rc = adafs_batch_job_list(t->f->batch, filter, "id,state,executionInfo", see_job, &l,
 				      reterr);
 	if (rc || t->n <= MAX_IDS_IN_FILTER)
@@ -183,7 +183,7 @@ static int see_task(void *arg, const cJSON *item)
 
 static void fill_derive_job(const struct foreman_job *j, struct derive_job *d)
 {
-	*d = (struct derive_job){.ended = j->batch_ended, .cancel = j->cancel};
+	*d = (struct derive_job){ .ended = j->batch_ended, .cancel = j->cancel };
 	snprintf(d->reason, sizeof(d->reason), "%s", j->batch_reason);
 	snprintf(d->scheduling_error, sizeof(d->scheduling_error), "%s", j->batch_error);
 }
@@ -212,14 +212,14 @@ static bool apply_tasks(struct adafs_foreman *f, struct foreman_job *j, const st
 {
 	struct derive_job d;
 	adafs_mutex_lock(&f->lock);
-	struct derive_pool pool = {.id = f->pool,
-				   .state = f->pool_state,
-				   .nodes = f->pool_nodes,
-				   .trouble = f->pool_trouble,
-				   .scaled = f->pool_scaled,
-				   .usable = f->pool_usable,
-				   .starting = f->pool_starting,
-				   .broken = f->pool_broken};
+	struct derive_pool pool = { .id = f->pool,
+				    .state = f->pool_state,
+				    .nodes = f->pool_nodes,
+				    .trouble = f->pool_trouble,
+				    .scaled = f->pool_scaled,
+				    .usable = f->pool_usable,
+				    .starting = f->pool_starting,
+				    .broken = f->pool_broken };
 	fill_derive_job(j, &d);
 	j->n_gone = 0;
 	bool changed = derive_steps(j, l->task, l->n, &d, &pool);
@@ -271,10 +271,10 @@ static int settle_gone(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	adafs_mutex_lock(&f->lock);
 	bool done = n_parts > 0;
 	const char *why =
-		done	    ? "completed; Batch has forgotten the job, its results are there"
+		done        ? "completed; Batch has forgotten the job, its results are there"
 		: cancelled ? "cancelled"
 			    : "failed: deleted outside adafs; copy the image again to run it again";
-	j->state = done	       ? ADAFS_STATE_COMPLETED
+	j->state = done        ? ADAFS_STATE_COMPLETED
 		   : cancelled ? ADAFS_STATE_CANCELLED
 			       : ADAFS_STATE_FAILED;
 	foreman_text_set(&j->waiting_for, why);
@@ -361,7 +361,7 @@ static int poll_job(struct tracker *t, struct foreman_job *j, bool *changed,
 	bool ended = j->ended;
 	adafs_mutex_unlock(&f->lock);
 	if (!ended) {
-		struct task_list l = {0};
+		struct task_list l = { 0 };
 		ADAFS_FREE char *id = batch_id(f, j);
 		if (!id || !take_slot(t))
 			return 0;
@@ -405,7 +405,7 @@ static int poll_all(struct tracker *t, bool *changed, struct adafs_err *reterr)
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < t->n; i++) {
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		int one = poll_job(t, t->job[i], changed, &err);
 		if (one && !rc) {
 			rc = one;
@@ -421,7 +421,7 @@ static int poll_all(struct tracker *t, bool *changed, struct adafs_err *reterr)
 static void poll_once(struct tracker *t)
 {
 	struct adafs_foreman *f = t->f;
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	bool changed = false;
 	int rc = poll_all(t, &changed, &err);
 	adafs_mutex_lock(&f->lock);
@@ -453,7 +453,7 @@ static uint64_t interval_ms(const struct tracker *t)
 void *foreman_tracker_main(void *arg)
 {
 	struct adafs_foreman *f = arg;
-	struct tracker t = {.f = f};
+	struct tracker t = { .f = f };
 	uint64_t last_ms = 0;
 	adafs_mutex_lock(&f->lock);
 	while (!f->stopping) {

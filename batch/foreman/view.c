@@ -152,7 +152,7 @@ static struct job_snap *snap_new(const struct foreman_job *j)
 	if (!s)
 		return NULL;
 	atomic_init(&s->refs, 1);
-	struct arena a = {0};
+	struct arena a = { 0 };
 	lay_job(&a, j, &s->view);
 	a.base = s->block = calloc(1, a.len + 8);
 	if (!a.base) {
@@ -203,7 +203,7 @@ static size_t lay_inbox(struct arena *a, const struct view_input *in,
 
 static int make_inbox(struct view_box *box, const struct view_input *in)
 {
-	struct arena a = {0};
+	struct arena a = { 0 };
 	size_t n = lay_inbox(&a, in, NULL);
 	box->view.inbox = calloc(n + 1, sizeof(*box->view.inbox));
 	a.base = box->inbox_texts = malloc(a.len + 1);
@@ -245,7 +245,7 @@ struct adafs_view *view_make(const struct view_input *in)
 	if (!box)
 		return NULL;
 	atomic_init(&box->refs, 1);
-	struct arena a = {0};
+	struct arena a = { 0 };
 	size_t pool_len = strlen(in->pool_state) + 1, trouble_len = strlen(in->trouble) + 1;
 	a.base = box->texts = malloc(pool_len + trouble_len);
 	if (!a.base || make_jobs(box, in) < 0 || make_inbox(box, in) < 0) {

@@ -80,8 +80,9 @@ static int parse_asset(struct parser *ps, const cJSON *v)
 	struct adafs_pipeline_asset *a = add_asset(ps);
 	if (!a)
 		return -ENOMEM;
-	*a = (struct adafs_pipeline_asset){
-		.name = v->string, .blob = name, .optional = named->optional};
+	*a = (struct adafs_pipeline_asset){ .name = v->string,
+					    .blob = name,
+					    .optional = named->optional };
 	return 0;
 }
 
@@ -96,7 +97,7 @@ static bool plain_name(const char *name)
 static int add_script(struct parser *ps, const cJSON *at, const char *path, const char *shown,
 		      bool folder)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	ADAFS_FREE char *data = NULL;
 	size_t len = 0;
 	if (adafs_file_read(path, MAX_SCRIPT_BYTES, &data, &len, &err) < 0)
@@ -115,13 +116,13 @@ static int add_script(struct parser *ps, const cJSON *at, const char *path, cons
 	struct adafs_pipeline_asset *a = local && blob ? add_asset(ps) : NULL;
 	if (!a)
 		return -ENOMEM;
-	*a = (struct adafs_pipeline_asset){.name = at->string,
-					   .blob = blob,
-					   .local_path = local,
-					   .sha256 = digest,
-					   .data = copy,
-					   .data_len = len,
-					   .folder = folder};
+	*a = (struct adafs_pipeline_asset){ .name = at->string,
+					    .blob = blob,
+					    .local_path = local,
+					    .sha256 = digest,
+					    .data = copy,
+					    .data_len = len,
+					    .folder = folder };
 	return 0;
 }
 
@@ -263,6 +264,7 @@ int parse_add_wrapper(struct parser *ps)
 	if (!a)
 		return -ENOMEM;
 	*a = (struct adafs_pipeline_asset){
-		.name = "wrapper", .blob = blob, .sha256 = digest, .data = text, .data_len = len};
+		.name = "wrapper", .blob = blob, .sha256 = digest, .data = text, .data_len = len
+	};
 	return 0;
 }

@@ -19,18 +19,19 @@ struct build {
 	const struct adafs_pipeline *p;
 	const struct adafs_plan_request *req;
 	struct adafs_plan *plan;
-	char **names;	    /* of each image on the node, [A-Za-z0-9_.-] */
-	char *parts;	    /* "parts/<event>/<pipeline>/" */
-	char *read_url;	    /* container, made once */
+	char **names;       /* of each image on the node, [A-Za-z0-9_.-] */
+	char *parts;        /* "parts/<event>/<pipeline>/" */
+	char *read_url;     /* container, made once */
 	char *write_url;    /* container, made once */
 	int64_t expires_us; /* earliest expiry that a URL told; 0: none did */
-	bool oom;	    /* sticky: a JSON node could not be made */
+	bool oom;           /* sticky: a JSON node could not be made */
 	struct adafs_err *reterr;
 };
 
 /* plan_images.c: names of the images on the node, the part's identity. */
 int build_names(struct build *b);
-/* Key of the part (which images, whatever their content), newest snapshot, and the images as JSON.
+/*
+ * Key of the part (which images, whatever their content), newest snapshot, and the images as JSON.
  */
 int build_part(const struct build *b, char key[ADAFS_SHA256_HEX_LEN], const char **ret_order,
 	       cJSON **ret_images);

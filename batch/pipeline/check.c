@@ -5,7 +5,8 @@
 #include "batch/base/json.h"
 #include "batch/pipeline/model.h"
 
-/* The kind of thing that already has this name as {name}, or NULL. until: named assets to look at.
+/*
+ * The kind of thing that already has this name as {name}, or NULL. until: named assets to look at.
  */
 static const char *taken(const struct adafs_pipeline *p, const char *name, size_t until)
 {
@@ -189,8 +190,8 @@ static bool ready(const struct model_step *s, const bool *placed)
 static int sort_steps(struct parser *ps)
 {
 	struct adafs_pipeline *p = ps->p;
-	bool placed[MODEL_MAX_STEPS + 1] = {false};
-	size_t place[MODEL_MAX_STEPS + 1] = {0};
+	bool placed[MODEL_MAX_STEPS + 1] = { false };
+	size_t place[MODEL_MAX_STEPS + 1] = { 0 };
 	struct model_step *sorted = parse_alloc(ps, p->n_steps, sizeof(*sorted));
 	if (!sorted)
 		return -ENOMEM;

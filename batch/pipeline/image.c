@@ -48,33 +48,33 @@ static const struct {
 	size_t len, off;
 	const char *what;
 } others[] = {
-	{"%PDF", 4, 0, "a PDF document"},
-	{"PK\3\4", 4, 0, "a ZIP archive"},
-	{"PK\5\6", 4, 0, "an empty ZIP archive"},
-	{"\x1f\x8b", 2, 0, "a gzip file"},
-	{"BZh", 3, 0, "a bzip2 file"},
-	{"\xfd"
-	 "7zXZ",
-	 5, 0, "an xz file"},
-	{"(\xb5/\xfd", 4, 0, "a zstd file"},
-	{"7z\xbc\xaf", 4, 0, "a 7z archive"},
-	{"Rar!", 4, 0, "a RAR archive"},
-	{"ustar", 5, 257, "a tar archive"},
-	{"GIF8", 4, 0, "a GIF image"},
-	{"BM", 2, 0, "a BMP image"},
-	{"WEBP", 4, 8, "a WebP image"},
-	{"ftypheic", 8, 4, "a HEIC image"},
-	{"ftypavif", 8, 4, "an AVIF image"},
-	{"NITF", 4, 0, "a NITF image"},
-	{"HFA_HEADER", 10, 4, "an ERDAS Imagine image"},
-	{"EHFA_HEADER", 11, 0, "an ERDAS Imagine image"},
-	{"\x89HDF", 4, 0, "an HDF5 file"},
-	{"CDF", 3, 0, "a NetCDF file"},
-	{"SQLite format 3", 15, 0, "an SQLite database or GeoPackage"},
-	{"<?xml", 5, 0, "an XML text"},
-	{"\x7f"
-	 "ELF",
-	 4, 0, "a program"},
+	{ "%PDF", 4, 0, "a PDF document" },
+	{ "PK\3\4", 4, 0, "a ZIP archive" },
+	{ "PK\5\6", 4, 0, "an empty ZIP archive" },
+	{ "\x1f\x8b", 2, 0, "a gzip file" },
+	{ "BZh", 3, 0, "a bzip2 file" },
+	{ "\xfd"
+	  "7zXZ",
+	  5, 0, "an xz file" },
+	{ "(\xb5/\xfd", 4, 0, "a zstd file" },
+	{ "7z\xbc\xaf", 4, 0, "a 7z archive" },
+	{ "Rar!", 4, 0, "a RAR archive" },
+	{ "ustar", 5, 257, "a tar archive" },
+	{ "GIF8", 4, 0, "a GIF image" },
+	{ "BM", 2, 0, "a BMP image" },
+	{ "WEBP", 4, 8, "a WebP image" },
+	{ "ftypheic", 8, 4, "a HEIC image" },
+	{ "ftypavif", 8, 4, "an AVIF image" },
+	{ "NITF", 4, 0, "a NITF image" },
+	{ "HFA_HEADER", 10, 4, "an ERDAS Imagine image" },
+	{ "EHFA_HEADER", 11, 0, "an ERDAS Imagine image" },
+	{ "\x89HDF", 4, 0, "an HDF5 file" },
+	{ "CDF", 3, 0, "a NetCDF file" },
+	{ "SQLite format 3", 15, 0, "an SQLite database or GeoPackage" },
+	{ "<?xml", 5, 0, "an XML text" },
+	{ "\x7f"
+	  "ELF",
+	  4, 0, "a program" },
 };
 
 static const char *describe(const uint8_t *head, size_t n)
@@ -101,9 +101,9 @@ static bool is_tiff(const uint8_t *h)
 
 int adafs_image_check(int fd, int64_t size, struct adafs_image_info *ret, struct adafs_err *reterr)
 {
-	struct image_file f = {.fd = fd, .size = size, .reterr = reterr};
-	struct adafs_image_info info = {0};
-	uint8_t head[512] = {0};
+	struct image_file f = { .fd = fd, .size = size, .reterr = reterr };
+	struct adafs_image_info info = { 0 };
+	uint8_t head[512] = { 0 };
 	size_t n = size < (int64_t)sizeof(head) ? (size_t)(size > 0 ? size : 0) : sizeof(head);
 	if (!n)
 		return image_bad(&f, "the file is empty; copy the image again");
@@ -140,7 +140,7 @@ static bool ends_in(const char *name, const char *end)
 
 bool adafs_name_is_litter(const char *name)
 {
-	static const char *const ends[] = {"~", ".part", ".tmp", ".crdownload", ".filepart"};
+	static const char *const ends[] = { "~", ".part", ".tmp", ".crdownload", ".filepart" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(ends); i++)
 		if (ends_in(name, ends[i]))
 			return true;
@@ -150,9 +150,9 @@ bool adafs_name_is_litter(const char *name)
 
 bool adafs_name_is_sidecar(const char *name)
 {
-	static const char *const ends[] = {".aux.xml", ".ovr", ".prj",	".msk", ".tfw", ".tifw",
-					   ".tiffw",   ".pgw", ".pngw", ".jgw", ".jpw", ".jpgw",
-					   ".jpegw",   ".j2w", ".jp2w", ".wld"};
+	static const char *const ends[] = { ".aux.xml", ".ovr", ".prj",  ".msk", ".tfw", ".tifw",
+					    ".tiffw",   ".pgw", ".pngw", ".jgw", ".jpw", ".jpgw",
+					    ".jpegw",   ".j2w", ".jp2w", ".wld" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(ends); i++)
 		if (ends_in(name, ends[i]))
 			return true;

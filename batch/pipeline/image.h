@@ -19,8 +19,8 @@ struct adafs_image_info {
 
 /*
  * Check size bytes behind fd: known format, every strip, tile or chunk inside the file, sane
- * dimensions. Reads with pread only; never crashes on any bytes. 0, or -EBADMSG with one line that names what is wrong, where
- * (offset, tag, measured value) and what to do; -EIO.
+ * dimensions. Reads with pread only; never crashes on any bytes. 0, or -EBADMSG with one line that
+ * names what is wrong, where (offset, tag, measured value) and what to do; -EIO.
  */
 int adafs_image_check(int fd, int64_t size, struct adafs_image_info *ret,
 		      struct adafs_err *reterr) ADAFS_MUST_CHECK;

@@ -6,7 +6,7 @@
 
 static int read_header(struct image_file *f, struct adafs_image_info *ret)
 {
-	static const uint8_t bands[] = {1, 0, 3, 1, 2, 0, 4};
+	static const uint8_t bands[] = { 1, 0, 3, 1, 2, 0, 4 };
 	uint8_t h[25];
 	if (image_read(f, h, sizeof(h), 8) < 0 || image_be32(h) != 13 || memcmp(h + 4, "IHDR", 4))
 		return image_bad(

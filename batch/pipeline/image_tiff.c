@@ -259,12 +259,12 @@ static bool has_doubles(TIFF *tif, uint32_t tag)
 static void add_geo_tags(TIFF *tif)
 {
 	static const TIFFFieldInfo info[] = {
-		{TAG_MODEL_PIXEL_SCALE, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
-		 (char *)"ModelPixelScale"},
-		{TAG_MODEL_TIEPOINT, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
-		 (char *)"ModelTiepoint"},
-		{TAG_MODEL_TRANSFORMATION, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
-		 (char *)"ModelTransformation"},
+		{ TAG_MODEL_PIXEL_SCALE, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
+		  (char *)"ModelPixelScale" },
+		{ TAG_MODEL_TIEPOINT, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
+		  (char *)"ModelTiepoint" },
+		{ TAG_MODEL_TRANSFORMATION, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
+		  (char *)"ModelTransformation" },
 	};
 	TIFFMergeFieldInfo(tif, info, ADAFS_ARRAY_SIZE(info));
 }
@@ -301,7 +301,7 @@ static int check_open(struct source *s, TIFF *tif, struct adafs_image_info *ret)
 
 int image_check_tiff(struct image_file *f, struct adafs_image_info *ret)
 {
-	struct source s = {.f = f};
+	struct source s = { .f = f };
 	TIFF *tif = open_source(&s);
 	if (!tif)
 		return image_bad(f,

@@ -48,7 +48,7 @@ static int add_entry(struct lines *l, const cJSON *node, int key, int value)
 		l->v = v;
 		l->size = size;
 	}
-	l->v[l->n++] = (struct line_entry){node, key, value};
+	l->v[l->n++] = (struct line_entry){ node, key, value };
 	return 0;
 }
 
@@ -94,7 +94,7 @@ static int by_node(const void *a, const void *b)
 
 int lines_build(struct lines *l, const cJSON *root, const char *text, size_t len)
 {
-	struct walk w = {.lines = l, .pos = text, .end = text + len, .line = 1};
+	struct walk w = { .lines = l, .pos = text, .end = text + len, .line = 1 };
 	if (len >= 3 && !memcmp(text, "\xef\xbb\xbf", 3))
 		w.pos += 3;
 	int rc = walk_value(&w, root, 0);
@@ -106,12 +106,12 @@ int lines_build(struct lines *l, const cJSON *root, const char *text, size_t len
 void lines_clear(struct lines *l)
 {
 	free(l->v);
-	*l = (struct lines){0};
+	*l = (struct lines){ 0 };
 }
 
 static const struct line_entry *find(const struct lines *l, const cJSON *node)
 {
-	struct line_entry key = {.node = node};
+	struct line_entry key = { .node = node };
 	return node && l->n ? bsearch(&key, l->v, l->n, sizeof(key), by_node) : NULL;
 }
 

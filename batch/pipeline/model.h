@@ -57,7 +57,7 @@ struct model_output {
 /* One entry of `files`. */
 struct model_place {
 	const char *path; /* without the trailing slash */
-	bool into;	  /* path is the directory that takes it */
+	bool into;        /* path is the directory that takes it */
 	struct piece ref;
 };
 
@@ -75,8 +75,8 @@ struct model_step {
 	const char *member; /* NULL outside `each` */
 	const cJSON *json;
 	const cJSON *variables; /* of the member; NULL outside `each` */
-	size_t group;		/* number of its `each`; 0 outside */
-	const char *source;	/* command as in the file */
+	size_t group;           /* number of its `each`; 0 outside */
+	const char *source;     /* command as in the file */
 	struct pieces command;
 	struct model_output *outputs;
 	size_t n_outputs;
@@ -122,7 +122,7 @@ struct adafs_pipeline {
 	struct adafs_pipeline_asset *assets; /* flat; the wrapper is the last */
 	size_t n_assets;
 	const char *image, *run_options; /* container; NULL: none */
-	bool admin;			 /* tasks run as administrator of the node */
+	bool admin;                      /* tasks run as administrator of the node */
 	const char **shell;
 	size_t n_shell;
 	const cJSON *environments;

@@ -154,7 +154,7 @@ static int parse_container(struct parser *ps, const cJSON *v)
 
 static int parse_shell(struct parser *ps, const cJSON *shell)
 {
-	static const char *const standard[] = {"/bin/sh", "-c"};
+	static const char *const standard[] = { "/bin/sh", "-c" };
 	struct adafs_pipeline *p = ps->p;
 	size_t n = shell ? (size_t)cJSON_GetArraySize(shell) : 0;
 	p->shell = parse_alloc(ps, n + 2, sizeof(*p->shell));
@@ -237,7 +237,7 @@ static int parse_defaults(struct parser *ps, const cJSON *defaults)
 {
 	/* A step that nobody limited ends after a day: a node that hangs costs money. */
 	ps->p->defaults =
-		(struct model_settings){.slots = 1, .time_limit_ms = INT64_C(24) * 3600 * 1000};
+		(struct model_settings){ .slots = 1, .time_limit_ms = INT64_C(24) * 3600 * 1000 };
 	if (!defaults)
 		return 0;
 	int rc = value_object(ps, defaults, "defaults");
@@ -305,7 +305,7 @@ static int parse_tree(struct parser *ps, const cJSON *root)
 
 int parse_pipeline(struct adafs_pipeline *p, struct adafs_err *reterr)
 {
-	struct parser ps = {.p = p, .reterr = reterr};
+	struct parser ps = { .p = p, .reterr = reterr };
 	const char *end = p->text;
 	p->json = cJSON_ParseWithLengthOpts(p->text, p->len, &end, 0);
 	const char *rest = end;

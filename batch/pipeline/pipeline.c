@@ -87,9 +87,9 @@ int adafs_pipeline_load(const char *name_or_path, struct adafs_pipeline **ret,
 		return load_file(name_or_path, ret, reterr);
 	char beside[PATH_MAX], tree[PATH_MAX];
 	program_dirs(beside, tree);
-	const char *const dirs[] = {getenv("ADAFS_PIPELINES"), beside, tree,
-				    ADAFS_DATADIR "/batch/pipelines",
-				    ADAFS_SOURCE_DIR "/batch/pipelines"};
+	const char *const dirs[] = { getenv("ADAFS_PIPELINES"), beside, tree,
+				     ADAFS_DATADIR "/batch/pipelines",
+				     ADAFS_SOURCE_DIR "/batch/pipelines" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(dirs); i++) {
 		if (!dirs[i] || !*dirs[i])
 			continue;

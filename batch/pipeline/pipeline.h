@@ -14,17 +14,21 @@
 /* One role of input images. */
 struct adafs_pipeline_input {
 	const char *name;  /* "pre"; "image" when the pipeline declares no inputs */
-	const char *match; /* pattern below the event directory, a glob such as "pre-event/x-?.tif"; NULL: any file directly in it */
+	const char *match; /* pattern below the event directory, a glob such as "pre-event/x-?.tif";
+			      NULL: any file directly in it */
 	bool many;
 };
 
 /* A file that the tasks need beside the images. */
 struct adafs_pipeline_asset {
 	const char *name;
-	const char *blob; /* blob name in the container; a script's is assets/.adafs/<sha256>/<file name> */
-	const char *local_path; /* scripts: where data was read, for messages; NULL: a blob, or built in */
+	const char *blob; /* blob name in the container; a script's is assets/.adafs/<sha256>/<file
+			     name> */
+	const char *local_path; /* scripts: where data was read, for messages; NULL: a blob, or
+				   built in */
 	const char *sha256;     /* of data; NULL for blobs */
-	const void *data; /* bytes to upload, as they were when the pipeline was loaded; NULL for blobs */
+	const void *data; /* bytes to upload, as they were when the pipeline was loaded; NULL for
+			     blobs */
 	size_t data_len;
 	bool optional;
 	bool folder; /* one of the files of a script folder */
@@ -33,19 +37,21 @@ struct adafs_pipeline_asset {
 struct adafs_pipeline; /* reference counted; immutable after load */
 
 /*
- * Load by name ("quicklook": looked up beside the program and in the data directory) or by path (holds a '/' or ends in .json).
- * 0, -ENOENT, -EINVAL with "file:line: what; fix" in reterr.
+ * Load by name ("quicklook": looked up beside the program and in the data directory) or by path
+ * (holds a '/' or ends in .json). 0, -ENOENT, -EINVAL with "file:line: what; fix" in reterr.
  */
 int adafs_pipeline_load(const char *name_or_path, struct adafs_pipeline **ret,
 			struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /* Parse a text; path is for messages and for relative script files. */
-int adafs_pipeline_parse(const char *path, const char *text, size_t len, struct adafs_pipeline **ret,
-			 struct adafs_err *reterr) ADAFS_MUST_CHECK;
+int adafs_pipeline_parse(const char *path, const char *text, size_t len,
+			 struct adafs_pipeline **ret, struct adafs_err *reterr) ADAFS_MUST_CHECK;
 /*
  * Whether this version can run it: -EOPNOTSUPP with one clear sentence for unit, shards, pairing by
- * footprint (many with several roles) and other parts of the grammar that parse but belong to a later version.
+ * footprint (many with several roles) and other parts of the grammar that parse but belong to a
+ * later version.
  */
-int adafs_pipeline_runnable(const struct adafs_pipeline *p, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+int adafs_pipeline_runnable(const struct adafs_pipeline *p,
+			    struct adafs_err *reterr) ADAFS_MUST_CHECK;
 struct adafs_pipeline *adafs_pipeline_ref(struct adafs_pipeline *p);
 void adafs_pipeline_unref(struct adafs_pipeline *p);
 
@@ -59,7 +65,9 @@ const char *adafs_pipeline_path(const struct adafs_pipeline *p);
 const char *adafs_pipeline_pool(const struct adafs_pipeline *p);
 /* The container image that its tasks run in, or NULL. */
 const char *adafs_pipeline_image(const struct adafs_pipeline *p);
-/* The task slots of its largest step, whose name is *ret_step (may be NULL); the merge counts too. */
+/*
+ * The task slots of its largest step, whose name is *ret_step (may be NULL); the merge counts too.
+ */
 int adafs_pipeline_max_slots(const struct adafs_pipeline *p, const char **ret_step);
 size_t adafs_pipeline_n_inputs(const struct adafs_pipeline *p);
 const struct adafs_pipeline_input *adafs_pipeline_input(const struct adafs_pipeline *p, size_t i);

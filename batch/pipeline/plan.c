@@ -110,8 +110,8 @@ static int fill_plan(struct build *b)
 int adafs_plan_make(const struct adafs_pipeline *p, const struct adafs_plan_request *req,
 		    struct adafs_plan **ret, struct adafs_err *reterr)
 {
-	struct adafs_err err = {0};
-	struct build b = {.p = p, .req = req, .reterr = &err};
+	struct adafs_err err = { 0 };
+	struct build b = { .p = p, .req = req, .reterr = &err };
 	int rc = check_request(p, req, reterr);
 	if (rc < 0)
 		return rc;

@@ -1,7 +1,7 @@
 /*
  * pipeline/plan.h - a pipeline and its images become Batch tasks: one a step, and the merge last.
- * Deterministic: the same request gives the same ids and bodies (but for SAS texts), so that a submission which was cut off
- * can be taken up by anybody.
+ * Deterministic: the same request gives the same ids and bodies (but for SAS texts), so that a
+ * submission which was cut off can be taken up by anybody.
  */
 #ifndef ADAFS_PIPELINE_PLAN_H
 #define ADAFS_PIPELINE_PLAN_H
@@ -30,8 +30,8 @@ void adafs_plan_job_id(const char *event, const struct adafs_plan_image *images,
 
 /* What a SAS URL in a task is for: the least that the node needs. */
 enum adafs_plan_access {
-	ADAFS_PLAN_READ_BLOB, /* one blob or snapshot: r */
-	ADAFS_PLAN_READ_CONTAINER, /* a prefix: container URL with rl */
+	ADAFS_PLAN_READ_BLOB,       /* one blob or snapshot: r */
+	ADAFS_PLAN_READ_CONTAINER,  /* a prefix: container URL with rl */
 	ADAFS_PLAN_WRITE_CONTAINER, /* container URL with cw */
 };
 /*
@@ -43,11 +43,12 @@ typedef char *adafs_plan_url_fn(void *arg, enum adafs_plan_access access, const 
 
 struct adafs_plan_request {
 	const char *job_id; /* from adafs_plan_job_id */
-	unsigned run;       /* 1: Batch job <job_id>; n > 1: <job_id>-r<n>; also the attempt's number in work/ */
+	unsigned run; /* 1: Batch job <job_id>; n > 1: <job_id>-r<n>; also the attempt's number in
+			 work/ */
 	const char *event;
 	const char *pool; /* NULL: the pipeline's own */
 	const char *unit; /* value of {unit}, [A-Za-z0-9_-]; NULL for pipelines without unit */
-	int pool_slots; /* slots of a node; a step that wants more is refused. 0: unknown */
+	int pool_slots;   /* slots of a node; a step that wants more is refused. 0: unknown */
 	const struct adafs_plan_image *images;
 	size_t n_images;
 	adafs_plan_url_fn *url;
@@ -56,16 +57,17 @@ struct adafs_plan_request {
 
 /* A step of the plan in order, as users see it; the merge is the last. */
 struct adafs_plan_step {
-	unsigned number; /* 1.. */
-	char *name;      /* "cover", "cover-pre" (each), "merge" */
-	char *task_id;   /* "01-cover" */
-	char *command;   /* as in the pipeline file, with references */
+	unsigned number;    /* 1.. */
+	char *name;         /* "cover", "cover-pre" (each), "merge" */
+	char *task_id;      /* "01-cover" */
+	char *command;      /* as in the pipeline file, with references */
 	size_t *depends_on; /* indexes of steps */
 	size_t n_depends_on;
 	int slots;
 	bool result; /* writes the job's part */
 	bool merge;
-	char *work_prefix; /* "work/<job-id>/01-cover/1/": stdout.txt, stderr.txt, end.json and outputs are below */
+	char *work_prefix; /* "work/<job-id>/01-cover/1/": stdout.txt, stderr.txt, end.json and
+			      outputs are below */
 };
 
 struct adafs_plan {

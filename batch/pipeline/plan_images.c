@@ -58,7 +58,7 @@ static void digest_images(const struct adafs_plan_image *images, size_t n, bool 
 			  char hex[ADAFS_SHA256_HEX_LEN], const struct adafs_plan_image **ret_first)
 {
 	const struct adafs_plan_image **order = calloc(n ? n : 1, sizeof(*order));
-	uint8_t sum[ADAFS_SHA256_LEN] = {0};
+	uint8_t sum[ADAFS_SHA256_LEN] = { 0 };
 	struct adafs_digest *d = adafs_digest_new(ADAFS_DIGEST_SHA256);
 	hex[0] = 0;
 	*ret_first = n ? &images[0] : NULL;

@@ -32,7 +32,7 @@ static void note_expiry(struct build *b, const char *url)
 static char *make_url(struct build *b, enum adafs_plan_access access, const char *blob,
 		      const char *snapshot)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	char *url = b->req->url(b->req->url_arg, access, blob, snapshot, &err);
 	if (url) {
 		note_expiry(b, url);
@@ -102,7 +102,7 @@ static int stage_asset(struct build *b, cJSON *list, const struct piece *ref)
 		return add_prefix(b, list, a->blob);
 	if (!named->folder) {
 		/* The name on the node does not depend on where `files` puts it. */
-		struct model_step bare = {.n_places = 0};
+		struct model_step bare = { .n_places = 0 };
 		ADAFS_FREE char *seen = build_ref_path(b, &bare, ref);
 		ADAFS_FREE char *path = seen ? adafs_fmt(".adafs/%s", seen) : NULL;
 		return path ? add_blob(b, list, a->blob, NULL, path) : build_oom(b);

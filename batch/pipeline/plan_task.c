@@ -95,7 +95,7 @@ static void add_container(struct build *b, cJSON *task)
 /* Whatever happens to a task, its dependents run: the wrapper there sees what is missing. */
 static void add_exit_conditions(struct build *b, cJSON *task)
 {
-	static const char *const names[] = {"default", "preProcessingError", "fileUploadError"};
+	static const char *const names[] = { "default", "preProcessingError", "fileUploadError" };
 	cJSON *conditions = build_object(b, task, "exitConditions");
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++)
 		build_str(b, build_object(b, conditions, names[i]), "dependencyAction", "satisfy");

@@ -96,7 +96,7 @@ static int resolve_output(struct parser *ps, const struct model_step *step, cons
 			step->local, (int)output, text + name + 1);
 	for (size_t o = 0; o < of->n_outputs; o++)
 		if (same(of->outputs[o].name, text + name + 1, output)) {
-			*ret = (struct piece){.kind = PIECE_OUTPUT, .index = i, .output = o};
+			*ret = (struct piece){ .kind = PIECE_OUTPUT, .index = i, .output = o };
 			return 0;
 		}
 	return parse_fail(
@@ -111,7 +111,7 @@ static int resolve_name(struct parser *ps, const struct model_step *step, const 
 	struct adafs_pipeline *p = ps->p;
 	for (size_t i = 0; i < p->n_named; i++)
 		if (same(p->named[i].name, text, len)) {
-			*ret = (struct piece){.kind = PIECE_ASSET, .index = i};
+			*ret = (struct piece){ .kind = PIECE_ASSET, .index = i };
 			return 0;
 		}
 	for (size_t i = 0; i < p->n_inputs; i++)
@@ -122,11 +122,11 @@ static int resolve_name(struct parser *ps, const struct model_step *step, const 
 					"the merge refers to '{%.*s}'; it reads only {parts} "
 					"and assets",
 					(int)len, text);
-			*ret = (struct piece){.kind = PIECE_INPUT, .index = i};
+			*ret = (struct piece){ .kind = PIECE_INPUT, .index = i };
 			return 0;
 		}
 	if (same("unit", text, len) && p->grid_zoom >= 0 && !step->merge) {
-		*ret = (struct piece){.kind = PIECE_UNIT};
+		*ret = (struct piece){ .kind = PIECE_UNIT };
 		return 0;
 	}
 	if (same("parts", text, len)) {
@@ -134,7 +134,7 @@ static int resolve_name(struct parser *ps, const struct model_step *step, const 
 			return parse_fail(ps, at,
 					  "{parts} stands in step '%s'; only the merge has it",
 					  step->local);
-		*ret = (struct piece){.kind = PIECE_PARTS};
+		*ret = (struct piece){ .kind = PIECE_PARTS };
 		return 0;
 	}
 	size_t i = find_step(p, step, text, len);
@@ -164,7 +164,7 @@ static int add_pieces(struct parser *ps, const struct model_step *step, const cJ
 			}
 		}
 		if (n)
-			to->v[to->n++] = (struct piece){.kind = PIECE_TEXT, .text = p, .len = n};
+			to->v[to->n++] = (struct piece){ .kind = PIECE_TEXT, .text = p, .len = n };
 		p += n;
 		if (!ref)
 			continue;
@@ -230,7 +230,7 @@ static int resolve_places(struct parser *ps, struct model_step *step, const cJSO
 		place->path = path;
 		rc = value_path(ps, v, place->path, "files", false);
 		const char *text = NULL;
-		struct pieces pieces = {0};
+		struct pieces pieces = { 0 };
 		if (rc == 0)
 			rc = value_text(ps, v, "a value of files", &text);
 		if (rc == 0)

@@ -44,7 +44,8 @@ bool blob_mtime_parse(const char *text, struct timespec *ret)
 	int64_t frac = us % 1000000;
 	if (frac < 0)
 		frac += 1000000;
-	*ret = (struct timespec){ .tv_sec = (time_t)((us - frac) / 1000000), .tv_nsec = (long)frac * 1000 };
+	*ret = (struct timespec){ .tv_sec = (time_t)((us - frac) / 1000000),
+				  .tv_nsec = (long)frac * 1000 };
 	return true;
 }
 
@@ -90,8 +91,9 @@ struct blob_entry *blob_entry_new(const char *name, const struct adafs_blob_prop
 		free(e);
 		return NULL;
 	}
-	*e = (struct blob_entry){ .refs = 1, .is_dir = true, .mode = 0755,
-				   .meta_len = (uint32_t)meta_len };
+	*e = (struct blob_entry){
+		.refs = 1, .is_dir = true, .mode = 0755, .meta_len = (uint32_t)meta_len
+	};
 	e->name = memcpy(e->text, name, name_len);
 	e->etag = memcpy(e->text + name_len, etag, etag_len);
 	e->meta = e->text + name_len + etag_len;

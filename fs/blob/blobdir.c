@@ -1,7 +1,7 @@
 /*
- * blobdir.c - blobs as a tree: nodes and lookup (listing is in blobdir_list.c). What a directory holds is asked of blobs.c; files that are being
- * written (write.c) come before what the service knows. A node's version is its ETag; a file that was never
- * committed has a version of its own.
+ * blobdir.c - blobs as a tree: nodes and lookup (listing is in blobdir_list.c). What a directory
+ * holds is asked of blobs.c; files that are being written (write.c) come before what the service
+ * knows. A node's version is its ETag; a file that was never committed has a version of its own.
  */
 #include "fs/blob/blobdir.h"
 
@@ -65,8 +65,9 @@ static struct bnode *bnode_new(struct view *view, struct blob_entry *entry, bool
 	return b;
 }
 
-struct node *blobdir_root(struct fs *fs, struct node *parent, const char *name, const char *container,
-			  const char *prefix, const struct blobdir_policy *policy)
+struct node *blobdir_root(struct fs *fs, struct node *parent, const char *name,
+			  const char *container, const char *prefix,
+			  const struct blobdir_policy *policy)
 {
 	/* Two threads may make the same root: nobody is to see it before its view points to it. */
 	static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
@@ -250,8 +251,8 @@ int blobdir_child(struct node *dir, struct blob_entry *e, struct child *ret)
 {
 	const struct view *v = bnode_of(dir)->view;
 	ADAFS_FREE char *prefix = blobdir_prefix(dir);
-	struct node *n = prefix ? blobdir_node(dir, e->name, e->is_dir ? "" : e->etag, e, e->is_dir)
-				: NULL;
+	struct node *n =
+		prefix ? blobdir_node(dir, e->name, e->is_dir ? "" : e->etag, e, e->is_dir) : NULL;
 	if (!n)
 		return -ENOMEM;
 	/* Same version, maybe newer metadata than the node was made with. */
@@ -287,7 +288,8 @@ static int lookup_now(struct call *c, struct node *dir, const char *name, struct
 	int rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, c->may_wait, &e, &err);
 	/* The kernel may remember that, too. */
 	if (rc == -ENOENT)
-		*ret = (struct child){ .entry_timeout_s = blobs_left_s(c->fs->blobs, v->container, prefix, name) };
+		*ret = (struct child){ .entry_timeout_s = blobs_left_s(c->fs->blobs, v->container,
+								       prefix, name) };
 	if (rc)
 		return blobdir_log(rc, "lookup", v->container, name, &err);
 	if (!blobdir_shown(dir, e))
@@ -295,7 +297,8 @@ static int lookup_now(struct call *c, struct node *dir, const char *name, struct
 	return blobdir_child(dir, e, ret);
 }
 
-/* A name that is about to get another file is answered after that: an open of the old one would be told to look again. */
+/* A name that is about to get another file is answered after that: an open of the old one would be
+ * told to look again. */
 static int dir_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
 {
 	for (;;) {

@@ -1,7 +1,7 @@
 /*
- * fs/blob/blobdir.h - a tree of blobs as directories and files: listing with a cache, reading, writing
- * through a spool, mkdir, unlink, rename. containers/, inbox/ and rejected/ are views of it with a
- * policy of their own.
+ * fs/blob/blobdir.h - a tree of blobs as directories and files: listing with a cache, reading,
+ * writing through a spool, mkdir, unlink, rename. containers/, inbox/ and rejected/ are views of it
+ * with a policy of their own.
  */
 #ifndef ADAFS_FS_BLOB_BLOBDIR_H
 #define ADAFS_FS_BLOB_BLOBDIR_H
@@ -19,7 +19,8 @@ struct blobdir_commit {
 };
 
 /*
- * What a view adds. Every member may be NULL. arg of all calls is `arg`. Names are paths below the view's prefix
+ * What a view adds. Every member may be NULL. arg of all calls is `arg`. Names are paths below the
+ * view's prefix
  * ("flood/pre.tif") unless they are called blob.
  */
 struct blobdir_policy {
@@ -29,53 +30,62 @@ struct blobdir_policy {
 	/* Whether a listed blob is shown; called for files. */
 	bool (*shown)(void *arg, const char *path, const struct adafs_blob_props *props);
 	/*
-	 * A FLUSH with unsaved bytes, on a worker: may refuse with -EBADMSG (bytes are kept, `refused` follows), add metadata to
-	 * the commit, or answer -ECANCELED: nothing is committed and nobody is told (a killed copy).
+	 * A FLUSH with unsaved bytes, on a worker: may refuse with -EBADMSG (bytes are kept,
+	 * `refused` follows), add metadata to the commit, or answer -ECANCELED: nothing is
+	 * committed and nobody is told (a killed copy).
 	 */
-	int (*before_commit)(void *arg, const struct blobdir_commit *commit, struct adafs_blob_meta *meta,
-			     struct adafs_err *reterr);
+	int (*before_commit)(void *arg, const struct blobdir_commit *commit,
+			     struct adafs_blob_meta *meta, struct adafs_err *reterr);
 	/* At RELEASE of the last handle after a commit that is sure. Must not wait. */
 	void (*committed)(void *arg, const struct blobdir_commit *commit, const char *etag,
 			  const struct adafs_blob_meta *meta);
 	/*
-	 * At RELEASE after the last commit was refused or lost a race (rc -EBADMSG, -ESTALE), or failed with bytes that a mapping
-	 * wrote after the last close(2): keep the bytes. On a worker.
+	 * At RELEASE after the last commit was refused or lost a race (rc -EBADMSG, -ESTALE), or
+	 * failed with bytes that a mapping wrote after the last close(2): keep the bytes. On a
+	 * worker.
 	 */
-	void (*refused)(void *arg, const struct blobdir_commit *commit, const struct adafs_err *why);
+	void (*refused)(void *arg, const struct blobdir_commit *commit,
+			const struct adafs_err *why);
 	/* A file was removed. After the deletion; on a worker. */
 	void (*removed)(void *arg, const char *blob);
 	/*
-	 * Before a rename inside the view, on a worker: may refuse, or fill meta with the metadata of the new blob (then meta
-	 * replaces the old one). props are the source's.
+	 * Before a rename inside the view, on a worker: may refuse, or fill meta with the metadata
+	 * of the new blob (then meta replaces the old one). props are the source's.
 	 */
 	int (*before_rename)(void *arg, const char *old_blob, const char *new_blob,
 			     const struct adafs_blob_props *props, struct adafs_blob_meta *meta,
 			     struct adafs_err *reterr);
 	void (*renamed)(void *arg, const char *old_blob, const char *new_blob, const char *etag,
 			const struct adafs_blob_meta *meta);
-	/* Extra names in a directory (path "" is the view's root) that are no blobs, e.g. reasons. */
-	int (*getxattr)(void *arg, const char *path, const struct adafs_blob_props *props, const char *name,
-			struct adafs_buf *ret);
+	/*
+	 * Extra names in a directory (path "" is the view's root) that are no blobs, e.g. reasons.
+	 */
+	int (*getxattr)(void *arg, const char *path, const struct adafs_blob_props *props,
+			const char *name, struct adafs_buf *ret);
 	int (*listxattr)(void *arg, const char *path, struct adafs_buf *ret);
 	void *arg;
 };
 
 /*
- * The root of a view below `parent` in the tree, as `name`: all blobs of container that start with prefix ("images/", "" for all).
- * A reference for the caller; NULL: out of memory. policy is borrowed for the life of the mount.
+ * The root of a view below `parent` in the tree, as `name`: all blobs of container that start with
+ * prefix ("images/", "" for all). A reference for the caller; NULL: out of memory. policy is
+ * borrowed for the life of the mount.
  */
-struct node *blobdir_root(struct fs *fs, struct node *parent, const char *name, const char *container,
-			  const char *prefix, const struct blobdir_policy *policy);
+struct node *blobdir_root(struct fs *fs, struct node *parent, const char *name,
+			  const char *container, const char *prefix,
+			  const struct blobdir_policy *policy);
 /*
- * The directories of views that show the names below a prefix ("" or "a/b/"), as far as nodes of them exist: fn for each, with
- * the directory by which the kernel knows it. Both are borrowed for the call.
+ * The directories of views that show the names below a prefix ("" or "a/b/"), as far as nodes of
+ * them exist: fn for each, with the directory by which the kernel knows it. Both are borrowed for
+ * the call.
  */
 typedef void blobdir_place_fn(void *arg, struct node *view_dir, struct node *kernel_dir);
-void blobdir_each_place(struct fs *fs, const char *container, const char *prefix, blobdir_place_fn *fn,
-			void *arg);
+void blobdir_each_place(struct fs *fs, const char *container, const char *prefix,
+			blobdir_place_fn *fn, void *arg);
 /* Whether more than one view shows the names below a prefix. */
 bool blobdir_shown_twice(const struct fs *fs, const char *container, const char *prefix);
-/* Forget cached listings that hold this blob, here and in the kernel: after changes made beside the view. */
+/* Forget cached listings that hold this blob, here and in the kernel: after changes made beside the
+ * view. */
 void blobdir_invalidate(struct fs *fs, const char *container, const char *blob);
 
 #endif

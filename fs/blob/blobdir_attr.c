@@ -1,6 +1,6 @@
 /*
- * blobdir_attr.c - attributes of a blob tree. Time and permission bits stand in the blob's metadata (fs/blob/meta.h), those of a
- * directory in that of its marker. Owners are the mount's.
+ * blobdir_attr.c - attributes of a blob tree. Time and permission bits stand in the blob's metadata
+ * (fs/blob/meta.h), those of a directory in that of its marker. Owners are the mount's.
  */
 #include "fs/blob/blobdir_int.h"
 
@@ -34,7 +34,9 @@ int blobdir_check_version(struct call *c, struct node *n)
 	return 0;
 }
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/*
+ * --- reading ------------------------------------------------------------------------------------
+ */
 static bool has_readers(const struct node *n)
 {
 	adafs_mutex_lock(&wfiles_lock);
@@ -53,8 +55,8 @@ static int file_getattr(struct call *c, struct node *n, struct stat *ret, double
 		return 0;
 	}
 	/*
-	 * An open file stays what it was at open, and fstat(2) comes without its handle. A path is looked up first, so it
-	 * gets to a newer version all the same.
+	 * An open file stays what it was at open, and fstat(2) comes without its handle. A path is
+	 * looked up first, so it gets to a newer version all the same.
 	 */
 	bool open = has_readers(n);
 	int rc = open ? 0 : blobdir_check_version(c, n);
@@ -84,8 +86,10 @@ int blobdir_getattr(struct call *c, struct node *n, struct handle *h, struct sta
 	return 0;
 }
 
-/* --- metadata of files ---------------------------------------------------------------------------- */
-/* Apply a change to what an entry has. A time that was only Last-Modified is noted, since every change moves that. */
+/* --- metadata of files
+ * ---------------------------------------------------------------------------- */
+/* Apply a change to what an entry has. A time that was only Last-Modified is noted, since every
+ * change moves that. */
 static int apply(const struct blob_entry *e, struct adafs_blob_props *props,
 		 const struct meta_change *change, bool *ret_changed)
 {
@@ -108,8 +112,8 @@ static int send_meta(struct call *c, struct node *n, const struct blob_entry *e,
 	if (!blob || blob_split(blob, &prefix, &name))
 		return -ENOMEM;
 	const struct adafs_blob_cond cond = { .if_match = e->etag };
-	int rc = adafs_blob_set_meta(c->fs->blob, v->container, blob, &props->meta, &cond, props->etag,
-				     reterr);
+	int rc = adafs_blob_set_meta(c->fs->blob, v->container, blob, &props->meta, &cond,
+				     props->etag, reterr);
 	if (rc)
 		return rc;
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *fresh = blob_entry_new(name, props);
@@ -163,13 +167,16 @@ static int change_clean(struct call *c, struct wfile *w, struct node *n,
 	return rc;
 }
 
-/* --- metadata of directories ------------------------------------------------------------------------ */
-/* What stands there now: the marker, or NULL. -EEXIST: a blob that is none, which the directory hides. */
+/* --- metadata of directories
+ * ------------------------------------------------------------------------ */
+/* What stands there now: the marker, or NULL. -EEXIST: a blob that is none, which the directory
+ * hides. */
 static int read_marker(struct call *c, struct node *n, const char *blob, const char *name,
 		       struct blob_entry **ret, struct adafs_err *reterr)
 {
 	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = { 0 };
-	int rc = adafs_blob_head(c->fs->blob, bnode_of(n)->view->container, blob, NULL, &props, reterr);
+	int rc = adafs_blob_head(c->fs->blob, bnode_of(n)->view->container, blob, NULL, &props,
+				 reterr);
 	*ret = NULL;
 	if (rc == -ENOENT)
 		return 0;
@@ -180,8 +187,8 @@ static int read_marker(struct call *c, struct node *n, const char *blob, const c
 	return rc;
 }
 
-static int make_marker(struct call *c, struct node *n, const char *blob, struct adafs_blob_meta *meta,
-		       struct adafs_err *reterr)
+static int make_marker(struct call *c, struct node *n, const char *blob,
+		       struct adafs_blob_meta *meta, struct adafs_err *reterr)
 {
 	const struct view *v = bnode_of(n)->view;
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *fresh = NULL;
@@ -200,8 +207,9 @@ static int make_marker(struct call *c, struct node *n, const char *blob, struct 
 }
 
 /* One try with the marker as it is thought to be; e NULL or without ETag: there is none. */
-static int change_marker(struct call *c, struct node *n, const char *blob, const struct blob_entry *e,
-			 const struct meta_change *change, struct adafs_err *reterr)
+static int change_marker(struct call *c, struct node *n, const char *blob,
+			 const struct blob_entry *e, const struct meta_change *change,
+			 struct adafs_err *reterr)
 {
 	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = { 0 };
 	bool marked = e && *e->etag, changed;
@@ -213,7 +221,8 @@ static int change_marker(struct call *c, struct node *n, const char *blob, const
 		return rc;
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
-	return marked ? send_meta(c, n, e, &props, reterr) : make_marker(c, n, blob, &props.meta, reterr);
+	return marked ? send_meta(c, n, e, &props, reterr)
+		      : make_marker(c, n, blob, &props.meta, reterr);
 }
 
 static int change_dir(struct call *c, struct node *n, const struct meta_change *change)
@@ -237,7 +246,8 @@ static int change_dir(struct call *c, struct node *n, const struct meta_change *
 	}
 	return rc == -ENODATA || rc == -EEXIST || rc == -EPERM
 		       ? rc
-		       : blobdir_log(rc, "setting metadata", bnode_of(n)->view->container, blob, &err);
+		       : blobdir_log(rc, "setting metadata", bnode_of(n)->view->container, blob,
+				     &err);
 }
 
 int blobdir_change_meta(struct call *c, struct node *n, const struct meta_change *change)
@@ -254,9 +264,10 @@ int blobdir_change_meta(struct call *c, struct node *n, const struct meta_change
 	return rc;
 }
 
-/* --- setattr ---------------------------------------------------------------------------------------- */
-int blobdir_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
-		    struct stat *ret)
+/* --- setattr
+ * ---------------------------------------------------------------------------------------- */
+int blobdir_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st,
+		    int to_set, struct stat *ret)
 {
 	double timeout_s;
 	const struct view *v = bnode_of(n)->view;

@@ -1,7 +1,8 @@
 /*
- * blobdir_file.c - open files of a blob tree. A handle reads what its node is: the spool while somebody writes the
- * node, else the node's version through the block cache. Since a node only changes its version by this mount's own
- * commit, a reader never mixes two versions of somebody else.
+ * blobdir_file.c - open files of a blob tree. A handle reads what its node is: the spool while
+ * somebody writes the node, else the node's version through the block cache. Since a node only
+ * changes its version by this mount's own commit, a reader never mixes two versions of somebody
+ * else.
  */
 #include "fs/blob/blobdir_int.h"
 
@@ -24,7 +25,8 @@ struct bfile {
 };
 
 /* --- reading ---------------------------------------------------------------------------------- */
-/* The reader of an entry's version, with a reference; made or replaced when the version is another one. */
+/* The reader of an entry's version, with a reference; made or replaced when the version is another
+ * one. */
 static int take_reader(struct fs *fs, struct bfile *f, struct node *n, const struct blob_entry *e,
 		       struct handle **ret)
 {
@@ -38,8 +40,8 @@ static int take_reader(struct fs *fs, struct bfile *f, struct node *n, const str
 	ADAFS_FREE char *blob = blobdir_blob(n);
 	struct fuse_file_info fi = { 0 };
 	struct handle *fresh;
-	int rc = blob ? read_open(fs, fs->blob, bnode_of(n)->view->container, blob, e->etag, e->size, &fi,
-				  &fresh)
+	int rc = blob ? read_open(fs, fs->blob, bnode_of(n)->view->container, blob, e->etag,
+				  e->size, &fi, &fresh)
 		      : -ENOMEM;
 	if (rc)
 		return rc;
@@ -55,8 +57,8 @@ static int take_reader(struct fs *fs, struct bfile *f, struct node *n, const str
 	return 0;
 }
 
-static int read_version(struct call *c, struct bfile *f, struct blob_entry *e, size_t size, off_t off,
-			struct adafs_buf *ret)
+static int read_version(struct call *c, struct bfile *f, struct blob_entry *e, size_t size,
+			off_t off, struct adafs_buf *ret)
 {
 	struct handle *reader;
 	int rc = take_reader(c->fs, f, f->base.node, e, &reader);
@@ -69,7 +71,8 @@ static int read_version(struct call *c, struct bfile *f, struct blob_entry *e, s
 	return rc;
 }
 
-static int bfile_read(struct call *c, struct handle *h, size_t size, off_t off, struct adafs_buf *ret)
+static int bfile_read(struct call *c, struct handle *h, size_t size, off_t off,
+		      struct adafs_buf *ret)
 {
 	struct bfile *f = (struct bfile *)h;
 	adafs_mutex_lock(&wfiles_lock);
@@ -89,7 +92,8 @@ static int bfile_read(struct call *c, struct handle *h, size_t size, off_t off, 
 	return e ? read_version(c, f, e, size, off, ret) : -ESTALE;
 }
 
-/* Asked after a failed read: what is under way ends first, and then the node is another version, or it is not. */
+/* Asked after a failed read: what is under way ends first, and then the node is another version, or
+ * it is not. */
 static bool bfile_moved_on(struct call *c, struct handle *h)
 {
 	bool waited;
@@ -187,17 +191,19 @@ static struct bfile *bfile_new(const struct handle_ops *ops)
 	return f;
 }
 
-/* --- open and create ------------------------------------------------------------------------------ */
+/* --- open and create
+ * ------------------------------------------------------------------------------ */
 /*
- * Whether a writer of content that starts empty does without the page cache: its bytes are copied once less, and the kernel need not ask
- * for security.capability before each write. Only while nobody else has the file open, so no page of it exists; whoever
- * opens it meanwhile gets the same. O_SYNC is left to the path on which the kernel sends FSYNC.
+ * Whether a writer of content that starts empty does without the page cache: its bytes are copied
+ * once less, and the kernel need not ask for security.capability before each write. Only while
+ * nobody else has the file open, so no page of it exists; whoever opens it meanwhile gets the same.
+ * O_SYNC is left to the path on which the kernel sends FSYNC.
  */
 static void choose_direct(struct node *n, struct wfile *w, struct fuse_file_info *fi)
 {
 	adafs_mutex_lock(&wfiles_lock);
-	if ((fi->flags & O_ACCMODE) == O_WRONLY && !(fi->flags & (O_SYNC | O_DSYNC)) && w->handles == 1 &&
-	    !bnode_of(n)->readers)
+	if ((fi->flags & O_ACCMODE) == O_WRONLY && !(fi->flags & (O_SYNC | O_DSYNC)) &&
+	    w->handles == 1 && !bnode_of(n)->readers)
 		w->direct = true;
 	adafs_mutex_unlock(&wfiles_lock);
 }
@@ -212,7 +218,8 @@ static void open_as_others(const struct wfile *w, struct fuse_file_info *fi)
 		fi->keep_cache = 0;
 }
 
-static int open_writer(struct call *c, struct node *n, struct fuse_file_info *fi, struct handle **ret)
+static int open_writer(struct call *c, struct node *n, struct fuse_file_info *fi,
+		       struct handle **ret)
 {
 	struct view *v = bnode_of(n)->view;
 	ADAFS_FREE char *blob = blobdir_blob(n), *prefix = NULL;
@@ -291,7 +298,8 @@ int blobdir_open(struct call *c, struct node *n, struct fuse_file_info *fi, stru
 	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
 	if (e && e->archived && !(fi->flags & O_TRUNC)) {
-		adafs_log(WARN, "fs", "'%s' is archived: rehydrate it to a readable tier first", e->name);
+		adafs_log(WARN, "fs", "'%s' is archived: rehydrate it to a readable tier first",
+			  e->name);
 		return -EIO;
 	}
 	if (writes)
@@ -320,8 +328,8 @@ static void new_version(char ret[40])
 }
 
 /*
- * What the new file replaces, as far as it is known without asking: nothing, or a blob that the view hides. If something is
- * there after all, the commit finds out.
+ * What the new file replaces, as far as it is known without asking: nothing, or a blob that the
+ * view hides. If something is there after all, the commit finds out.
  */
 static int base_of_new(struct call *c, struct node *dir, const char *name, struct blob_entry **ret)
 {
@@ -329,8 +337,8 @@ static int base_of_new(struct call *c, struct node *dir, const char *name, struc
 	bool known;
 	if (!prefix)
 		return -ENOMEM;
-	struct blob_entry *e = blobs_peek(c->fs->blobs, bnode_of(dir)->view->container, prefix, name,
-					  &known);
+	struct blob_entry *e =
+		blobs_peek(c->fs->blobs, bnode_of(dir)->view->container, prefix, name, &known);
 	if (e && blobdir_shown(dir, e)) {
 		blob_entry_unref(e);
 		return -EEXIST;
@@ -384,7 +392,9 @@ int blobdir_create(struct call *c, struct node *dir, const char *name, mode_t mo
 	return 0;
 }
 
-/* --- truncate ---------------------------------------------------------------------------------- */
+/*
+ * --- truncate ----------------------------------------------------------------------------------
+ */
 int blobdir_truncate(struct call *c, struct node *n, struct handle *h, int64_t size)
 {
 	struct bfile *f = (struct bfile *)h;

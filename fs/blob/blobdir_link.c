@@ -1,6 +1,6 @@
 /*
- * blobdir_link.c - symbolic links as blobfuse2 keeps them: a small blob whose content is the target, with metadata
- * is_symlink=true. The target is read once a version.
+ * blobdir_link.c - symbolic links as blobfuse2 keeps them: a small blob whose content is the
+ * target, with metadata is_symlink=true. The target is read once a version.
  */
 #include "fs/blob/blobdir_int.h"
 
@@ -73,12 +73,13 @@ static int read_target(struct call *c, struct node *n, char target[PATH_MAX])
 		return -ESTALE;
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
-	int rc = adafs_blob_get(c->fs->blob, v->container, blob, NULL, 0, (size_t)e->size, e->etag, target,
-				PATH_MAX - 1, &len, &err);
+	int rc = adafs_blob_get(c->fs->blob, v->container, blob, NULL, 0, (size_t)e->size, e->etag,
+				target, PATH_MAX - 1, &len, &err);
 	if (!rc && (len != (size_t)e->size || memchr(target, 0, len)))
 		rc = adafs_err_set(&err, -EIO, "its content is no path");
 	if (rc)
-		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "readlink", v->container, blob, &err);
+		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "readlink", v->container, blob,
+				   &err);
 	target[len] = 0;
 	return 0;
 }

@@ -19,10 +19,10 @@
 struct bstream {
 	struct dirstream base;
 	struct blob_stream *entries;
-	uint64_t ino_begin; /* of a name's inode number */
+	uint64_t ino_begin;      /* of a name's inode number */
 	struct adafs_mutex lock; /* of what follows */
 	bool ended;
-	size_t n_entries;    /* once ended: places of the listing */
+	size_t n_entries;       /* once ended: places of the listing */
 	struct dirlist written; /* names of files that were never committed */
 };
 

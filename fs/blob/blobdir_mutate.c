@@ -24,7 +24,8 @@ int blobdir_put_new(struct fs *fs, const char *container, const char *blob, cons
 	clock_gettime(CLOCK_REALTIME, &now);
 	const struct meta_change time = { .mtime = &now };
 	const struct adafs_blob_source src = { .data = text, .len = strlen(text) };
-	struct adafs_blob_props props = { .size = (int64_t)src.len, .created = now.tv_sec,
+	struct adafs_blob_props props = { .size = (int64_t)src.len,
+					  .created = now.tv_sec,
 					  .last_modified = now.tv_sec };
 	int rc = blob_split(blob, &prefix, &name);
 	if (!rc && !adafs_blob_meta_get(meta, META_MTIME))
@@ -41,7 +42,8 @@ int blobdir_put_new(struct fs *fs, const char *container, const char *blob, cons
 	return rc;
 }
 
-/* A marker blob `dir` with hdi_isfolder, which azcopy, blobfuse2 and HNS tools know. -EEXIST: something is there. */
+/* A marker blob `dir` with hdi_isfolder, which azcopy, blobfuse2 and HNS tools know. -EEXIST:
+ * something is there. */
 static int put_marker(struct fs *fs, const char *container, const char *blob, mode_t mode,
 		      struct blob_entry **ret, struct adafs_err *reterr)
 {
@@ -57,7 +59,8 @@ static int put_marker(struct fs *fs, const char *container, const char *blob, mo
 	return rc;
 }
 
-int blobdir_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode, struct child *ret)
+int blobdir_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode,
+		  struct child *ret)
 {
 	const struct view *v = bnode_of(dir)->view;
 	ADAFS_FREE char *prefix = blobdir_prefix(dir), *blob = blobdir_blob_in(dir, name);
@@ -97,7 +100,9 @@ void blobdir_keep(struct node *dir)
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = NULL, *marker = NULL;
 	const char *name;
 	bool known;
-	/* Only where it is known to be empty now: to ask would cost more than a directory is worth. */
+	/*
+	 * Only where it is known to be empty now: to ask would cost more than a directory is worth.
+	 */
 	if (dir == v->root || !prefix || !blob || blob_split(blob, &parent, &name) ||
 	    !blobs_known_empty(fs->blobs, v->container, prefix))
 		return;
@@ -112,7 +117,9 @@ void blobdir_keep(struct node *dir)
 		blobdir_log(rc, "keeping the directory", v->container, blob, &err);
 }
 
-/* --- unlink ------------------------------------------------------------------------------------ */
+/*
+ * --- unlink ------------------------------------------------------------------------------------
+ */
 static int delete_blob(struct call *c, const struct view *v, const char *blob)
 {
 	struct adafs_err err = { 0 };
@@ -194,7 +201,9 @@ int blobdir_unlink(struct call *c, struct node *dir, const char *name)
 	return 0;
 }
 
-/* --- rmdir --------------------------------------------------------------------------------------- */
+/*
+ * --- rmdir ---------------------------------------------------------------------------------------
+ */
 struct below {
 	const char *prefix;
 	bool own_marker; /* a blob "dir/" without content */
@@ -223,14 +232,15 @@ static int check_empty(struct call *c, struct node *dir, const char *name, const
 	node_unref(n);
 	if (written)
 		return -ENOTEMPTY;
-	int rc = adafs_blob_list_some(c->fs->blob, v->container, below, NULL, 0, 2, on_below, &b, &err);
+	int rc = adafs_blob_list_some(c->fs->blob, v->container, below, NULL, 0, 2, on_below, &b,
+				      &err);
 	if (rc)
 		return blobdir_log(rc, "listing", v->container, below, &err);
 	*ret_own_marker = b.own_marker;
 	rc = b.other ? -ENOTEMPTY : 0;
 	if (b.other && names_check_blob(b.other))
-		adafs_log(WARN, "fs", "'%s/%s' holds blobs that cannot be shown, such as '%s'", v->container,
-			  below, b.other);
+		adafs_log(WARN, "fs", "'%s/%s' holds blobs that cannot be shown, such as '%s'",
+			  v->container, below, b.other);
 	free(b.other);
 	return rc;
 }
@@ -251,7 +261,8 @@ void blobdir_uncover(struct call *c, const struct view *v, const char *prefix, c
 	int rc = was && was->marker ? -ENOENT : -ENOMEM;
 	if (rc == -ENOMEM && blob)
 		rc = adafs_blob_head(c->fs->blob, v->container, blob, NULL, &props, &err);
-	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = rc ? NULL : blob_entry_new(name, &props);
+	ADAFS_CLEANUP(blob_entry_unrefp)
+	struct blob_entry *e = rc ? NULL : blob_entry_new(name, &props);
 	if (rc == -ENOENT || e)
 		blobs_put(c->fs->blobs, v->container, prefix, name, e);
 	else
@@ -273,7 +284,8 @@ int blobdir_rmdir(struct call *c, struct node *dir, const char *name)
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
 	int rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, true, &e, &err);
-	/* A directory without marker went with its last file, but the kernel still knows it: then rmdir has nothing to do. */
+	/* A directory without marker went with its last file, but the kernel still knows it: then
+	 * rmdir has nothing to do. */
 	if (rc && rc != -ENOENT)
 		return blobdir_log(rc, "lookup", v->container, blob, &err);
 	if (e && !e->is_dir)

@@ -1,7 +1,8 @@
 /*
- * blobdir_orphan.c - files that somebody has open while this mount takes their name away, by unlink or by a rename over them. Readers
- * go on with a copy on local disk, which is the spool of a file being written that nobody writes: fetched before the name goes,
- * closed by the last reader. Large files are not fetched (wfile_save): their readers get ESTALE.
+ * blobdir_orphan.c - files that somebody has open while this mount takes their name away, by unlink
+ * or by a rename over them. Readers go on with a copy on local disk, which is the spool of a file
+ * being written that nobody writes: fetched before the name goes, closed by the last reader. Large
+ * files are not fetched (wfile_save): their readers get ESTALE.
  */
 #include "fs/blob/blobdir_int.h"
 

@@ -1,7 +1,7 @@
 /*
- * blobdir_rename.c - rename by server-side copy and delete. The copy is conditional on the source's ETag, with
- * RENAME_NOREPLACE also on the target's absence; the delete on the source still being what was copied. A rename that
- * fails between the two takes its copy back.
+ * blobdir_rename.c - rename by server-side copy and delete. The copy is conditional on the source's
+ * ETag, with RENAME_NOREPLACE also on the target's absence; the delete on the source still being
+ * what was copied. A rename that fails between the two takes its copy back.
  */
 #include "fs/blob/blobdir_rename.h"
 
@@ -15,8 +15,9 @@
 #include "fs/blob/names.h"
 
 /*
- * The metadata of the new blob: the policy's, which speaks of the content while the time stays the file's own, else the
- * source's. A nonce tells a copy whose reply was lost from somebody else's blob. *meta is to be cleared in any case.
+ * The metadata of the new blob: the policy's, which speaks of the content while the time stays the
+ * file's own, else the source's. A nonce tells a copy whose reply was lost from somebody else's
+ * blob. *meta is to be cleared in any case.
  */
 static int moved_meta(const struct move *m, const struct adafs_blob_props *props,
 		      struct adafs_blob_meta *meta, struct adafs_err *reterr)
@@ -47,15 +48,16 @@ static void drop_copy(const struct move *m, const char *etag)
 {
 	struct adafs_err err = { 0 };
 	const struct adafs_blob_cond same = { .if_match = etag };
-	int rc = adafs_blob_delete(m->call->fs->blob, m->to->container, m->new_blob, true, &same, &err);
+	int rc = adafs_blob_delete(m->call->fs->blob, m->to->container, m->new_blob, true, &same,
+				   &err);
 	if (rc && rc != -ENOENT)
-		adafs_log(ERROR, "fs", "'%s' was copied to '%s' and both stay: %s", m->old_blob, m->new_blob,
-			  err.msg);
+		adafs_log(ERROR, "fs", "'%s' was copied to '%s' and both stay: %s", m->old_blob,
+			  m->new_blob, err.msg);
 }
 
 /*
- * Delete what was copied. Where it is sure that this failed, the copy is taken back. Without an answer the source may
- * be gone after all: then both may stay, rather than none.
+ * Delete what was copied. Where it is sure that this failed, the copy is taken back. Without an
+ * answer the source may be gone after all: then both may stay, rather than none.
  */
 static int delete_source(const struct move *m, const char *etag, const char *copy_etag,
 			 struct adafs_err *reterr)
@@ -65,7 +67,8 @@ static int delete_source(const struct move *m, const char *etag, const char *cop
 	int rc = 0;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct adafs_err err = { 0 };
-		rc = adafs_blob_delete(m->call->fs->blob, m->from->container, m->old_blob, true, &same, &err);
+		rc = adafs_blob_delete(m->call->fs->blob, m->from->container, m->old_blob, true,
+				       &same, &err);
 		if (!rc || rc == -ENOENT)
 			return 0;
 		unknown = unknown || err.outcome_unknown;
@@ -75,8 +78,8 @@ static int delete_source(const struct move *m, const char *etag, const char *cop
 			break;
 	}
 	if (unknown)
-		adafs_log(ERROR, "fs", "'%s' was copied to '%s', and may have stayed: %s", m->old_blob,
-			  m->new_blob, reterr->msg);
+		adafs_log(ERROR, "fs", "'%s' was copied to '%s', and may have stayed: %s",
+			  m->old_blob, m->new_blob, reterr->msg);
 	else
 		drop_copy(m, copy_etag);
 	return rc;
@@ -96,8 +99,9 @@ int rename_blob(const struct move *m, const struct adafs_blob_props *props,
 		rc = moved_meta(m, props, &meta, reterr);
 	now.meta = meta;
 	if (!rc)
-		rc = adafs_blob_copy(m->call->fs->blob, m->from->container, m->old_blob, props->etag,
-				     m->to->container, m->new_blob, &meta, &cond, now.etag, reterr);
+		rc = adafs_blob_copy(m->call->fs->blob, m->from->container, m->old_blob,
+				     props->etag, m->to->container, m->new_blob, &meta, &cond,
+				     now.etag, reterr);
 	if (!rc && !(*ret_entry = blob_entry_new(name, &now))) {
 		drop_copy(m, now.etag);
 		rc = -ENOMEM;
@@ -123,7 +127,8 @@ int rename_node(struct node *dir, const char *name, const char *version, struct 
 		node_unref(n);
 		return 0;
 	}
-	/* Name first: a reader that is made between the two fails, and is made again for the new ETag. */
+	/* Name first: a reader that is made between the two fails, and is made again for the new
+	 * ETag. */
 	int rc = node_move(n, newdir, newname, e && !e->is_dir ? e->etag : "");
 	if (e && !rc)
 		bnode_set_entry(n, e);
@@ -131,7 +136,9 @@ int rename_node(struct node *dir, const char *name, const char *version, struct 
 	return rc;
 }
 
-/* --- files ------------------------------------------------------------------------------------- */
+/*
+ * --- files -------------------------------------------------------------------------------------
+ */
 static void place_clear(struct place *p)
 {
 	free(p->prefix);
@@ -150,7 +157,8 @@ static int place_init(struct call *c, struct place *p, struct node *dir, const c
 	if (!p->prefix || !p->blob)
 		return -ENOMEM;
 	p->w = wfile_find(c->fs, dir, name);
-	int rc = blobs_lookup(c->fs->blobs, p->view->container, p->prefix, name, true, &p->entry, &err);
+	int rc = blobs_lookup(c->fs->blobs, p->view->container, p->prefix, name, true, &p->entry,
+			      &err);
 	return rc == -ENOENT ? 0 : blobdir_log(rc, "lookup", p->view->container, p->blob, &err);
 }
 
@@ -159,8 +167,12 @@ static int copy_and_delete(struct call *c, struct place *from, struct place *to,
 {
 	struct adafs_blob_props props;
 	struct adafs_err err = { 0 };
-	const struct move m = { .call = c, .from = from->view, .to = to->view, .old_blob = from->blob,
-				.new_blob = to->blob, .no_replace = no_replace };
+	const struct move m = { .call = c,
+				.from = from->view,
+				.to = to->view,
+				.old_blob = from->blob,
+				.new_blob = to->blob,
+				.no_replace = no_replace };
 	int rc = blob_entry_props(from->entry, &props);
 	if (rc)
 		return rc;
@@ -174,7 +186,8 @@ static int copy_and_delete(struct call *c, struct place *from, struct place *to,
 	return blobdir_log(rc, "rename", from->view->container, from->blob, &err);
 }
 
-/* A file that is being written follows its name; what it replaces at the new place is its base there. */
+/* A file that is being written follows its name; what it replaces at the new place is its base
+ * there. */
 static int rename_written(struct call *c, struct place *from, struct place *to, bool no_replace)
 {
 	struct wfile *w = from->w;
@@ -184,7 +197,8 @@ static int rename_written(struct call *c, struct place *from, struct place *to, 
 	wfile_tell(w);
 	blob_entry_unref(from->entry);
 	from->entry = w->base ? blob_entry_ref(w->base) : NULL;
-	/* A base that the view hides has not been this file's name yet: the new file goes, the old blob stays. */
+	/* A base that the view hides has not been this file's name yet: the new file goes, the old
+	 * blob stays. */
 	bool committed = bnode_entry_is(w->node, from->entry);
 	if (from->entry && committed)
 		rc = copy_and_delete(c, from, to, no_replace, &moved);
@@ -217,7 +231,8 @@ static int rename_stored(struct call *c, struct place *from, struct place *to, b
 	return rename_node(from->dir, from->name, from->entry->etag, to->dir, to->name, moved);
 }
 
-/* Nothing of either file is committed while it moves; by address, so that two renames cannot wait for each other. */
+/* Nothing of either file is committed while it moves; by address, so that two renames cannot wait
+ * for each other. */
 static void begin_both(const struct place *from, const struct place *to)
 {
 	struct wfile *a = from->w, *b = to->w;
@@ -283,7 +298,8 @@ static int rename_file(struct call *c, struct place *from, struct place *to, boo
 	return rc;
 }
 
-/* --- entry ----------------------------------------------------------------------------------------- */
+/* --- entry
+ * ----------------------------------------------------------------------------------------- */
 static int rename_places(struct call *c, struct place *from, struct place *to, bool no_replace)
 {
 	if (!from->w && !from->entry)
@@ -291,7 +307,8 @@ static int rename_places(struct call *c, struct place *from, struct place *to, b
 	if (!strcmp(from->blob, to->blob) && !strcmp(from->view->container, to->view->container))
 		return 0;
 	bool is_dir = !from->w && from->entry->is_dir;
-	/* Nodes of directories and of files being written belong to their view. A closed file is looked up again. */
+	/* Nodes of directories and of files being written belong to their view. A closed file is
+	 * looked up again. */
 	if ((is_dir || from->w) && from->view != to->view)
 		return -EXDEV;
 	return is_dir ? rename_dir(c, from, to, no_replace) : rename_file(c, from, to, no_replace);
@@ -305,7 +322,8 @@ int blobdir_rename(struct call *c, struct node *dir, const char *name, struct no
 	const struct view *from_view = bnode_of(dir)->view, *to_view = bnode_of(newdir)->view;
 	if (to_view->policy->read_only || from_view->policy->read_only || c->fs->options->read_only)
 		return -EROFS;
-	/* Into or out of a view that attaches a meaning to its files, bytes have to pass its checks: mv copies. */
+	/* Into or out of a view that attaches a meaning to its files, bytes have to pass its
+	 * checks: mv copies. */
 	if (from_view->policy->kind != to_view->policy->kind)
 		return -EXDEV;
 	ADAFS_FREE char *blob = blobdir_blob_in(newdir, newname);

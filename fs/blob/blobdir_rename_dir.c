@@ -1,7 +1,7 @@
 /*
- * blobdir_rename_dir.c - rename of a directory: blob by blob up to MAX_MOVED of them, above that mv(1) is told to copy
- * (EXDEV). Blobs that cannot be shown as files go along. A failure in the middle leaves blobs at both places, each
- * whole at one of them.
+ * blobdir_rename_dir.c - rename of a directory: blob by blob up to MAX_MOVED of them, above that
+ * mv(1) is told to copy (EXDEV). Blobs that cannot be shown as files go along. A failure in the
+ * middle leaves blobs at both places, each whole at one of them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -48,7 +48,8 @@ static int on_moving(void *arg, const char *name, const struct adafs_blob_props 
 	return 0;
 }
 
-/* Before anything is moved: nothing that is known now is to end it halfway. What has an odd name keeps it. */
+/* Before anything is moved: nothing that is known now is to end it halfway. What has an odd name
+ * keeps it. */
 static int check_moving(const struct place *from, const struct place *to, const struct moving *list,
 			struct adafs_err *reterr)
 {
@@ -65,7 +66,8 @@ static int check_moving(const struct place *from, const struct place *to, const 
 	return 0;
 }
 
-/* The node that the kernel may have of a version of a file; path is below top. With a reference; NULL: none. */
+/* The node that the kernel may have of a version of a file; path is below top. With a reference;
+ * NULL: none. */
 static struct node *node_below(struct node *top, const char *path, const char *etag)
 {
 	struct node *dir = top ? node_ref(top) : NULL;
@@ -85,8 +87,8 @@ static struct node *node_below(struct node *top, const char *path, const char *e
 }
 
 /*
- * The kernel's nodes have new versions, so that files that are open go on. Only now that their directory has its new name: a reader takes
- * name and ETag together.
+ * The kernel's nodes have new versions, so that files that are open go on. Only now that their
+ * directory has its new name: a reader takes name and ETag together.
  */
 static void follow_all(struct moving *list)
 {
@@ -111,15 +113,19 @@ static int move_all(struct call *c, struct place *from, struct place *to, struct
 	size_t skip = strlen(from->blob);
 	for (size_t i = 0; i < list->n; i++) {
 		ADAFS_FREE char *target = adafs_fmt("%s%s", to->blob, list->blob[i] + skip);
-		const struct move m = { .call = c, .from = from->view, .to = to->view,
-					.old_blob = list->blob[i], .new_blob = target };
+		const struct move m = { .call = c,
+					.from = from->view,
+					.to = to->view,
+					.old_blob = list->blob[i],
+					.new_blob = target };
 		struct node *n = node_below(top, list->blob[i] + skip + 1, list->props[i].etag);
 		blobdir_hold(n, NULL, false, &list->hold[i]);
 		node_unref(n);
-		int rc = target ? rename_blob(&m, &list->props[i], &list->moved[i], reterr) : -ENOMEM;
+		int rc = target ? rename_blob(&m, &list->props[i], &list->moved[i], reterr)
+				: -ENOMEM;
 		if (rc && i)
-			adafs_log(ERROR, "fs", "'%s': %zu of %zu blobs have moved to '%s'", from->blob, i,
-				  list->n, to->blob);
+			adafs_log(ERROR, "fs", "'%s': %zu of %zu blobs have moved to '%s'",
+				  from->blob, i, list->n, to->blob);
 		if (rc)
 			return rc;
 	}
@@ -127,11 +133,14 @@ static int move_all(struct call *c, struct place *from, struct place *to, struct
 }
 
 /* The marker `dir` stands beside the blobs below "dir/". */
-static int move_marker(struct call *c, struct place *from, struct place *to, struct blob_entry **ret,
-		       struct adafs_err *reterr)
+static int move_marker(struct call *c, struct place *from, struct place *to,
+		       struct blob_entry **ret, struct adafs_err *reterr)
 {
 	struct adafs_blob_props props;
-	const struct move m = { .call = c, .from = from->view, .to = to->view, .old_blob = from->blob,
+	const struct move m = { .call = c,
+				.from = from->view,
+				.to = to->view,
+				.old_blob = from->blob,
 				.new_blob = to->blob };
 	int rc = blob_entry_props(from->entry, &props);
 	if (rc)
@@ -171,7 +180,8 @@ static int check_target_dir(struct call *c, const struct place *to, bool no_repl
 int rename_dir(struct call *c, struct place *from, struct place *to, bool no_replace)
 {
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *marker = NULL;
-	ADAFS_FREE char *below = adafs_fmt("%s/", from->blob), *new_below = adafs_fmt("%s/", to->blob);
+	ADAFS_FREE char *below = adafs_fmt("%s/", from->blob),
+			*new_below = adafs_fmt("%s/", to->blob);
 	ADAFS_FREE struct moving *list = calloc(1, sizeof(*list));
 	struct adafs_err err = { 0 };
 	if (!below || !new_below || !list)
@@ -184,8 +194,8 @@ int rename_dir(struct call *c, struct place *from, struct place *to, bool no_rep
 	if (!rc && n && wfile_any_below(n))
 		rc = -EXDEV;
 	if (!rc)
-		rc = adafs_blob_list(c->fs->blob, from->view->container, below, NULL, ADAFS_LIST_META,
-				     on_moving, list, &err);
+		rc = adafs_blob_list(c->fs->blob, from->view->container, below, NULL,
+				     ADAFS_LIST_META, on_moving, list, &err);
 	if (!rc)
 		rc = check_moving(from, to, list, &err);
 	if (!rc)
@@ -205,5 +215,6 @@ int rename_dir(struct call *c, struct place *from, struct place *to, bool no_rep
 	}
 	moving_clear(list);
 	node_unref(n);
-	return rc == -EXDEV ? rc : blobdir_log(rc, "rename", from->view->container, from->blob, &err);
+	return rc == -EXDEV ? rc
+			    : blobdir_log(rc, "rename", from->view->container, from->blob, &err);
 }

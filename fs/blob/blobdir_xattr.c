@@ -1,7 +1,7 @@
 /*
- * blobdir_xattr.c - extended attributes: user.adafs.* say what adafs knows of a file, all others of user.* are the blob's
- * metadata (fs/blob/meta.h). The former are asked for by name and not listed, unless by a policy: `rsync -X` would
- * try to remove them, and `cp -a` would copy them.
+ * blobdir_xattr.c - extended attributes: user.adafs.* say what adafs knows of a file, all others of
+ * user.* are the blob's metadata (fs/blob/meta.h). The former are asked for by name and not listed,
+ * unless by a policy: `rsync -X` would try to remove them, and `cp -a` would copy them.
  */
 #include "fs/blob/blobdir_int.h"
 
@@ -49,8 +49,8 @@ static int policy_value(const struct node *n, const struct blob_entry *e, const 
 	ADAFS_CLEANUP(adafs_blob_props_clear) struct adafs_blob_props props = { 0 };
 	if (!blob || (e && blob_entry_props(e, &props)))
 		return -ENOMEM;
-	return v->policy->getxattr(v->policy->arg, blobdir_shown_path(v, blob), e ? &props : NULL, name,
-				   ret);
+	return v->policy->getxattr(v->policy->arg, blobdir_shown_path(v, blob), e ? &props : NULL,
+				   name, ret);
 }
 
 int blobdir_getxattr(struct call *c, struct node *n, const char *name, struct adafs_buf *ret)
@@ -58,7 +58,8 @@ int blobdir_getxattr(struct call *c, struct node *n, const char *name, struct ad
 	(void)c;
 	if (!strncmp(name, OWN, strlen(OWN))) {
 		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(n);
-		int rc = bnode_of(n)->view->policy->getxattr ? policy_value(n, e, name, ret) : -ENODATA;
+		int rc = bnode_of(n)->view->policy->getxattr ? policy_value(n, e, name, ret)
+							     : -ENODATA;
 		return rc == -ENODATA && e ? own_value(e, name, ret) : rc;
 	}
 	struct adafs_blob_meta meta = { 0 };
@@ -75,7 +76,8 @@ static int list_own(const struct node *n, struct adafs_buf *ret)
 	if (!v->policy->listxattr)
 		return 0;
 	ADAFS_FREE char *blob = blobdir_blob(n);
-	return blob ? v->policy->listxattr(v->policy->arg, blobdir_shown_path(v, blob), ret) : -ENOMEM;
+	return blob ? v->policy->listxattr(v->policy->arg, blobdir_shown_path(v, blob), ret)
+		    : -ENOMEM;
 }
 
 int blobdir_listxattr(struct call *c, struct node *n, struct adafs_buf *ret)
@@ -91,8 +93,8 @@ int blobdir_listxattr(struct call *c, struct node *n, struct adafs_buf *ret)
 	return rc;
 }
 
-int blobdir_setxattr(struct call *c, struct node *n, const char *name, const void *value, size_t size,
-		     int flags)
+int blobdir_setxattr(struct call *c, struct node *n, const char *name, const void *value,
+		     size_t size, int flags)
 {
 	if (bnode_of(n)->view->policy->read_only || c->fs->options->read_only)
 		return -EROFS;

@@ -1,7 +1,7 @@
 /*
- * fs/blob/blobs.h - what is known of the directories of a container: listings, and single names that
- * were looked up, each for attr_timeout. Shared by all views of the same blobs. Own changes are
- * entered as they happen, and stay right when a listing that began before them ends after them.
+ * fs/blob/blobs.h - what is known of the directories of a container: listings, and single names
+ * that were looked up, each for attr_timeout. Shared by all views of the same blobs. Own changes
+ * are entered as they happen, and stay right when a listing that began before them ends after them.
  *
  * A container is flat. What of it is shown as a tree:
  * - `a/b` makes a directory `a`; so does a blob `a` with metadata hdi_isfolder=true, and an empty

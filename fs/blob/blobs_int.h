@@ -30,18 +30,18 @@ struct dir {
 	unsigned refs;
 	struct slot *slot; /* sorted by strcmp */
 	size_t n, size;
-	size_t n_gone;     /* slots without entry */
+	size_t n_gone;           /* slots without entry */
 	struct listing *base;    /* the last whole listing; NULL: none, or not kept */
 	uint64_t complete_ms;    /* when base began; 0: it is not to be believed any more */
 	struct listing *current; /* one under way; borrowed from its readers */
 	uint64_t
 		forget_seq; /* when it was last forgotten: what was asked for before is not fresh */
-	uint64_t gen;            /* another one whenever the names or entries may be others */
-	uint64_t used;           /* the last use, as a number of b->uses */
-	size_t pages;            /* of the last whole listing ... */
-	uint64_t took_ms;        /* ... which took so long */
-	unsigned singles;        /* names asked for alone ... */
-	uint64_t singles_ms;     /* ... since then */
+	uint64_t gen;       /* another one whenever the names or entries may be others */
+	uint64_t used;      /* the last use, as a number of b->uses */
+	size_t pages;       /* of the last whole listing ... */
+	uint64_t took_ms;   /* ... which took so long */
+	unsigned singles;   /* names asked for alone ... */
+	uint64_t singles_ms; /* ... since then */
 };
 
 #define BLOBS_BUCKETS 1024

@@ -24,7 +24,7 @@ struct blob_stream {
 	struct dir *d;
 	struct listing *l;
 	uint64_t gen;
-	bool ended;           /* extra has been filled */
+	bool ended;             /* extra has been filled */
 	struct blob_list extra; /* own names that the listing does not have */
 };
 

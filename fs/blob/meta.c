@@ -67,7 +67,9 @@ static int meta_remove(struct adafs_blob_meta *m, const char *name)
 	return 0;
 }
 
-/* --- names of attributes ----------------------------------------------------------------------- */
+/*
+ * --- names of attributes -----------------------------------------------------------------------
+ */
 static bool reserved(const char *meta_name)
 {
 	return meta_is_own(meta_name) || !strcasecmp(meta_name, META_MODE);
@@ -93,7 +95,8 @@ static char *meta_name_of(const char *name)
 	int rc = adafs_buf_adds(&b, ESCAPED);
 	for (; *name && !rc; name++) {
 		unsigned char ch = (unsigned char)*name;
-		rc = islower(ch) || isdigit(ch) ? adafs_buf_add(&b, name, 1) : adafs_buf_addf(&b, "_%02x", ch);
+		rc = islower(ch) || isdigit(ch) ? adafs_buf_add(&b, name, 1)
+						: adafs_buf_addf(&b, "_%02x", ch);
 	}
 	return rc ? NULL : adafs_buf_steal(&b, NULL);
 }
@@ -110,7 +113,9 @@ static bool unescape(const char *text, char ret[NAME_MAX_BYTES + 1])
 		char ch = (char)tolower((unsigned char)*text);
 		if (ch == '_') {
 			int high = text[1] ? hex_digit((char)tolower((unsigned char)text[1])) : -1;
-			int low = high >= 0 && text[2] ? hex_digit((char)tolower((unsigned char)text[2])) : -1;
+			int low = high >= 0 && text[2]
+					  ? hex_digit((char)tolower((unsigned char)text[2]))
+					  : -1;
 			if (low < 0 || high + low == 0)
 				return false;
 			ch = (char)(high << 4 | low);
@@ -150,7 +155,9 @@ static const struct adafs_http_header *find(const struct adafs_blob_meta *m, con
 	return NULL;
 }
 
-/* --- values ------------------------------------------------------------------------------------ */
+/*
+ * --- values ------------------------------------------------------------------------------------
+ */
 /* Headers lose spaces at the ends, and some clients drop empty ones. */
 static bool plain_value(const char *value, size_t len)
 {
@@ -173,12 +180,15 @@ static int decode_value(const char *text, struct adafs_buf *ret)
 {
 	ADAFS_FREE uint8_t *data = NULL;
 	size_t len, n = strlen(BASE64);
-	if (!strncmp(text, BASE64, n) && !adafs_base64_decode(text + n, strlen(text + n), &data, &len))
+	if (!strncmp(text, BASE64, n) &&
+	    !adafs_base64_decode(text + n, strlen(text + n), &data, &len))
 		return adafs_buf_add(ret, data, len);
 	return adafs_buf_adds(ret, text);
 }
 
-/* --- attributes ---------------------------------------------------------------------------------- */
+/*
+ * --- attributes ----------------------------------------------------------------------------------
+ */
 static size_t xattrs_size(const struct adafs_blob_meta *m)
 {
 	size_t n = 0;
@@ -254,7 +264,9 @@ int meta_xattr_list(const struct adafs_blob_meta *m, struct adafs_buf *ret)
 	return rc;
 }
 
-/* --- changes ------------------------------------------------------------------------------------- */
+/*
+ * --- changes -------------------------------------------------------------------------------------
+ */
 /* Bits that everything has anyway need no metadata. */
 static int change_mode(struct adafs_blob_meta *m, mode_t mode, bool is_dir, bool *ret_changed)
 {
@@ -274,7 +286,8 @@ static int change_mtime(struct adafs_blob_meta *m, const struct timespec *t, boo
 	const char *old = adafs_blob_meta_get(m, META_MTIME);
 	struct timespec was;
 	char text[BLOB_MTIME_LEN];
-	if (old && blob_mtime_parse(old, &was) && was.tv_sec == t->tv_sec && was.tv_nsec == t->tv_nsec)
+	if (old && blob_mtime_parse(old, &was) && was.tv_sec == t->tv_sec &&
+	    was.tv_nsec == t->tv_nsec)
 		return 0;
 	*ret_changed = true;
 	blob_mtime_format(*t, text);

@@ -34,8 +34,9 @@ int names_check_length(const char *blob)
 	size_t segments = 1;
 	for (const char *p = blob; *p; p++)
 		segments += *p == '/';
-	return segments > MAX_SEGMENTS || adafs_utf16_units(blob, strlen(blob)) > MAX_UNITS ? -ENAMETOOLONG
-											    : 0;
+	return segments > MAX_SEGMENTS || adafs_utf16_units(blob, strlen(blob)) > MAX_UNITS
+		       ? -ENAMETOOLONG
+		       : 0;
 }
 
 int names_check_blob(const char *blob)

@@ -1,12 +1,13 @@
 /*
  * call.c - interrupts, and the count of calls under way.
  *
- * INTERRUPT comes for any signal, once a request. It is answered with EINTR only when the caller is about to die or one of the
- * signals that people end programs with is pending; else the op is put on a watch list and looked at
- * again, since the kernel will not tell a second time (SIGURG first, SIGKILL later).
+ * INTERRUPT comes for any signal, once a request. It is answered with EINTR only when the caller is
+ * about to die or one of the signals that people end programs with is pending; else the op is put
+ * on a watch list and looked at again, since the kernel will not tell a second time (SIGURG first,
+ * SIGKILL later).
  *
- * libfuse runs the interrupt function with the request's lock held; fuse_req_interrupt_func(req, NULL, NULL)
- * takes the same lock, so once it returned no callback runs and the op may go.
+ * libfuse runs the interrupt function with the request's lock held; fuse_req_interrupt_func(req,
+ * NULL, NULL) takes the same lock, so once it returned no callback runs and the op may go.
  */
 #include "fs/kernel/call.h"
 
@@ -39,7 +40,9 @@ struct calls {
 	bool draining; /* somebody waits for n_live to be 0 */
 };
 
-/* Read a small file of /proc. Returns false when it is not there: another pid namespace, or gone. */
+/*
+ * Read a small file of /proc. Returns false when it is not there: another pid namespace, or gone.
+ */
 static bool read_proc(pid_t pid, const char *what, char *out, size_t size)
 {
 	char path[64];
@@ -157,8 +160,9 @@ static bool claim_locked(struct calls *c, struct op *op)
 }
 
 /*
- * Under the request's lock: the op lives, since op_done clears this function before it lets go. From within
- * fuse_req_interrupt_func (the interrupt overtook the request) it must not reply: libfuse unlocks the request after it.
+ * Under the request's lock: the op lives, since op_done clears this function before it lets go.
+ * From within fuse_req_interrupt_func (the interrupt overtook the request) it must not reply:
+ * libfuse unlocks the request after it.
  */
 static void on_interrupt(fuse_req_t req, void *arg)
 {
@@ -199,7 +203,9 @@ bool calls_claim(struct op *op)
 	return mine;
 }
 
-/* References to calls of the watch list that have not been looked at in this round; *ret_n of them. */
+/*
+ * References to calls of the watch list that have not been looked at in this round; *ret_n of them.
+ */
 static void watch_copy_locked(struct calls *c, struct op *list[WATCH_MAX], size_t *ret_n)
 {
 	size_t n = 0;

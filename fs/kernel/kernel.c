@@ -1,9 +1,10 @@
 /*
  * kernel.c - the choice among the kernel's features.
  *
- * libfuse 3.14 neither knows nor passes on HANDLE_KILLPRIV_V2. Without it the kernel asks for the extended attribute
- * security.capability before every write(2), a whole round trip more than the write itself. So the device's
- * messages pass through two functions here, which look at the first one only: INIT and its reply.
+ * libfuse 3.14 neither knows nor passes on HANDLE_KILLPRIV_V2. Without it the kernel asks for the
+ * extended attribute security.capability before every write(2), a whole round trip more than the
+ * write itself. So the device's messages pass through two functions here, which look at the first
+ * one only: INIT and its reply.
  */
 #include "fs/kernel/kernel.h"
 
@@ -46,7 +47,9 @@ static const struct {
 	{ FUSE_CAP_SPLICE_READ, false },
 	{ FUSE_CAP_SPLICE_WRITE, false },
 	{ FUSE_CAP_SPLICE_MOVE, false },
-	/* Locks stay in the kernel: one client's processes see each other's, as on any local disk. */
+	/*
+	 * Locks stay in the kernel: one client's processes see each other's, as on any local disk.
+	 */
 	{ FUSE_CAP_POSIX_LOCKS, false },
 	{ FUSE_CAP_FLOCK_LOCKS, false },
 	/* Modes are of this mount, not of the account: no access lists. */
@@ -99,8 +102,9 @@ static ssize_t device_read(int fd, void *buf, size_t size, void *userdata)
 }
 
 /*
- * The page cache asks for 128 KiB at a time, whatever one READ may hold; with as much as that a sequential read costs a
- * quarter less CPU. The kernel takes no more from INIT, and only root may set it. Where that fails all works as well.
+ * The page cache asks for 128 KiB at a time, whatever one READ may hold; with as much as that a
+ * sequential read costs a quarter less CPU. The kernel takes no more from INIT, and only root may
+ * set it. Where that fails all works as well.
  */
 static void raise_readahead(const char *path)
 {
@@ -115,7 +119,8 @@ static void raise_readahead(const char *path)
 		adafs_log(DEBUG, "fs", "%s: %s", file, strerror(errno));
 }
 
-/* The kernel sends nothing before INIT is answered, so the first reply of a whole fuse_init_out is INIT's. */
+/* The kernel sends nothing before INIT is answered, so the first reply of a whole fuse_init_out is
+ * INIT's. */
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct fs *fs = userdata;
@@ -125,7 +130,8 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdat
 	const struct fuse_out_header *header = iov[0].iov_base;
 	if (count == 2 && header->error == 0 && iov[1].iov_len == sizeof(struct fuse_init_out)) {
 		struct fuse_init_out *out = iov[1].iov_base;
-		out->flags |= (uint32_t)kernel_more_flags(__atomic_load_n(&fs->init.offered, __ATOMIC_RELAXED));
+		out->flags |= (uint32_t)kernel_more_flags(
+			__atomic_load_n(&fs->init.offered, __ATOMIC_RELAXED));
 	}
 	__atomic_store_n(&fs->init.answered, true, __ATOMIC_RELAXED);
 	ssize_t n = writev(fd, iov, count);

@@ -1,6 +1,6 @@
 /*
- * fs/kernel/kernel.h - what is agreed with the kernel when a mount begins. What a kernel lacks is left out: Linux 5.4
- * and 6.18 both do.
+ * fs/kernel/kernel.h - what is agreed with the kernel when a mount begins. What a kernel lacks is
+ * left out: Linux 5.4 and 6.18 both do.
  */
 #ifndef ADAFS_FS_KERNEL_KERNEL_H
 #define ADAFS_FS_KERNEL_KERNEL_H

@@ -17,8 +17,9 @@ struct listing *listing_new(uint64_t seq, uint64_t began_ms)
 {
 	struct listing *l = calloc(1, sizeof(*l));
 	if (l)
-		*l = (struct listing){ .refs = 1, .seq = seq, .began_ms = began_ms,
-				      .asked_ms = began_ms };
+		*l = (struct listing){
+			.refs = 1, .seq = seq, .began_ms = began_ms, .asked_ms = began_ms
+		};
 	return l;
 }
 
@@ -178,7 +179,9 @@ static int on_listed(void *arg, const char *name, const struct adafs_blob_props 
 int listing_fetch(struct listing *l, struct fs *fs, const char *container, const char *prefix,
 		  struct listing_adding *a, char **ret_marker, struct adafs_err *reterr)
 {
-	*a = (struct listing_adding){ .l = l, .prefix = prefix, .prefix_len = strlen(prefix),
+	*a = (struct listing_adding){ .l = l,
+				      .prefix = prefix,
+				      .prefix_len = strlen(prefix),
 				      .began_ms = adafs_clock_mono_ms() };
 	if (!l->pages)
 		l->pages = adafs_blob_pages_open(fs->blob, container, prefix, "/", ADAFS_LIST_META,
@@ -234,8 +237,11 @@ void listing_append(struct listing *l, struct listing_adding *a, int rc, char *m
 	struct blob_entry **fitted = a->n ? reallocarray(a->entry, a->n, sizeof(*fitted)) : NULL;
 	if (fitted)
 		a->entry = fitted;
-	const struct listing_page p = { .first = l->n, .n = a->n, .learned_ms = l->asked_ms,
-					.marker = marker, .entry = a->entry };
+	const struct listing_page p = { .first = l->n,
+					.n = a->n,
+					.learned_ms = l->asked_ms,
+					.marker = marker,
+					.entry = a->entry };
 	l->asked_ms = a->began_ms; /* the next one was asked for after this one had come */
 	l->unsorted = l->unsorted || !in_order(l, a);
 	if (rc < 0 || a->n == 0 || add_page(l, &p)) {
@@ -408,8 +414,9 @@ struct listing *listing_sorted(const struct listing *l)
 			entry[kept++] = e;
 		}
 	}
-	const struct listing_page p = { .n = kept, .learned_ms = l->began_ms, .marker = marker,
-					.entry = entry };
+	const struct listing_page p = {
+		.n = kept, .learned_ms = l->began_ms, .marker = marker, .entry = entry
+	};
 	if (!s || !entry || !marker || (kept && add_page(s, &p))) {
 		entries_free(entry, kept);
 		free(marker);

@@ -1,7 +1,7 @@
 /*
- * fs/kernel/listing.h - a directory of blobs as the service lists it, while it is being listed and after:
- * names in the order of the service, by pages. Those who read it have their place as an index,
- * which stays valid.
+ * fs/kernel/listing.h - a directory of blobs as the service lists it, while it is being listed and
+ * after: names in the order of the service, by pages. Those who read it have their place as an
+ * index, which stays valid.
  *
  * The order is that of names with a '/' behind each, so that a file `a` and a prefix `a/` meet: a
  * name is only shown when the service has gone past the place where its prefix would stand.
@@ -39,8 +39,8 @@ struct listing {
 	bool done, large, unsorted;
 	int rc; /* how it ended */
 	struct adafs_err err;
-	unsigned hidden;  /* blobs that cannot be shown */
-	bool driving;     /* somebody waits for a page: what follows is his without the lock */
+	unsigned hidden; /* blobs that cannot be shown */
+	bool driving;    /* somebody waits for a page: what follows is his without the lock */
 	struct adafs_blob_pages *pages;
 	struct blob_entry **pending; /* names that a prefix may still follow, the shorter first */
 	size_t n_pending, size_pending;

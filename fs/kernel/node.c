@@ -1,7 +1,8 @@
 /*
- * node.c - the inode table. A nodeid is the node's address; a node lives while the kernel has lookups of it or
- * anything here holds a reference, and it holds one on its parent. One lock (rank NODES) guards the hash, all
- * counters and where a node stands (parent, name, version). free_data runs with no lock held.
+ * node.c - the inode table. A nodeid is the node's address; a node lives while the kernel has
+ * lookups of it or anything here holds a reference, and it holds one on its parent. One lock (rank
+ * NODES) guards the hash, all counters and where a node stands (parent, name, version). free_data
+ * runs with no lock held.
  */
 #include "fs/kernel/node.h"
 
@@ -161,13 +162,16 @@ static struct node *find_locked(struct node_table *t, const struct node *parent,
 }
 
 static struct node *node_make(struct fs *fs, struct node *parent, const char *name,
-			      const char *version, const struct node_ops *ops, uint64_t ino, void *data)
+			      const char *version, const struct node_ops *ops, uint64_t ino,
+			      void *data)
 {
 	size_t name_size = strlen(name) + 1, version_size = strlen(version) + 1;
 	struct node *n = malloc(sizeof(*n) + name_size + version_size);
 	if (!n)
 		return NULL;
-	*n = (struct node){ .ops = ops, .fs = fs, .parent = parent, .ino = ino, .data = data, .refs = 1 };
+	*n = (struct node){
+		.ops = ops, .fs = fs, .parent = parent, .ino = ino, .data = data, .refs = 1
+	};
 	n->name = memcpy(n->text, name, name_size);
 	n->version = memcpy(n->text + name_size, version, version_size);
 	return n;
@@ -218,7 +222,8 @@ struct node *node_ref(struct node *n)
 	return n;
 }
 
-/* Give `drop` references back; nodes that nobody holds any more are freed, then their parents likewise. */
+/* Give `drop` references back; nodes that nobody holds any more are freed, then their parents
+ * likewise. */
 static void release(struct node *n, uint64_t lookups, unsigned drop)
 {
 	struct node_table *t = n->fs->nodes;

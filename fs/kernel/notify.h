@@ -1,9 +1,9 @@
 /*
- * fs/kernel/notify.h - telling the kernel that what it remembers is not so any more. Any thread; nothing
- * waits. What is about blobs may be told with locks of a rank below ADAFS_RANK_QUEUE held, what is
- * about nodes with none. A kernel call may wait for a LOOKUP or READ that is pending, so one thread
- * makes them all, which holds no lock and on which no reply depends. What does not fit into its
- * queue is dropped: timeouts do it then.
+ * fs/kernel/notify.h - telling the kernel that what it remembers is not so any more. Any thread;
+ * nothing waits. What is about blobs may be told with locks of a rank below ADAFS_RANK_QUEUE held,
+ * what is about nodes with none. A kernel call may wait for a LOOKUP or READ that is pending, so
+ * one thread makes them all, which holds no lock and on which no reply depends. What does not fit
+ * into its queue is dropped: timeouts do it then.
  */
 #ifndef ADAFS_FS_KERNEL_NOTIFY_H
 #define ADAFS_FS_KERNEL_NOTIFY_H

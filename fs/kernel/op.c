@@ -54,8 +54,8 @@ static void op_free(struct op *op)
 void op_done(struct op *op, int rc)
 {
 	if (rc == -EWOULDBLOCK || rc == -EINPROGRESS) {
-		adafs_log(ERROR, "fs", "%s of a %s node answered %d where it may not", op->kind->name,
-			  op->node ? op->node->ops->kind : "?", rc);
+		adafs_log(ERROR, "fs", "%s of a %s node answered %d where it may not",
+			  op->kind->name, op->node ? op->node->ops->kind : "?", rc);
 		rc = -EIO;
 	}
 	if (!calls_claim(op)) {
@@ -119,7 +119,8 @@ void op_start(struct op *op)
 		op_done(op, rc);
 }
 
-/* The version that was read from has lost its ETag: by somebody else, or by a change of ours that kept the content. */
+/* The version that was read from has lost its ETag: by somebody else, or by a change of ours that
+ * kept the content. */
 static void read_again(void *arg)
 {
 	struct op *op = arg;

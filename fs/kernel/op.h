@@ -1,9 +1,11 @@
 /*
- * fs/kernel/op.h - the core's side of a call: arguments, results and the one reply. Only ops*.c and call.c.
+ * fs/kernel/op.h - the core's side of a call: arguments, results and the one reply. Only ops*.c and
+ * call.c.
  *
  * An op is owned by whoever runs it (FUSE thread, worker, or the completion of an asynchronous
- * read) until op_done. What may reply besides is the interrupt: the right to reply is claimed under the lock of
- * struct calls, so it happens exactly once; results of an op that lost it are taken back.
+ * read) until op_done. What may reply besides is the interrupt: the right to reply is claimed under
+ * the lock of struct calls, so it happens exactly once; results of an op that lost it are taken
+ * back.
  */
 #ifndef ADAFS_FS_KERNEL_OP_H
 #define ADAFS_FS_KERNEL_OP_H
@@ -17,11 +19,14 @@ struct op;
 
 struct op_kind {
 	const char *name;
-	/* 0, -errno, -EWOULDBLOCK on a FUSE thread, -EINPROGRESS. May run twice (see fs/kernel/call.h). */
+	/* 0, -errno, -EWOULDBLOCK on a FUSE thread, -EINPROGRESS. May run twice (see
+	 * fs/kernel/call.h). */
 	int (*run)(struct op *op);
 	/* Answer a success. Undoes what the kernel will not know of when the reply fails. */
 	void (*reply)(struct op *op);
-	/* Take back results that were never replied (beyond the child's reference). NULL: nothing. */
+	/*
+	 * Take back results that were never replied (beyond the child's reference). NULL: nothing.
+	 */
 	void (*drop)(struct op *op);
 	bool asynchronous; /* run may return -EINPROGRESS */
 	bool is_flush;     /* EINTR only when the caller is really being killed */
@@ -50,7 +55,7 @@ struct op {
 	off_t off, off2;
 	mode_t mode;
 	int to_set;
-	unsigned flags; /* of POLL the answer */
+	unsigned flags;               /* of POLL the answer */
 	struct fuse_pollhandle *poll; /* of POLL, until run has taken it */
 	struct stat st;
 	/* Results. */
@@ -63,7 +68,8 @@ struct op {
 	size_t n_listed;
 };
 
-/* A new op for a request; NULL: out of memory, and the request has been answered. The node gets a reference. */
+/* A new op for a request; NULL: out of memory, and the request has been answered. The node gets a
+ * reference. */
 struct op *op_new(fuse_req_t req, const struct op_kind *kind, struct node *node);
 /* Run it; it is gone or handed on when this returns. */
 void op_start(struct op *op);
@@ -92,7 +98,8 @@ void op_mask_mode(const struct fs *fs, struct stat *st);
 /* call.c */
 struct calls *calls_new(struct adafs_err *reterr);
 int calls_start(struct calls *c, struct adafs_err *reterr);
-/* Wait until every call has been answered, at most so long; then end the watcher. Returns calls left. */
+/* Wait until every call has been answered, at most so long; then end the watcher. Returns calls
+ * left. */
 unsigned calls_stop(struct calls *c, uint32_t timeout_ms);
 void calls_free(struct calls *c);
 void calls_register(struct op *op);

@@ -141,7 +141,9 @@ static int run_rename(struct op *op)
 {
 	if (!op->node->ops->rename)
 		return missing_mutation(op->node);
-	/* The kernel swaps two names (RENAME_EXCHANGE) or leaves a whiteout: no blob service can. */
+	/*
+	 * The kernel swaps two names (RENAME_EXCHANGE) or leaves a whiteout: no blob service can.
+	 */
 	if (op->flags & ~(unsigned)RENAME_NOREPLACE)
 		return -EINVAL;
 	struct node *target = node_ref(op->node2);
@@ -268,7 +270,8 @@ static int run_readlink(struct op *op)
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-	static const struct op_kind kind = { "readlink", .run = run_readlink, .reply = reply_readlink };
+	static const struct op_kind kind = { "readlink", .run = run_readlink,
+					     .reply = reply_readlink };
 	struct op *op = op_new(req, &kind, op_node(req, ino));
 	if (op)
 		op_start(op);
@@ -316,7 +319,8 @@ static int run_getxattr(struct op *op)
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-	static const struct op_kind kind = { "getxattr", .run = run_getxattr, .reply = reply_xattr };
+	static const struct op_kind kind = { "getxattr", .run = run_getxattr,
+					     .reply = reply_xattr };
 	/* ENODATA would make `ls -l` ask twice for every entry; after this answer it stops. */
 	if (strncmp(name, "user.", 5)) {
 		fuse_reply_err(req, EOPNOTSUPP);
@@ -341,7 +345,8 @@ static int run_listxattr(struct op *op)
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	static const struct op_kind kind = { "listxattr", .run = run_listxattr, .reply = reply_xattr };
+	static const struct op_kind kind = { "listxattr", .run = run_listxattr,
+					     .reply = reply_xattr };
 	struct op *op = op_new(req, &kind, op_node(req, ino));
 	if (!op)
 		return;
@@ -353,7 +358,8 @@ static int run_setxattr(struct op *op)
 {
 	if (!op->node->ops->setxattr)
 		return op->node->ops->readonly_errno == EROFS ? -EROFS : -EOPNOTSUPP;
-	return op->node->ops->setxattr(&op->call, op->node, op->name, op->data, op->size, (int)op->flags);
+	return op->node->ops->setxattr(&op->call, op->node, op->name, op->data, op->size,
+				       (int)op->flags);
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
@@ -376,7 +382,8 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	static const struct op_kind kind = { "removexattr", .run = run_setxattr, .reply = reply_ok };
+	static const struct op_kind kind = { "removexattr", .run = run_setxattr,
+					     .reply = reply_ok };
 	if (strncmp(name, "user.", 5)) {
 		fuse_reply_err(req, EOPNOTSUPP);
 		return;
@@ -394,10 +401,13 @@ static bool opens_for_writing(const struct fuse_file_info *fi)
 	return (fi->flags & O_ACCMODE) != O_RDONLY;
 }
 
-/* A signal has asked for the end, which waits for files that are open for writing: no more of them. */
+/*
+ * A signal has asked for the end, which waits for files that are open for writing: no more of them.
+ */
 static bool too_late(const struct op *op)
 {
-	return opens_for_writing(&op->fi) && __atomic_load_n(&op->call.fs->ending, __ATOMIC_ACQUIRE);
+	return opens_for_writing(&op->fi) &&
+	       __atomic_load_n(&op->call.fs->ending, __ATOMIC_ACQUIRE);
 }
 
 /* The kernel knows the handle from here on; it ends with RELEASE. */
@@ -514,8 +524,8 @@ static void reply_read(struct op *op)
 }
 
 /*
- * The kernel's page cache asks for each page of a read that failed once more: then it would take twice io_timeout
- * until its caller hears of it. A program that tries again does so later.
+ * The kernel's page cache asks for each page of a read that failed once more: then it would take
+ * twice io_timeout until its caller hears of it. A program that tries again does so later.
  */
 static bool has_just_timed_out(const struct handle *h)
 {
@@ -535,7 +545,8 @@ static int run_read(struct op *op)
 	return op->handle->ops->read(&op->call, op->handle, op->size, op->off, &op->buf);
 }
 
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi)
 {
 	static const struct op_kind kind = { "read", .run = run_read, .reply = reply_read,
 					     .asynchronous = true };
@@ -635,18 +646,19 @@ static int run_copy(struct op *op)
 	size_t copied = 0;
 	if (!op->handle->ops->copy)
 		return -EOPNOTSUPP;
-	int rc = op->handle->ops->copy(&op->call, op->handle, op->off, op->handle2, op->off2, op->size,
-				       &copied);
+	int rc = op->handle->ops->copy(&op->call, op->handle, op->off, op->handle2, op->off2,
+				       op->size, &copied);
 	if (!rc)
 		op->size = copied;
 	return rc;
 }
 
-static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
-			       fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out,
-			       size_t len, int flags)
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+			       struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+			       struct fuse_file_info *fi_out, size_t len, int flags)
 {
-	static const struct op_kind kind = { "copy_file_range", .run = run_copy, .reply = reply_write };
+	static const struct op_kind kind = { "copy_file_range", .run = run_copy,
+					     .reply = reply_write };
 	(void)ino_in;
 	(void)flags;
 	struct op *op = op_new(req, &kind, op_node(req, ino_out));

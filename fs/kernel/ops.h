@@ -1,4 +1,5 @@
-/* fs/kernel/ops.h - the table of low-level callbacks that a session is made with; userdata is struct fs. */
+/* fs/kernel/ops.h - the table of low-level callbacks that a session is made with; userdata is
+ * struct fs. */
 #ifndef ADAFS_FS_KERNEL_OPS_H
 #define ADAFS_FS_KERNEL_OPS_H
 

@@ -1,6 +1,7 @@
 /*
- * poll.c - see poll.h. A poller is in the list until it is woken or its handle is released. `busy` means that somebody
- * looks at its handle without the lock; who clears it sees `gone` and frees the poller then.
+ * poll.c - see poll.h. A poller is in the list until it is woken or its handle is released. `busy`
+ * means that somebody looks at its handle without the lock; who clears it sees `gone` and frees the
+ * poller then.
  */
 #include "fs/kernel/poll.h"
 
@@ -235,7 +236,9 @@ static int add(struct pollers *all, struct handle *h, struct fuse_pollhandle *ph
 		p->ph = ph;
 		rc = 0;
 	} else if (rc == 0) {
-		*fresh = (struct poller){ .next = all->list, .all = all, .handle = handle_ref(h), .ph = ph };
+		*fresh = (struct poller){
+			.next = all->list, .all = all, .handle = handle_ref(h), .ph = ph
+		};
 		all->list = ADAFS_STEAL(fresh);
 		unused = NULL;
 	}
@@ -301,7 +304,8 @@ static void reply_poll(struct op *op)
 	fuse_reply_poll(op->req, op->flags);
 }
 
-/* Whoever waits is never kept waiting here: what a service has to be asked for is looked at afterwards. */
+/* Whoever waits is never kept waiting here: what a service has to be asked for is looked at
+ * afterwards. */
 static int run_poll(struct op *op)
 {
 	struct fuse_pollhandle *ph = ADAFS_STEAL(op->poll);

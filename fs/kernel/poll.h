@@ -1,9 +1,11 @@
 /*
- * fs/kernel/poll.h - poll(2), select(2) and epoll(7) of files that grow: events of a job, and what a step prints.
+ * fs/kernel/poll.h - poll(2), select(2) and epoll(7) of files that grow: events of a job, and what
+ * a step prints.
  *
- * Who polls when there is nothing to read is noted with its handle; a thread, which exists once somebody waited, looks at
- * all of these when the foreman has news, and at logs on nodes twice a second by a worker. It wakes the kernel, which
- * asks again. It holds no lock meanwhile, and no reply depends on it.
+ * Who polls when there is nothing to read is noted with its handle; a thread, which exists once
+ * somebody waited, looks at all of these when the foreman has news, and at logs on nodes twice a
+ * second by a worker. It wakes the kernel, which asks again. It holds no lock meanwhile, and no
+ * reply depends on it.
  */
 #ifndef ADAFS_FS_KERNEL_POLL_H
 #define ADAFS_FS_KERNEL_POLL_H

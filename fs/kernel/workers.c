@@ -1,6 +1,6 @@
 /*
- * workers.c - a pool of threads with small stacks. A job that is queued while no thread idles starts
- * one, up to the maximum; a thread that idles for a while ends. Any thread may queue.
+ * workers.c - a pool of threads with small stacks. A job that is queued while no thread idles
+ * starts one, up to the maximum; a thread that idles for a while ends. Any thread may queue.
  */
 #include "fs/kernel/workers.h"
 
@@ -118,7 +118,9 @@ int workers_run(struct workers *w, void (*fn)(void *arg), void *arg)
 		free(j);
 		return -EAGAIN;
 	}
-	/* n_idle still counts threads that a signal is about to wake: compare with the whole queue. */
+	/*
+	 * n_idle still counts threads that a signal is about to wake: compare with the whole queue.
+	 */
 	if (w->n_idle <= w->n_queued && w->n_threads < w->max) {
 		int rc = start_thread(w);
 		if (!rc) {

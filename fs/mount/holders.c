@@ -1,4 +1,5 @@
-/* holders.c - by the links of /proc/<pid>: the kernel writes their paths without asking the file system. */
+/* holders.c - by the links of /proc/<pid>: the kernel writes their paths without asking the file
+ * system. */
 #include "fs/mount/holders.h"
 
 #include <ctype.h>
@@ -21,7 +22,9 @@ struct seek {
 	struct holders *found;
 };
 
-/* The rest of a link's path below the mount point, "" for the mount point itself; NULL: elsewhere. */
+/*
+ * The rest of a link's path below the mount point, "" for the mount point itself; NULL: elsewhere.
+ */
 static const char *below(const struct seek *s, int dir_fd, const char *link, char path[PATH_MAX])
 {
 	ssize_t n = readlinkat(dir_fd, link, path, PATH_MAX - 1);
@@ -129,8 +132,8 @@ static int name_process(struct seek *s, int proc_fd, const char *pid, const stru
 		comm[comm[n - 1] == '\n' ? n - 1 : n] = '\0';
 	if (s->found->n++ >= MAX_NAMED)
 		return 0;
-	return adafs_buf_addf(&s->found->text, "%s%s (pid %s, %s %s)", s->found->text.len ? ", " : "", comm,
-			      pid, u->verb, u->path);
+	return adafs_buf_addf(&s->found->text, "%s%s (pid %s, %s %s)",
+			      s->found->text.len ? ", " : "", comm, pid, u->verb, u->path);
 }
 
 /* Names are anybody's, and a terminal obeys control characters. */
@@ -151,7 +154,8 @@ int holders_find(const char *mountpoint, struct holders *ret)
 	for (struct dirent *d; proc && rc == 0 && (d = readdir(proc));) {
 		if (!isdigit((unsigned char)d->d_name[0]))
 			continue;
-		ADAFS_CLOSE int fd = openat(dirfd(proc), d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		ADAFS_CLOSE int fd =
+			openat(dirfd(proc), d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		struct use u = { 0 };
 		if (fd >= 0)
 			look_at_process(&s, fd, &u);

@@ -40,8 +40,9 @@ int mountpoint_absolute(char **path)
 	const char *base = slash ? slash + 1 : *path;
 	if (strcmp(base, ".") == 0 || strcmp(base, "..") == 0 || !*base)
 		return realpath(*path, resolved) ? set_path(path, strdup(resolved)) : -errno;
-	ADAFS_FREE char *dir = !slash ? strdup(".") : slash == *path ? strdup("/") :
-							       strndup(*path, (size_t)(slash - *path));
+	ADAFS_FREE char *dir = !slash           ? strdup(".")
+			       : slash == *path ? strdup("/")
+						: strndup(*path, (size_t)(slash - *path));
 	if (!dir)
 		return -ENOMEM;
 	/* A directory that is to be made yet is fine if it is named in full. */
@@ -140,8 +141,13 @@ bool mountpoint_has_below(const char *path)
 /* Exit status of fusermount3, or -errno. Its own words are left out: the caller's say more. */
 static int run_fusermount(const char *path, bool lazily)
 {
-	char *argv[] = { (char *)"fusermount3", (char *)"-u", (char *)"-q", (char *)(lazily ? "-z" : "--"),
-			 (char *)(lazily ? "--" : path), (char *)(lazily ? path : NULL), NULL };
+	char *argv[] = { (char *)"fusermount3",
+			 (char *)"-u",
+			 (char *)"-q",
+			 (char *)(lazily ? "-z" : "--"),
+			 (char *)(lazily ? "--" : path),
+			 (char *)(lazily ? path : NULL),
+			 NULL };
 	posix_spawn_file_actions_t actions;
 	pid_t pid;
 	int status;
@@ -181,7 +187,8 @@ static int look_at(const char *path, bool nonempty, struct adafs_err *reterr)
 	DIR *dir = opendir(path);
 
 	if (!dir && errno == ENOENT)
-		return adafs_err_set(reterr, -ENOENT, "mount point '%s' does not exist: mkdir it first", path);
+		return adafs_err_set(reterr, -ENOENT,
+				     "mount point '%s' does not exist: mkdir it first", path);
 	if (!dir && errno == ENOTDIR)
 		return adafs_err_set(reterr, -ENOTDIR, "mount point '%s' is no directory", path);
 	if (!dir)
@@ -191,12 +198,15 @@ static int look_at(const char *path, bool nonempty, struct adafs_err *reterr)
 		empty = empty && (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0);
 	closedir(dir);
 	if (mountpoint_is_ours(path))
-		return adafs_err_set(reterr, -EBUSY, "an adafs is mounted on '%s' already: use it, or unmount it first",
-				     path);
+		return adafs_err_set(
+			reterr, -EBUSY,
+			"an adafs is mounted on '%s' already: use it, or unmount it first", path);
 	if (!empty && !nonempty)
-		return adafs_err_set(reterr, -ENOTEMPTY,
-				     "mount point '%s' is not empty: take another directory, or hide what it holds "
-				     "with -o nonempty", path);
+		return adafs_err_set(
+			reterr, -ENOTEMPTY,
+			"mount point '%s' is not empty: take another directory, or hide what it holds "
+			"with -o nonempty",
+			path);
 	return 0;
 }
 
@@ -207,11 +217,15 @@ int mountpoint_check(const char *path, bool nonempty, struct adafs_err *reterr)
 		int rc = look_at(path, nonempty, reterr);
 		if (rc != -ENOTCONN && rc != -ECONNABORTED)
 			return rc;
-		adafs_log(WARN, "fs", "'%s' is the mount of a process that died; unmounting it", path);
+		adafs_log(WARN, "fs", "'%s' is the mount of a process that died; unmounting it",
+			  path);
 		int unmounted = mountpoint_unmount(path, true);
 		if (unmounted < 0)
-			return adafs_err_set(reterr, rc, "'%s' is the mount of a process that died, and cannot be "
-					     "unmounted (%s): umount -l it as root", path, strerror(-unmounted));
+			return adafs_err_set(
+				reterr, rc,
+				"'%s' is the mount of a process that died, and cannot be "
+				"unmounted (%s): umount -l it as root",
+				path, strerror(-unmounted));
 	}
 	return adafs_err_set(reterr, -ENOTCONN, "'%s' is a dead mount still: umount -l it", path);
 }

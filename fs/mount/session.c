@@ -1,6 +1,7 @@
 /*
- * session.c - make the shared state, fork, mount, serve, unmount, take everything down again. The parent waits on a
- * pipe for the child's outcome, then asks the mountpoint itself: it returns when the mount answers.
+ * session.c - make the shared state, fork, mount, serve, unmount, take everything down again. The
+ * parent waits on a pipe for the child's outcome, then asks the mountpoint itself: it returns when
+ * the mount answers.
  */
 #include "fs/mount/session.h"
 
@@ -44,7 +45,8 @@ static int make_state(struct fs *fs, struct adafs_err *reterr)
 {
 	int rc = adafs_mkdir_p(fs->spool_dir, 0700);
 	if (rc)
-		return adafs_err_set(reterr, rc, "cannot make '%s': %s", fs->spool_dir, strerror(-rc));
+		return adafs_err_set(reterr, rc, "cannot make '%s': %s", fs->spool_dir,
+				     strerror(-rc));
 	fs->nodes = node_table_new();
 	fs->cache = cache_new(fs->options->memory_cache);
 	fs->blobs = blobs_new(fs);
@@ -55,7 +57,8 @@ static int make_state(struct fs *fs, struct adafs_err *reterr)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	struct diskcache *disk = NULL;
 	if (fs->options->disk_cache) {
-		rc = diskcache_open(fs->options->disk_cache, fs->options->disk_cache_size, &disk, reterr);
+		rc = diskcache_open(fs->options->disk_cache, fs->options->disk_cache_size, &disk,
+				    reterr);
 		if (rc)
 			return rc;
 		cache_use_disk(fs->cache, disk);
@@ -66,7 +69,8 @@ static int make_state(struct fs *fs, struct adafs_err *reterr)
 	if (rc)
 		return rc;
 	fs->root = root_new(fs);
-	return fs->root ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory for the root directory");
+	return fs->root ? 0
+			: adafs_err_set(reterr, -ENOMEM, "out of memory for the root directory");
 }
 
 static void free_state(struct fs *fs)
@@ -147,9 +151,10 @@ static int loop(struct fs *fs, struct adafs_err *reterr)
 }
 
 /*
- * Nobody serves any more: whoever looks the mount up shall not wait for what is still to be done. libfuse would unmount
- * the path once more, and by then another mount may lie there; a descriptor that says that its other end is gone keeps
- * it from that, as it does after an unmount from outside.
+ * Nobody serves any more: whoever looks the mount up shall not wait for what is still to be done.
+ * libfuse would unmount the path once more, and by then another mount may lie there; a descriptor
+ * that says that its other end is gone keeps it from that, as it does after an unmount from
+ * outside.
  */
 static void detach_mount(struct fs *fs)
 {
@@ -190,9 +195,10 @@ static int serve(struct fs *fs, struct signals *signals, struct adafs_err *reter
 /* Everything that threads did is over before the session, which their replies need, is freed. */
 static void take_down(struct fs *fs, const struct session_hooks *hooks)
 {
-	const uint32_t timeout_ms = fs->options->io_timeout_ms ? fs->options->io_timeout_ms
-							       : DEFAULT_IO_TIMEOUT_MS;
-	/* What closed files still have to do is bounded by io_timeout; reads that hang are cancelled after it. */
+	const uint32_t timeout_ms =
+		fs->options->io_timeout_ms ? fs->options->io_timeout_ms : DEFAULT_IO_TIMEOUT_MS;
+	/* What closed files still have to do is bounded by io_timeout; reads that hang are
+	 * cancelled after it. */
 	pollers_stop(fs->pollers);
 	if (fs->calls)
 		calls_stop(fs->calls, timeout_ms + 2000);
@@ -249,7 +255,8 @@ static int prepare(struct fs *fs, const struct session_hooks *hooks, struct sign
 }
 
 /* In the process that serves. ready_fd -1: in the foreground. */
-static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd, struct adafs_err *reterr)
+static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd,
+	       struct adafs_err *reterr)
 {
 	/* A write to a connection or pipe whose other end is gone is an errno, not the end. */
 	signal(SIGPIPE, SIG_IGN);
@@ -271,7 +278,8 @@ static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd, s
 	take_down(fs, hooks);
 	signals_stop(signals);
 	adafs_log(INFO, "fs", "unmounted '%s'", fs->options->mountpoint);
-	/* What others had open when a signal ended it is never released, so the memory of it is nobody's to free. */
+	/* What others had open when a signal ended it is never released, so the memory of it is
+	 * nobody's to free. */
 	if (fs->ending)
 		_exit(rc ? 1 : 0);
 	return rc;
@@ -334,10 +342,12 @@ static int wait_mounted(const struct options *o, int fd, pid_t child, const sigs
 	int status = 0, rc = read_outcome(fd, waiting, &out);
 
 	if (rc == -EINTR) {
-		/* Nothing is left behind: before the mount is made it just ends, and afterwards it unmounts. */
+		/* Nothing is left behind: before the mount is made it just ends, and afterwards it
+		 * unmounts. */
 		kill(child, SIGTERM);
 		waitpid(child, &status, 0);
-		return adafs_err_set(reterr, rc, "interrupted: %s; nothing is mounted", strsignal(interrupted));
+		return adafs_err_set(reterr, rc, "interrupted: %s; nothing is mounted",
+				     strsignal(interrupted));
 	}
 	if (rc < 0) {
 		waitpid(child, &status, 0);

@@ -1,5 +1,6 @@
 /*
- * signals.c - see signals.h. Only `phase` is shared with the thread that serves; all else is the taking thread's own.
+ * signals.c - see signals.h. Only `phase` is shared with the thread that serves; all else is the
+ * taking thread's own.
  */
 #include "fs/mount/signals.h"
 
@@ -27,7 +28,8 @@ struct signals {
 	sigset_t set;
 	bool hangup_ends;
 	enum phase phase; /* atomic */
-	/* Held while the session is touched, and to say that it winds up: after that it may be gone. */
+	/* Held while the session is touched, and to say that it winds up: after that it may be
+	 * gone. */
 	struct adafs_mutex session_lock; /* rank LEAF */
 	/* The thread's own. */
 	bool asked; /* to end */
@@ -54,8 +56,8 @@ static void ask_end(struct signals *s, int sig)
 	s->asked = true;
 	s->deadline_ms = adafs_clock_mono_ms() + s->fs->options->io_timeout_ms;
 	__atomic_store_n(&s->fs->ending, true, __ATOMIC_RELEASE);
-	adafs_log(WARN, "fs", "%s: the mount of '%s' ends; %u files are open for writing", strsignal(sig),
-		  s->fs->options->mountpoint, writers(s->fs));
+	adafs_log(WARN, "fs", "%s: the mount of '%s' ends; %u files are open for writing",
+		  strsignal(sig), s->fs->options->mountpoint, writers(s->fs));
 }
 
 static void on_end_signal(struct signals *s, int sig)
@@ -72,7 +74,9 @@ static void on_end_signal(struct signals *s, int sig)
 			s->deadline_ms = 0;
 		break;
 	case PHASE_WIND_UP:
-		adafs_log(WARN, "fs", "%s again: ending at once; the next mount submits what is left", strsignal(sig));
+		adafs_log(WARN, "fs",
+			  "%s again: ending at once; the next mount submits what is left",
+			  strsignal(sig));
 		if (mountpoint_is_ours(s->fs->options->mountpoint))
 			(void)!mountpoint_unmount(s->fs->options->mountpoint, true);
 		_exit(128 + sig);
@@ -89,7 +93,8 @@ static void on_hangup(struct signals *s)
 		s->hooks->reload(s->fs, s->hooks->arg);
 }
 
-/* Once what is being written is closed, or must not be waited for: again and again until the loop has noticed. */
+/* Once what is being written is closed, or must not be waited for: again and again until the loop
+ * has noticed. */
 static void look_whether_over(struct signals *s)
 {
 	if (writers(s->fs) && adafs_clock_mono_ms() < s->deadline_ms)
@@ -134,7 +139,8 @@ static void make_set(sigset_t *ret)
 	sigaddset(ret, SIGUSR1);
 }
 
-struct signals *signals_start(struct fs *fs, const struct session_hooks *hooks, struct adafs_err *reterr)
+struct signals *signals_start(struct fs *fs, const struct session_hooks *hooks,
+			      struct adafs_err *reterr)
 {
 	const struct sigaction wake = { .sa_handler = do_nothing };
 	struct signals *s = calloc(1, sizeof(*s));

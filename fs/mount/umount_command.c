@@ -1,6 +1,7 @@
 /*
- * fs/mount/umount_command.c - `adafs umount`, and umount.fuse.adafs as umount(8) calls it: wait until files being written are
- * closed, unmount, wait until the mount's process has handed over what came of them and ended.
+ * fs/mount/umount_command.c - `adafs umount`, and umount.fuse.adafs as umount(8) calls it: wait
+ * until files being written are closed, unmount, wait until the mount's process has handed over
+ * what came of them and ended.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -55,7 +56,9 @@ static void say(struct umount *u, const char *what, const char *whom)
 	if (u->quiet || now_ms < u->next_words_ms)
 		return;
 	fprintf(stderr, "adafs: %s: %s%s; %llu s left\n", u->path, what, whom,
-		(unsigned long long)(u->deadline_ms > now_ms ? (u->deadline_ms - now_ms + 999) / 1000 : 0));
+		(unsigned long long)(u->deadline_ms > now_ms
+					     ? (u->deadline_ms - now_ms + 999) / 1000
+					     : 0));
 	u->next_words_ms = now_ms + WORDS_MS;
 }
 
@@ -94,7 +97,8 @@ static int watch_process(const char *path)
 	if (pthread_create(&thread, NULL, ask_main, &q))
 		return -1;
 	pthread_detach(thread);
-	while ((pid = __atomic_load_n(&q.pid, __ATOMIC_ACQUIRE)) == 0 && adafs_clock_mono_ms() < deadline_ms)
+	while ((pid = __atomic_load_n(&q.pid, __ATOMIC_ACQUIRE)) == 0 &&
+	       adafs_clock_mono_ms() < deadline_ms)
 		nap(1);
 	return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 }
@@ -106,8 +110,10 @@ static int wait_end(struct umount *u, int pidfd)
 	u->next_words_ms = adafs_clock_mono_ms() + 1000;
 	while (poll(&p, 1, LOOK_MS) == 0) {
 		if (adafs_clock_mono_ms() > u->deadline_ms) {
-			fprintf(stderr, "adafs: %s is unmounted; its process still hands over what was written, and "
-					"the next mount goes on with what it leaves\n", u->path);
+			fprintf(stderr,
+				"adafs: %s is unmounted; its process still hands over what was written, and "
+				"the next mount goes on with what it leaves\n",
+				u->path);
 			return EXIT_OK;
 		}
 		say(u, "unmounted; waiting until jobs of what was written are submitted", "");
@@ -129,7 +135,8 @@ static int say_busy(const struct umount *u, const struct holders *h)
 	return EXIT_MOUNT;
 }
 
-/* -EBUSY: files are open for writing and there is time left, or it is worth another try. Else the exit status. */
+/* -EBUSY: files are open for writing and there is time left, or it is worth another try. Else the
+ * exit status. */
 static int try_once(struct umount *u)
 {
 	struct holders h;
@@ -157,9 +164,9 @@ static int try_once(struct umount *u)
 
 static int unmount_now(const struct umount *u)
 {
-	int rc = u->force && umount2(u->path, MNT_FORCE | UMOUNT_NOFOLLOW) == 0 ?
-			 0 :
-			 mountpoint_unmount(u->path, true);
+	int rc = u->force && umount2(u->path, MNT_FORCE | UMOUNT_NOFOLLOW) == 0
+			 ? 0
+			 : mountpoint_unmount(u->path, true);
 
 	if (rc == 0)
 		return EXIT_OK;
@@ -187,8 +194,9 @@ static int run(struct umount *u)
 
 static int usage(const struct umount *u)
 {
-	fputs(u->helper ? "usage: umount.fuse.adafs MOUNTPOINT [-flnrv] [-N namespace] [-t type]\n" :
-			  "usage: adafs umount [-l | -f] [-q] [-w SECONDS] MOUNTPOINT\n", stderr);
+	fputs(u->helper ? "usage: umount.fuse.adafs MOUNTPOINT [-flnrv] [-N namespace] [-t type]\n"
+			: "usage: adafs umount [-l | -f] [-q] [-w SECONDS] MOUNTPOINT\n",
+	      stderr);
 	return EXIT_USAGE;
 }
 
@@ -220,7 +228,9 @@ static int parse(struct umount *u, int argc, char **argv)
 		else if (c == 'w' && parse_wait(u, optarg) != EXIT_OK)
 			return EXIT_USAGE;
 		else if (c == 'r')
-			return fail(EXIT_USAGE, "-r: an adafs is not remounted; unmount it, and mount it with -o ro");
+			return fail(
+				EXIT_USAGE,
+				"-r: an adafs is not remounted; unmount it, and mount it with -o ro");
 		else if (c == 'N')
 			return fail(EXIT_USAGE, "-N: enter the namespace with nsenter(1) instead");
 		else if (c == '?' || c == 'h')
@@ -240,7 +250,8 @@ static int parse(struct umount *u, int argc, char **argv)
 
 int command_umount(int argc, char **argv, bool helper)
 {
-	struct umount u = { .helper = helper, .deadline_ms = adafs_clock_mono_ms() + DEFAULT_WAIT_S * 1000 };
+	struct umount u = { .helper = helper,
+			    .deadline_ms = adafs_clock_mono_ms() + DEFAULT_WAIT_S * 1000 };
 	int status = parse(&u, argc, argv);
 
 	if (status == EXIT_OK)

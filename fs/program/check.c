@@ -31,9 +31,11 @@ static bool check_tls(const char *service, const char *endpoint)
 				    adafs_fmt("%s: https, the certificate is verified", service));
 	if (adafs_url_is_loopback(endpoint))
 		return check_report(FINDING_OK, "tls", adafs_fmt("%s: on this machine", service));
-	return check_report(FINDING_WARN, "tls",
-			    adafs_fmt("%s: %s is plain http, so images cross the network in clear text: use https",
-				      service, endpoint));
+	return check_report(
+		FINDING_WARN, "tls",
+		adafs_fmt(
+			"%s: %s is plain http, so images cross the network in clear text: use https",
+			service, endpoint));
 }
 
 static bool check_clock(struct fs *fs, const char *service, const char *endpoint)
@@ -43,15 +45,18 @@ static bool check_clock(struct fs *fs, const char *service, const char *endpoint
 	if (adafs_http_clock_skew(fs->http, endpoint, &skew) < 0)
 		return true; /* it did not answer, which was said */
 	int64_t off = skew < 0 ? -skew : skew;
-	ADAFS_FREE char *text =
-		adafs_fmt("%s: this machine is %lld s %s", service, (long long)off,
-			  off == 0 ? "off" : skew > 0 ? "behind" : "ahead");
+	ADAFS_FREE char *text = adafs_fmt("%s: this machine is %lld s %s", service, (long long)off,
+					  off == 0   ? "off"
+					  : skew > 0 ? "behind"
+						     : "ahead");
 	if (off < SKEW_WARN_S)
 		return check_report(FINDING_OK, "clock", ADAFS_STEAL(text));
 	/* adafs signs by the service's clock then; what nodes and others sign still fails. */
-	return check_report(FINDING_WARN, "clock",
-			    adafs_fmt("%s%s; set it by NTP (timedatectl set-ntp true)", text ? text : "",
-				      off >= SKEW_FAIL_S ? ", which makes SAS and signatures of others fail" : ""));
+	return check_report(
+		FINDING_WARN, "clock",
+		adafs_fmt("%s%s; set it by NTP (timedatectl set-ntp true)", text ? text : "",
+			  off >= SKEW_FAIL_S ? ", which makes SAS and signatures of others fail"
+					     : ""));
 }
 
 /* With what each service is entered, and why what goes before it was passed over. */
@@ -69,7 +74,8 @@ static bool check_batch_credential(struct fs *fs)
 	struct adafs_err err = { 0 };
 
 	if (adafs_batch_client_ready(fs->batch, &err) == 0)
-		return check_report(FINDING_OK, "credential", adafs_batch_client_describe(fs->batch));
+		return check_report(FINDING_OK, "credential",
+				    adafs_batch_client_describe(fs->batch));
 	return check_report(FINDING_FAIL, "credential", strdup(err.msg));
 }
 
@@ -82,13 +88,14 @@ static bool check_services(struct fs *fs, struct options *o, const struct adafs_
 	if (setup_engine(o, &engine, &err) < 0)
 		return check_report(FINDING_FAIL, "accounts", strdup(err.msg));
 	check_report(FINDING_OK, "accounts",
-		     strdup(engine ? "the embedded engine serves what is not configured" :
-				     "both services are configured"));
+		     strdup(engine ? "the embedded engine serves what is not configured"
+				   : "both services are configured"));
 	fs->options = o;
 	fs->container = o->container;
 	bool good = setup_clients(fs, o, &err) == 0 && adafs_http_start(fs->http, &err) == 0;
 	if (good) {
-		good = check_tls("Blob", o->storage.endpoint) && check_tls("Batch", o->batch.endpoint);
+		good = check_tls("Blob", o->storage.endpoint) &&
+		       check_tls("Batch", o->batch.endpoint);
 		bool blob_good = check_blob_credential(fs), batch_good = check_batch_credential(fs);
 		/* What has no credential would only say so again. */
 		blob_good = blob_good && check_blob(fs);

@@ -1,4 +1,5 @@
-/* fs/program/check_services.c - what `adafs check` asks of Blob and Batch. No request changes anything. */
+/* fs/program/check_services.c - what `adafs check` asks of Blob and Batch. No request changes
+ * anything. */
 #include <errno.h>
 #include <string.h>
 
@@ -78,7 +79,8 @@ static bool check_rights(struct fs *fs)
 		else if (rc == -EACCES)
 			good &= check_report(rights[i].without, rights[i].verb,
 					     adafs_fmt("refused, so %s; a SAS needs %s. %s",
-						       rights[i].consequence, rights[i].letter, err.msg));
+						       rights[i].consequence, rights[i].letter,
+						       err.msg));
 		else
 			good &= check_report(FINDING_FAIL, rights[i].verb, strdup(err.msg));
 	}
@@ -90,21 +92,23 @@ bool check_blob(struct fs *fs)
 	struct adafs_err err = { 0 };
 	const char *endpoint = fs->options->storage.endpoint;
 	/* List Blobs, since a SAS of a container may ask for nothing else of it. */
-	int rc = adafs_blob_list_some(fs->blob, fs->container, "images/", NULL, 0, 1, any_blob, NULL,
-				      &err);
+	int rc = adafs_blob_list_some(fs->blob, fs->container, "images/", NULL, 0, 1, any_blob,
+				      NULL, &err);
 
 	if (rc == -ENOENT && fs->options->storage.sas)
-		return check_report(FINDING_FAIL, "container",
-				    adafs_fmt("'%s' does not exist at %s, and a SAS cannot make it: create it, "
-					      "or name another with -o container=NAME",
-					      fs->container, endpoint));
+		return check_report(
+			FINDING_FAIL, "container",
+			adafs_fmt("'%s' does not exist at %s, and a SAS cannot make it: create it, "
+				  "or name another with -o container=NAME",
+				  fs->container, endpoint));
 	if (rc == -ENOENT)
 		return check_report(FINDING_OK, "container",
 				    adafs_fmt("'%s' does not exist at %s yet; a mount makes it",
 					      fs->container, endpoint));
 	if (rc < 0)
 		return check_report(FINDING_FAIL, "container", strdup(err.msg));
-	check_report(FINDING_OK, "container", adafs_fmt("'%s' at %s can be listed", fs->container, endpoint));
+	check_report(FINDING_OK, "container",
+		     adafs_fmt("'%s' at %s can be listed", fs->container, endpoint));
 	return check_rights(fs);
 }
 
@@ -126,9 +130,12 @@ static bool check_jobs(struct fs *fs)
 	if (rc < 0)
 		return check_report(FINDING_FAIL, "jobs", strdup(err.msg));
 	if (n >= MANY_JOBS)
-		return check_report(FINDING_WARN, "jobs",
-				    adafs_fmt("%zu are active; many accounts may have 100 to 300: end what nobody "
-					      "waits for, or ask for more under Quotas in the portal", n));
+		return check_report(
+			FINDING_WARN, "jobs",
+			adafs_fmt(
+				"%zu are active; many accounts may have 100 to 300: end what nobody "
+				"waits for, or ask for more under Quotas in the portal",
+				n));
 	return check_report(FINDING_OK, "jobs", adafs_fmt("%zu are active in the account", n));
 }
 
@@ -141,11 +148,13 @@ static bool check_resize_errors(const cJSON *pool)
 	{
 		const char *code = adafs_json_str(error, "code", "");
 		bool quota = strcasecmp(code, "AccountCoreQuotaReached") == 0;
-		check_report(FINDING_WARN, "quota",
-			     adafs_fmt("the pool's last resize ended with %s: %s%s", code,
-				       adafs_json_str(error, "message", ""),
-				       quota ? "; ask for cores under Quotas in the portal, or use another vmSize" :
-					       ""));
+		check_report(
+			FINDING_WARN, "quota",
+			adafs_fmt(
+				"the pool's last resize ended with %s: %s%s", code,
+				adafs_json_str(error, "message", ""),
+				quota ? "; ask for cores under Quotas in the portal, or use another vmSize"
+				      : ""));
 	}
 	return true;
 }
@@ -158,16 +167,18 @@ static bool report_pool(struct fs *fs, const struct adafs_pipeline *pipeline, co
 			adafs_json_int(pool, "currentLowPriorityNodes", 0);
 	bool autoscale = cJSON_IsTrue(adafs_json_get(pool, "enableAutoScale"));
 
-	if (pipeline && adafs_pool_suits(pool, pipeline, adafs_url_is_loopback(fs->options->storage.endpoint), &local,
-					 &err) < 0)
+	if (pipeline &&
+	    adafs_pool_suits(pool, pipeline, adafs_url_is_loopback(fs->options->storage.endpoint),
+			     &local, &err) < 0)
 		return check_report(FINDING_FAIL, "pool", strdup(err.msg));
-	check_report(nodes || autoscale ? FINDING_OK : FINDING_WARN, "pool",
-		     adafs_fmt("'%s' is %s with %lld nodes of %lld slots%s", fs->options->pool,
-			       adafs_json_str(pool, "allocationState", "unknown"), (long long)nodes,
-			       (long long)adafs_json_int(pool, "taskSlotsPerNode", 1),
-			       autoscale ? ", scaled by its formula" :
-			       nodes	 ? "" :
-					   ": jobs wait until it is resized (echo resize 1 > pool/ctl)"));
+	check_report(
+		nodes || autoscale ? FINDING_OK : FINDING_WARN, "pool",
+		adafs_fmt("'%s' is %s with %lld nodes of %lld slots%s", fs->options->pool,
+			  adafs_json_str(pool, "allocationState", "unknown"), (long long)nodes,
+			  (long long)adafs_json_int(pool, "taskSlotsPerNode", 1),
+			  autoscale ? ", scaled by its formula"
+			  : nodes   ? ""
+				  : ": jobs wait until it is resized (echo resize 1 > pool/ctl)"));
 	return check_resize_errors(pool);
 }
 
@@ -185,9 +196,11 @@ bool check_batch(struct fs *fs, const struct adafs_pipeline *pipeline)
 				    adafs_fmt("'%s' does not exist yet: a mount makes it of %s",
 					      fs->options->pool, fs->options->pool_make.vm_sizes));
 	if (rc == -ENOENT)
-		return check_report(FINDING_FAIL, "pool",
-				    adafs_fmt("'%s' does not exist: name another with -o pool=ID, or have "
-					      "it made with pool_vm_size=", fs->options->pool));
+		return check_report(
+			FINDING_FAIL, "pool",
+			adafs_fmt("'%s' does not exist: name another with -o pool=ID, or have "
+				  "it made with pool_vm_size=",
+				  fs->options->pool));
 	if (rc < 0)
 		return check_report(FINDING_FAIL, "batch", strdup(err.msg));
 	bool good = report_pool(fs, pipeline, pool);

@@ -1,4 +1,5 @@
-/* fs/program/credentials.c - accounts out of their texts: which credential counts, and whether it can do. */
+/* fs/program/credentials.c - accounts out of their texts: which credential counts, and whether it
+ * can do. */
 #include "fs/program/credentials.h"
 
 #include <errno.h>
@@ -18,11 +19,15 @@ static int check_auth(struct credentials *c, struct adafs_err *reterr)
 	const char *fix = whole ? ": take it away, or put its own in" : "";
 
 	if (c->o->auth == AUTH_KEY && !a->key)
-		return adafs_err_set(reterr, -EINVAL, "auth=key, but storage account '%s' has no key%s "
-						      "AZURE_STORAGE_KEY%s", a->name, before, fix);
+		return adafs_err_set(reterr, -EINVAL,
+				     "auth=key, but storage account '%s' has no key%s "
+				     "AZURE_STORAGE_KEY%s",
+				     a->name, before, fix);
 	if (c->o->auth == AUTH_SAS && !a->sas)
-		return adafs_err_set(reterr, -EINVAL, "auth=sas, but storage account '%s' has no SAS%s "
-						      "AZURE_STORAGE_SAS_TOKEN%s", a->name, before, fix);
+		return adafs_err_set(reterr, -EINVAL,
+				     "auth=sas, but storage account '%s' has no SAS%s "
+				     "AZURE_STORAGE_SAS_TOKEN%s",
+				     a->name, before, fix);
 	if (c->o->auth != AUTH_ENTRA)
 		return 0;
 	if (a->key)
@@ -40,24 +45,28 @@ static int make_storage(struct credentials *c, struct adafs_err *reterr)
 
 	if (!cred[CRED_CONNECTION] && !cred[CRED_ACCOUNT]) {
 		if (cred[CRED_KEY] || cred[CRED_SAS] || cred[CRED_ENDPOINT])
-			return adafs_err_set(reterr, -EINVAL,
-					     "a storage key, SAS or endpoint is set, but no account: set "
-					     "AZURE_STORAGE_ACCOUNT");
+			return adafs_err_set(
+				reterr, -EINVAL,
+				"a storage key, SAS or endpoint is set, but no account: set "
+				"AZURE_STORAGE_ACCOUNT");
 		return 0;
 	}
 	c->o->has_storage = true;
 	enum options_auth auth = c->o->auth;
 	const char *key = auth == AUTH_AUTO || auth == AUTH_KEY ? cred[CRED_KEY] : NULL;
 	const char *sas = auth == AUTH_SAS || (auth == AUTH_AUTO && !key) ? cred[CRED_SAS] : NULL;
-	int rc = cred[CRED_CONNECTION] ?
-			 adafs_storage_account_parse(&c->o->storage, cred[CRED_CONNECTION], reterr) :
-			 adafs_storage_account_set(&c->o->storage, cred[CRED_ACCOUNT],
-						   cred[CRED_ENDPOINT], key, sas, reterr);
+	int rc =
+		cred[CRED_CONNECTION]
+			? adafs_storage_account_parse(&c->o->storage, cred[CRED_CONNECTION], reterr)
+			: adafs_storage_account_set(&c->o->storage, cred[CRED_ACCOUNT],
+						    cred[CRED_ENDPOINT], key, sas, reterr);
 	if (rc == 0 && cred[CRED_CONNECTION] && cred[CRED_ACCOUNT] &&
 	    strcmp(c->o->storage.name, cred[CRED_ACCOUNT]) != 0)
-		return adafs_err_set(reterr, -EINVAL,
-				     "the connection string is of storage account '%s' and AZURE_STORAGE_ACCOUNT "
-				     "says '%s': take one of them away", c->o->storage.name, cred[CRED_ACCOUNT]);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"the connection string is of storage account '%s' and AZURE_STORAGE_ACCOUNT "
+			"says '%s': take one of them away",
+			c->o->storage.name, cred[CRED_ACCOUNT]);
 	return rc < 0 ? rc : check_auth(c, reterr);
 }
 
@@ -94,7 +103,8 @@ static int make_batch(struct credentials *c, struct adafs_err *reterr)
 	for (int i = 0; i < 3; i++)
 		if (!cred[i] && (i != 1 || c->o->auth == AUTH_KEY))
 			return adafs_err_set(reterr, -EINVAL,
-					     "the Batch account is only half set: %s is missing", names[i]);
+					     "the Batch account is only half set: %s is missing",
+					     names[i]);
 	c->o->has_batch = true;
 	return adafs_batch_account_set(&c->o->batch, cred[0], cred[2],
 				       c->o->auth == AUTH_ENTRA ? NULL : cred[1], reterr);
@@ -108,8 +118,9 @@ static int make_entra(struct credentials *c, struct adafs_err *reterr)
 
 	c->o->entra.identity = identity;
 	if (rc == 0 && identity && c->o->auth != AUTH_AUTO && c->auth_kind != ADAFS_ENTRA_MANAGED)
-		return adafs_err_set(reterr, -EINVAL, "identity= names a managed identity, and auth= asks for "
-						      "something else: set auth=msi, or take identity= away");
+		return adafs_err_set(reterr, -EINVAL,
+				     "identity= names a managed identity, and auth= asks for "
+				     "something else: set auth=msi, or take identity= away");
 	if (rc == 0 && c->o->auth == AUTH_ENTRA)
 		c->o->entra.kind = c->auth_kind;
 	return rc;

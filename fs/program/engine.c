@@ -1,11 +1,13 @@
 /*
- * fs/program/engine.c - the embedded emulator of a mount; which file of its directory says what stands in engine.h.
+ * fs/program/engine.c - the embedded emulator of a mount; which file of its directory says what
+ * stands in engine.h.
  *
  *   engine_open: dead -> starting (`lock` held by the emulator) -> serving (`settings` written)
  *   watching:    serving -> dead (`lock` free) -> starting, by the mount that gets `restart`
  *   engine_close of the last mount: serving -> dead, unless jobs run or another started it
  *
- * The mount's thread opens and closes; between them a thread of its own watches, and only `stopping` is shared.
+ * The mount's thread opens and closes; between them a thread of its own watches, and only
+ * `stopping` is shared.
  */
 #include "fs/program/engine.h"
 
@@ -95,7 +97,8 @@ static pid_t started_pid(const struct engine *e)
 	if (adafs_file_read(proc, 65536, &command, &len, NULL) < 0)
 		return 0;
 	const char *second = memchr(command, 0, len);
-	return second && second + 1 < command + len && strcmp(second + 1, "emulator") == 0 ? pid : 0;
+	return second && second + 1 < command + len && strcmp(second + 1, "emulator") == 0 ? pid
+											   : 0;
 }
 
 /* --- starting ----------------------------------------------------------------------------- */
@@ -115,7 +118,7 @@ static int prepare_spawn(const struct engine *e, posix_spawn_file_actions_t *act
 	sigaddset(&defaults, SIGINT);
 	sigaddset(&defaults, SIGTERM);
 	int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
-						POSIX_SPAWN_SETSIGDEF);
+							POSIX_SPAWN_SETSIGDEF);
 	if (rc == 0)
 		rc = posix_spawnattr_setsigmask(attr, &none);
 	if (rc == 0)
@@ -125,11 +128,13 @@ static int prepare_spawn(const struct engine *e, posix_spawn_file_actions_t *act
 	if (rc == 0)
 		/* What it prints are its settings with the key: they are no matter for a log. */
 		rc = posix_spawn_file_actions_addopen(actions, 1, "/dev/null", O_WRONLY, 0);
-	return rc ? rc : posix_spawn_file_actions_addopen(actions, 2, log,
-							  O_WRONLY | O_CREAT | O_APPEND, 0600);
+	return rc ? rc
+		  : posix_spawn_file_actions_addopen(actions, 2, log, O_WRONLY | O_CREAT | O_APPEND,
+						     0600);
 }
 
-/* The log of all emulators of the directory only grows: what is long goes aside before the next one starts. */
+/* The log of all emulators of the directory only grows: what is long goes aside before the next one
+ * starts. */
 static void rotate_log(const struct engine *e)
 {
 	ADAFS_FREE char *log = adafs_fmt("%s/emulator.log", e->dir);
@@ -144,8 +149,13 @@ static void rotate_log(const struct engine *e)
 static int spawn(const struct engine *e, pid_t *ret_pid, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *mounts = adafs_fmt("%s/mounts", e->dir);
-	char *argv[] = { (char *)"adafs", (char *)"emulator", (char *)"--dir", e->dir,
-			 (char *)"--while-used", mounts, NULL };
+	char *argv[] = { (char *)"adafs",
+			 (char *)"emulator",
+			 (char *)"--dir",
+			 e->dir,
+			 (char *)"--while-used",
+			 mounts,
+			 NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	pid_t pid;
@@ -162,7 +172,8 @@ static int spawn(const struct engine *e, pid_t *ret_pid, struct adafs_err *reter
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	if (rc)
-		return adafs_err_set(reterr, -rc, "the emulator cannot be started: %s", strerror(rc));
+		return adafs_err_set(reterr, -rc, "the emulator cannot be started: %s",
+				     strerror(rc));
 	*ret_pid = pid;
 	return 0;
 }
@@ -208,9 +219,10 @@ static int wait_serving(const struct engine *e, pid_t pid, struct adafs_err *ret
 			ADAFS_FREE char *words = last_words(e);
 			if (!ended)
 				kill(pid, SIGTERM);
-			return adafs_err_set(reterr, ended ? -ECHILD : -EIO,
-					     "the emulator in %s %s%s%s", e->dir, ended ? "ended at its start" : "does not serve after 10 s",
-					     words && *words ? ": " : "", words ? words : "");
+			return adafs_err_set(
+				reterr, ended ? -ECHILD : -EIO, "the emulator in %s %s%s%s", e->dir,
+				ended ? "ended at its start" : "does not serve after 10 s",
+				words && *words ? ": " : "", words ? words : "");
 		}
 		nap();
 	}
@@ -233,12 +245,13 @@ static int start_if_dead(const struct engine *e, struct adafs_err *reterr)
 		if (serves(e))
 			return 0;
 		if (is_alive(e))
-			return adafs_err_set(reterr, -EIO, "an emulator holds %s and does not serve",
-					     e->dir);
+			return adafs_err_set(reterr, -EIO,
+					     "an emulator holds %s and does not serve", e->dir);
 	}
 	/* Settings of a dead one would be taken for those of the next before it serves. */
 	unlink(settings);
-	/* A look at the lock by somebody may fall on the moment in which the new one takes it: it ends, and is tried again. */
+	/* A look at the lock by somebody may fall on the moment in which the new one takes it: it
+	 * ends, and is tried again. */
 	int rc = -ECHILD;
 	for (int i = 0; i < 2 && rc == -ECHILD; i++) {
 		rotate_log(e);
@@ -257,11 +270,13 @@ static int lock_mounts(struct engine *e, struct adafs_err *reterr)
 	uint64_t deadline_ms = adafs_clock_mono_ms() + START_MS + STOP_MS;
 
 	while (flock(e->mounts_fd, LOCK_EX | LOCK_NB) < 0) {
-		/* Living mounts share it: then the emulator lives, or one of them is starting it again. */
+		/* Living mounts share it: then the emulator lives, or one of them is starting it
+		 * again. */
 		if (flock(e->mounts_fd, LOCK_SH | LOCK_NB) == 0 && serves(e))
 			return 0;
 		if (adafs_clock_mono_ms() > deadline_ms)
-			return adafs_err_set(reterr, -EBUSY, "%s/mounts is held by another mount", e->dir);
+			return adafs_err_set(reterr, -EBUSY, "%s/mounts is held by another mount",
+					     e->dir);
 		nap();
 	}
 	return 0;
@@ -343,8 +358,9 @@ static int read_settings(char *text, const char *const names[], const char *valu
 
 int engine_fill(const struct engine *e, struct options *o, struct adafs_err *reterr)
 {
-	static const char *const names[] = { "AZURE_STORAGE_CONNECTION_STRING", "AZURE_BATCH_ACCOUNT",
-					     "AZURE_BATCH_ACCESS_KEY", "AZURE_BATCH_ENDPOINT" };
+	static const char *const names[] = { "AZURE_STORAGE_CONNECTION_STRING",
+					     "AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ACCESS_KEY",
+					     "AZURE_BATCH_ENDPOINT" };
 	const char *values[ADAFS_ARRAY_SIZE(names)] = { 0 };
 	ADAFS_FREE char *path = adafs_fmt("%s/settings", e->dir);
 	ADAFS_FREE char *text = NULL;
@@ -381,7 +397,8 @@ static bool wait_stop(struct engine *e, uint64_t ms)
 	return stopping;
 }
 
-/* All mounts share `mounts` and watch, so a lock of its own decides which of them starts the emulator. */
+/* All mounts share `mounts` and watch, so a lock of its own decides which of them starts the
+ * emulator. */
 static int restart(struct engine *e)
 {
 	struct adafs_err err = { 0 };
@@ -410,7 +427,8 @@ static void *watch_main(void *arg)
 		if (is_alive(e) || restart(e) == 0)
 			backoff_ms = WATCH_MS;
 		else
-			backoff_ms = backoff_ms * 2 < MAX_BACKOFF_MS ? backoff_ms * 2 : MAX_BACKOFF_MS;
+			backoff_ms =
+				backoff_ms * 2 < MAX_BACKOFF_MS ? backoff_ms * 2 : MAX_BACKOFF_MS;
 	}
 	return NULL;
 }
@@ -446,7 +464,9 @@ static void end_emulator(struct engine *e)
 
 	if (pid == 0 || !is_alive(e) || kill(pid, SIGTERM) < 0)
 		return;
-	/* A mount that comes right after waits for `mounts`, so it never attaches to a dying one. */
+	/*
+	 * A mount that comes right after waits for `mounts`, so it never attaches to a dying one.
+	 */
 	while (is_alive(e) && adafs_clock_mono_ms() < deadline_ms)
 		nap();
 	waitpid(pid, NULL, WNOHANG);

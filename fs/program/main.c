@@ -109,8 +109,10 @@ static void reload(struct fs *fs, void *arg)
 	if (adafs_log_set_levels(o.log_level ? o.log_level : "warn", &err) < 0)
 		adafs_log(ERROR, "fs", "SIGHUP: %s", err.msg);
 	else
-		adafs_log(WARN, "fs", "SIGHUP: log_level is %s; other settings are read when it is mounted again",
-			  o.log_level ? o.log_level : "warn");
+		adafs_log(
+			WARN, "fs",
+			"SIGHUP: log_level is %s; other settings are read when it is mounted again",
+			o.log_level ? o.log_level : "warn");
 	options_clear(&o);
 	adafs_foreman_nudge(fs->foreman);
 }
@@ -184,15 +186,18 @@ static int command_mount(int argc, char **argv)
 	}
 	int status = prepare(&fs, &o, &m, &err);
 	if (status == EXIT_OK) {
-		const struct session_hooks hooks = { .start = start, .stop = stop, .reload = reload,
-						     .arg = &m };
+		const struct session_hooks hooks = {
+			.start = start, .stop = stop, .reload = reload, .arg = &m
+		};
 		int rc = session_run(&fs, &hooks, &err);
 		if (rc < 0)
 			status = rc == -EINTR ? EXIT_INTERRUPTED : EXIT_MOUNT;
 		else if (!o.foreground)
-			_exit(EXIT_OK); /* all that is here is the child's: taking it down would only take time */
+			_exit(EXIT_OK); /* all that is here is the child's: taking it down would
+					   only take time */
 	}
-	/* A parent lets go of nothing but memory: the child, which shares the open lock file, goes on. */
+	/* A parent lets go of nothing but memory: the child, which shares the open lock file, goes
+	 * on. */
 	engine_close(m.engine, false);
 	if (fs.foreman)
 		adafs_foreman_free(fs.foreman);
@@ -205,13 +210,15 @@ static int command_mount(int argc, char **argv)
 
 static int print_version(void)
 {
-	printf("adafs %s\nlibfuse %s, cJSON %s\n", ADAFS_VERSION, fuse_pkgversion(), cJSON_Version());
+	printf("adafs %s\nlibfuse %s, cJSON %s\n", ADAFS_VERSION, fuse_pkgversion(),
+	       cJSON_Version());
 	return EXIT_OK;
 }
 
 /*
- * As mount(8) calls its helper: SOURCE MOUNTPOINT [-sfnv] [-N namespace] [-t type] [-o options]. What is left of that
- * for options_parse is put to the front; returns how many, or a negative exit status.
+ * As mount(8) calls its helper: SOURCE MOUNTPOINT [-sfnv] [-N namespace] [-t type] [-o options].
+ * What is left of that for options_parse is put to the front; returns how many, or a negative exit
+ * status.
  */
 static int helper_arguments(int argc, char **argv, bool *ret_fake)
 {

@@ -1,7 +1,8 @@
 /*
- * fs/program/options.c - settings from the configuration file, the environment and the command line, by the table
- * in options_table.c. An account that a later source names replaces what an earlier one said of that service as
- * a whole: half of one account and half of another is nobody's intention.
+ * fs/program/options.c - settings from the configuration file, the environment and the command
+ * line, by the table in options_table.c. An account that a later source names replaces what an
+ * earlier one said of that service as a whole: half of one account and half of another is nobody's
+ * intention.
  */
 #include "fs/program/options.h"
 
@@ -33,11 +34,11 @@ enum source { SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND };
 struct parser {
 	struct options *o;
 	struct credentials said; /* what counts so far */
-	char *found[N_CREDS]; /* of the source being read */
+	char *found[N_CREDS];    /* of the source being read */
 	enum source source;
 	const char *where; /* "in -o", or "file:line" */
 	bool file_has_key;
-	bool first; /* of the command line, look for config= only */
+	bool first;   /* of the command line, look for config= only */
 	char *config; /* that file; NULL: the usual one */
 };
 
@@ -99,13 +100,13 @@ static int parse_number(const struct parser *p, const struct option_def *def, co
 		}
 	}
 	if (end == text || *end || errno || strpbrk(text, "xXnN"))
-		return adafs_err_set(reterr, -EINVAL, "%s: '%s' is no %s for '%s'%s", p->where, text,
-				     is_size ? "size" : "number", def->name,
+		return adafs_err_set(reterr, -EINVAL, "%s: '%s' is no %s for '%s'%s", p->where,
+				     text, is_size ? "size" : "number", def->name,
 				     is_size ? ": use bytes, or K, M, G as in 4M" : "");
 	value *= factor;
 	if (!(value >= def->min && value <= def->max))
-		return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is outside %.10g to %.10g", p->where,
-				     def->name, text, def->min, def->max);
+		return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is outside %.10g to %.10g",
+				     p->where, def->name, text, def->min, def->max);
 	*ret = value;
 	return 0;
 }
@@ -124,8 +125,8 @@ static int parse_id(const struct parser *p, const char *name, const char *text, 
 	const struct group *group = is_group ? getgrnam(text) : NULL;
 	const struct passwd *user = is_group ? NULL : getpwnam(text);
 	if (!group && !user)
-		return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is no number or name of a %s", p->where, name,
-				     text, is_group ? "group" : "user");
+		return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is no number or name of a %s",
+				     p->where, name, text, is_group ? "group" : "user");
 	*ret = group ? group->gr_gid : user->pw_uid;
 	return 0;
 }
@@ -136,8 +137,9 @@ static int parse_umask(struct parser *p, const char *text, struct adafs_err *ret
 	unsigned long value = strtoul(text, &end, 8);
 
 	if (*text < '0' || *text > '7' || *end || value > 0777)
-		return adafs_err_set(reterr, -EINVAL, "%s: umask=%s is no octal number from 0 to 0777",
-				     p->where, text);
+		return adafs_err_set(reterr, -EINVAL,
+				     "%s: umask=%s is no octal number from 0 to 0777", p->where,
+				     text);
 	p->o->umask = (mode_t)value;
 	return 0;
 }
@@ -161,7 +163,8 @@ static int add_fuse_arg(struct options *o, const char *name, const char *value)
 	return 0;
 }
 
-static int refuse_secret(const struct parser *p, const struct option_def *def, struct adafs_err *reterr)
+static int refuse_secret(const struct parser *p, const struct option_def *def,
+			 struct adafs_err *reterr)
 {
 	static const char *const variable[N_CREDS] = {
 		[CRED_CONNECTION] = "AZURE_STORAGE_CONNECTION_STRING",
@@ -170,10 +173,11 @@ static int refuse_secret(const struct parser *p, const struct option_def *def, s
 		[CRED_BATCH_KEY] = "AZURE_BATCH_ACCESS_KEY",
 	};
 
-	return adafs_err_set(reterr, -EINVAL,
-			     "%s: '%s' is refused here, since every user of this machine can read command "
-			     "lines: use %s in the environment, or the configuration file",
-			     p->where, def->name, variable[def->offset]);
+	return adafs_err_set(
+		reterr, -EINVAL,
+		"%s: '%s' is refused here, since every user of this machine can read command "
+		"lines: use %s in the environment, or the configuration file",
+		p->where, def->name, variable[def->offset]);
 }
 
 static int parse_auth(struct parser *p, const char *value, struct adafs_err *reterr)
@@ -200,7 +204,8 @@ static int parse_auth(struct parser *p, const char *value, struct adafs_err *ret
 		}
 	}
 	return adafs_err_set(reterr, -EINVAL,
-			     "%s: auth=%s: use auto, key, sas, env, workload, msi or cli", p->where, value);
+			     "%s: auth=%s: use auto, key, sas, env, workload, msi or cli", p->where,
+			     value);
 }
 
 static int apply_value(struct parser *p, const struct option_def *def, const char *value,
@@ -213,13 +218,14 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 	switch (def->kind) {
 	case KIND_TEXT:
 		if (!*value)
-			return adafs_err_set(reterr, -EINVAL, "%s: '%s' is empty", p->where, def->name);
+			return adafs_err_set(reterr, -EINVAL, "%s: '%s' is empty", p->where,
+					     def->name);
 		return set_text(at, value);
 	case KIND_COUNT:
 		rc = parse_number(p, def, value, false, &number, reterr);
 		if (rc == 0 && number != (uint32_t)number)
-			return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is no whole number", p->where,
-					     def->name, value);
+			return adafs_err_set(reterr, -EINVAL, "%s: %s=%s is no whole number",
+					     p->where, def->name, value);
 		if (rc == 0)
 			*(uint32_t *)at = (uint32_t)number;
 		return rc;
@@ -248,8 +254,8 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 		return 0;
 	case KIND_SWITCH:
 		if (strcmp(value, "on") && strcmp(value, "off"))
-			return adafs_err_set(reterr, -EINVAL, "%s: '%s' is on or off, not '%s'", p->where,
-					     def->name, value);
+			return adafs_err_set(reterr, -EINVAL, "%s: '%s' is on or off, not '%s'",
+					     p->where, def->name, value);
 		*(bool *)at = !strcmp(value, "on");
 		return 0;
 	case KIND_CLEAR:
@@ -259,9 +265,10 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 		return parse_umask(p, value, reterr);
 	case KIND_CONFIG:
 		/* By read_command_first. */
-		return p->source == SOURCE_COMMAND ? 0 :
-						     adafs_err_set(reterr, -EINVAL,
-								   "%s: 'config' is for -o only", p->where);
+		return p->source == SOURCE_COMMAND
+			       ? 0
+			       : adafs_err_set(reterr, -EINVAL, "%s: 'config' is for -o only",
+					       p->where);
 	case KIND_UID:
 		p->o->has_uid = true;
 		return parse_id(p, def->name, value, false, &p->o->uid, reterr);
@@ -282,8 +289,8 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 	case KIND_IGNORED:
 		return 0;
 	case KIND_REFUSED:
-		return adafs_err_set(reterr, -EINVAL, "%s: '%s' is not possible: %s", p->where, def->name,
-				     def->help);
+		return adafs_err_set(reterr, -EINVAL, "%s: '%s' is not possible: %s", p->where,
+				     def->name, def->help);
 	}
 	return -EINVAL;
 }
@@ -294,14 +301,16 @@ static int unknown_option(const struct parser *p, const char *name, struct adafs
 {
 	/* A value whose '=' was lost may be a key. */
 	if (name[strcspn(name, " \t")] || strlen(name) > MAX_SHOWN_NAME)
-		return adafs_err_set(reterr, -EINVAL, "%s: this is no name=value; adafs --help lists all names",
+		return adafs_err_set(reterr, -EINVAL,
+				     "%s: this is no name=value; adafs --help lists all names",
 				     p->where);
 	const char *nearest = options_nearest(name);
 	if (nearest)
 		return adafs_err_set(reterr, -EINVAL, "%s: unknown option '%s'; did you mean '%s'?",
 				     p->where, name, nearest);
-	return adafs_err_set(reterr, -EINVAL, "%s: unknown option '%s'; adafs --help lists them all",
-			     p->where, name);
+	return adafs_err_set(reterr, -EINVAL,
+			     "%s: unknown option '%s'; adafs --help lists them all", p->where,
+			     name);
 }
 
 /* One option, "name" or "name=value"; text is changed. */
@@ -323,8 +332,8 @@ static int apply_option(struct parser *p, char *text, struct adafs_err *reterr)
 	if (!def)
 		return unknown_option(p, text, reterr);
 	if (def->takes_value && !value)
-		return adafs_err_set(reterr, -EINVAL, "%s: '%s' needs a value: %s=%s", p->where, text, text,
-				     def->value);
+		return adafs_err_set(reterr, -EINVAL, "%s: '%s' needs a value: %s=%s", p->where,
+				     text, text, def->value);
 	if (!def->takes_value && value && def->kind != KIND_IGNORED)
 		return adafs_err_set(reterr, -EINVAL, "%s: '%s' takes no value", p->where, text);
 	int rc = apply_value(p, def, value, reterr);
@@ -392,8 +401,9 @@ static int read_lines(struct parser *p, const char *path, char *text, struct ada
 
 static int read_config(struct parser *p, struct adafs_err *reterr)
 {
-	ADAFS_FREE char *path = p->config ? strdup(p->config) :
-					    xdg_path("XDG_CONFIG_HOME", ".config", "adafs/adafs.conf");
+	ADAFS_FREE char *path =
+		p->config ? strdup(p->config)
+			  : xdg_path("XDG_CONFIG_HOME", ".config", "adafs/adafs.conf");
 	char *text = NULL;
 	size_t len;
 	struct stat st;
@@ -491,7 +501,8 @@ static int read_command(struct parser *p, int argc, char **argv, struct adafs_er
 		int rc = 0;
 		if (only_words || arg[0] != '-' || !arg[1]) {
 			if (n_words == 2)
-				return adafs_err_set(reterr, -EINVAL, "too many arguments: '%s'", arg);
+				return adafs_err_set(reterr, -EINVAL, "too many arguments: '%s'",
+						     arg);
 			word[n_words++] = arg;
 		} else if (strcmp(arg, "--") == 0) {
 			only_words = true;
@@ -506,8 +517,8 @@ static int read_command(struct parser *p, int argc, char **argv, struct adafs_er
 		} else if (strcmp(arg, "-d") == 0) {
 			p->o->foreground = p->o->debug = true;
 		} else {
-			return adafs_err_set(reterr, -EINVAL, "unknown argument '%s'; see adafs --help",
-					     arg);
+			return adafs_err_set(reterr, -EINVAL,
+					     "unknown argument '%s'; see adafs --help", arg);
 		}
 		if (rc < 0)
 			return rc;
@@ -551,12 +562,15 @@ static bool pool_id_ok(const char *id)
 {
 	size_t len = strlen(id);
 
-	return len <= 64 && len == strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+	return len <= 64 &&
+	       len == strspn(id,
+			     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
 }
 
 static bool describes_pool(const struct adafs_pool_settings *s)
 {
-	return s->image || s->node_agent || s->containers || s->registry || s->dedicated || s->spot || s->slots;
+	return s->image || s->node_agent || s->containers || s->registry || s->dedicated ||
+	       s->spot || s->slots;
 }
 
 static int finish(struct parser *p, struct adafs_err *reterr)
@@ -569,29 +583,36 @@ static int finish(struct parser *p, struct adafs_err *reterr)
 	/* Nodes in Azure would call themselves. */
 	if (o->has_batch && !adafs_url_is_loopback(o->batch.endpoint) &&
 	    (!o->has_storage || adafs_url_is_loopback(o->storage.endpoint)))
-		return adafs_err_set(reterr, -EINVAL,
-				     "Batch at %s cannot reach blobs on this machine: set a storage account "
-				     "of Azure too (AZURE_STORAGE_CONNECTION_STRING), or no Batch account",
-				     o->batch.endpoint);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"Batch at %s cannot reach blobs on this machine: set a storage account "
+			"of Azure too (AZURE_STORAGE_CONNECTION_STRING), or no Batch account",
+			o->batch.endpoint);
 	if (names_check_container(o->container) < 0)
-		return adafs_err_set(reterr, -EINVAL,
-				     "container=%s: a container's name is 3 to 63 of a-z, 0-9 and single hyphens inside",
-				     o->container);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"container=%s: a container's name is 3 to 63 of a-z, 0-9 and single hyphens inside",
+			o->container);
 	if (o->pool && !pool_id_ok(o->pool))
-		return adafs_err_set(reterr, -EINVAL,
-				     "pool=%s: a pool's id is 1 to 64 of letters, digits, '-' and '_'", o->pool);
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"pool=%s: a pool's id is 1 to 64 of letters, digits, '-' and '_'", o->pool);
 	if (!o->pool_make.vm_sizes && describes_pool(&o->pool_make))
-		return adafs_err_set(reterr, -EINVAL,
-				     "pool_ options describe a pool to be made, and pool_vm_size= is missing: set it, or "
-				     "take them away");
+		return adafs_err_set(
+			reterr, -EINVAL,
+			"pool_ options describe a pool to be made, and pool_vm_size= is missing: set it, or "
+			"take them away");
 	if (make_absolute(&o->dir) < 0)
 		return adafs_err_set(reterr, -EINVAL, "dir=%s: there is no such place", o->dir);
 	if (make_absolute(&o->disk_cache) < 0)
-		return adafs_err_set(reterr, -EINVAL, "disk_cache=%s: there is no such place", o->disk_cache);
+		return adafs_err_set(reterr, -EINVAL, "disk_cache=%s: there is no such place",
+				     o->disk_cache);
 	if (is_file(o->pipeline) && make_absolute(&o->pipeline) < 0)
-		return adafs_err_set(reterr, -EINVAL, "pipeline=%s: there is no such file", o->pipeline);
+		return adafs_err_set(reterr, -EINVAL, "pipeline=%s: there is no such file",
+				     o->pipeline);
 	if (make_absolute(&o->mountpoint) < 0)
-		return adafs_err_set(reterr, -EINVAL, "mount point '%s' does not exist", o->mountpoint);
+		return adafs_err_set(reterr, -EINVAL, "mount point '%s' does not exist",
+				     o->mountpoint);
 	return 0;
 }
 
@@ -608,9 +629,10 @@ static int read_command_first(struct parser *p, int argc, char **argv, struct ad
 			rc = apply_list(p, argv[i] + 2, reterr);
 	}
 	p->first = false;
-	return rc < 0 || !p->config || make_absolute(&p->config) == 0 ?
-		       rc :
-		       adafs_err_set(reterr, -EINVAL, "config=%s: there is no such file", p->config);
+	return rc < 0 || !p->config || make_absolute(&p->config) == 0
+		       ? rc
+		       : adafs_err_set(reterr, -EINVAL, "config=%s: there is no such file",
+				       p->config);
 }
 
 static int parse(struct options *o, int argc, char **argv, bool whole, struct adafs_err *reterr)

@@ -1,5 +1,6 @@
 /*
- * fs/program/options_table.c - the table of options: each once, with how it is read, where it goes and its line of --help.
+ * fs/program/options_table.c - the table of options: each once, with how it is read, where it goes
+ * and its line of --help.
  */
 #include "fs/program/options_table.h"
 
@@ -26,8 +27,8 @@ static const struct option_def table[] = {
 	  "its operating system (microsoft-dsvm:ubuntu-hpc:2204)" },
 	{ "pool_node_agent", KIND_TEXT, AT(pool_make.node_agent), true, 0, 0, "SKU",
 	  "node agent that belongs to pool_image (batch.node.ubuntu 22.04)" },
-	{ "pool_container_image", KIND_TEXT, AT(pool_make.containers), true, 0, 0, "IMAGE[,IMAGE...]",
-	  "container images that its nodes pull at start (the pipeline's)" },
+	{ "pool_container_image", KIND_TEXT, AT(pool_make.containers), true, 0, 0,
+	  "IMAGE[,IMAGE...]", "container images that its nodes pull at start (the pipeline's)" },
 	{ "pool_registry_server", KIND_TEXT, AT(pool_make.registry), true, 0, 0, "SERVER",
 	  "registry of these, entered with ADAFS_REGISTRY_USER and ADAFS_REGISTRY_PASSWORD" },
 	{ "pool_dedicated", KIND_COUNT, AT(pool_make.dedicated), true, 0, 10000, "N",
@@ -74,7 +75,8 @@ static const struct option_def table[] = {
 	  "all of these at once; in the file only" },
 	{ "batch_account", KIND_CRED, CRED_BATCH_ACCOUNT, true, 0, 0, "NAME", "Batch account" },
 	{ "batch_endpoint", KIND_CRED, CRED_BATCH_ENDPOINT, true, 0, 0, "URL", "its endpoint" },
-	{ "batch_key", KIND_SECRET, CRED_BATCH_KEY, true, 0, 0, "BASE64", "its key; in the file only" },
+	{ "batch_key", KIND_SECRET, CRED_BATCH_KEY, true, 0, 0, "BASE64",
+	  "its key; in the file only" },
 	{ "auth", KIND_AUTH, 0, true, 0, 0, "auto|key|sas|env|workload|msi|cli",
 	  "credential; env to cli are of Entra ID (a key, else a SAS, else what is there)" },
 	{ "identity", KIND_TEXT, AT(entra.identity), true, 0, 0, "ID",
@@ -134,7 +136,8 @@ static const struct option_def table[] = {
 	{ "noiversion", KIND_IGNORED, 0, false, 0, 0, NULL, NULL },
 	{ "remount", KIND_REFUSED, 0, false, 0, 0, NULL,
 	  "unmount it and mount it again; mount -i -o remount,... changes what the kernel alone keeps (ro, noexec)" },
-	{ "bind", KIND_REFUSED, 0, false, 0, 0, NULL, "mount it once, then mount --bind that directory" },
+	{ "bind", KIND_REFUSED, 0, false, 0, 0, NULL,
+	  "mount it once, then mount --bind that directory" },
 };
 
 const struct option_def *options_find(const char *name)
@@ -184,8 +187,8 @@ void options_print_usage(FILE *to)
 		char left[64];
 		if (!table[i].help || table[i].kind == KIND_REFUSED)
 			continue;
-		snprintf(left, sizeof(left), "%s%s%s", table[i].name, table[i].takes_value ? "=" : "",
-			 table[i].value ? table[i].value : "");
+		snprintf(left, sizeof(left), "%s%s%s", table[i].name,
+			 table[i].takes_value ? "=" : "", table[i].value ? table[i].value : "");
 		fprintf(to, "  %-29s %s\n", left, table[i].help);
 	}
 	fputs(usage_tail, to);

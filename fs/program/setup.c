@@ -40,14 +40,18 @@ int setup_engine(struct options *o, struct engine **ret_engine, struct adafs_err
 		o->pool = strdup("local");
 	if (!o->pool) {
 		engine_close(e, false);
-		return adafs_err_set(reterr, -EINVAL, "no pool is set: name a pool of Batch account '%s' "
-						      "with -o pool=ID", o->batch.name);
+		return adafs_err_set(reterr, -EINVAL,
+				     "no pool is set: name a pool of Batch account '%s' "
+				     "with -o pool=ID",
+				     o->batch.name);
 	}
 	*ret_engine = e;
 	return 0;
 }
 
-/* The clients of an account that has nothing else enter by a token. *ret stays NULL where it has. */
+/*
+ * The clients of an account that has nothing else enter by a token. *ret stays NULL where it has.
+ */
 static int make_token(struct fs *fs, const struct options *o, bool wanted,
 		      struct adafs_entra_resource resource, struct adafs_token **ret,
 		      struct adafs_err *reterr)
@@ -59,8 +63,8 @@ static int make_token(struct fs *fs, const struct options *o, bool wanted,
 static int make_blob_clients(struct fs *fs, const struct options *o, struct adafs_err *reterr)
 {
 	struct adafs_storage_account account = o->storage; /* borrows all but the token */
-	int rc = make_token(fs, o, !account.key && !account.sas, adafs_entra_storage(account.endpoint),
-			    &account.token, reterr);
+	int rc = make_token(fs, o, !account.key && !account.sas,
+			    adafs_entra_storage(account.endpoint), &account.token, reterr);
 
 	if (rc < 0)
 		return rc;
@@ -73,8 +77,8 @@ static int make_blob_clients(struct fs *fs, const struct options *o, struct adaf
 static int make_batch_client(struct fs *fs, const struct options *o, struct adafs_err *reterr)
 {
 	struct adafs_batch_account account = o->batch; /* borrows all but the token */
-	int rc = make_token(fs, o, !account.key, adafs_entra_batch(account.endpoint), &account.token,
-			    reterr);
+	int rc = make_token(fs, o, !account.key, adafs_entra_batch(account.endpoint),
+			    &account.token, reterr);
 
 	if (rc < 0)
 		return rc;
@@ -120,14 +124,14 @@ int setup_container(struct fs *fs, struct adafs_err *reterr)
 	    adafs_batch_client_ready(fs->batch, reterr) < 0)
 		return reterr->rc;
 	/* A SAS of the container, or a role in it alone, may not ask for the container itself. */
-	int rc = fs->options->storage.key ?
-			 -ENOENT :
-			 adafs_blob_list_some(fs->blob, fs->container, "", NULL, 0, 1, any_blob, NULL,
-					      reterr);
+	int rc = fs->options->storage.key ? -ENOENT
+					  : adafs_blob_list_some(fs->blob, fs->container, "", NULL,
+								 0, 1, any_blob, NULL, reterr);
 
 	if (rc == -ENOENT && !may_create(fs->options))
-		return adafs_err_set(reterr, rc, "container '%s' does not exist, and this SAS cannot make it: "
-						 "name another with -o container=NAME, or create it",
+		return adafs_err_set(reterr, rc,
+				     "container '%s' does not exist, and this SAS cannot make it: "
+				     "name another with -o container=NAME, or create it",
 				     fs->container);
 	if (rc == -ENOENT)
 		rc = adafs_blob_container_create(fs->blob, fs->container, reterr);

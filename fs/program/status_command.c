@@ -23,15 +23,18 @@ static void print_jobs(const cJSON *jobs)
 	int id_width = 3;
 	const cJSON *job, *step;
 
-	cJSON_ArrayForEach(job, jobs) {
+	cJSON_ArrayForEach(job, jobs)
+	{
 		int len = (int)strlen(adafs_json_str(job, "id", ""));
 		id_width = len > id_width ? len : id_width;
 	}
 	printf("%-*s  %-9s  %5s  %s\n", id_width, "JOB", "STATE", "STEPS", "NOW");
-	cJSON_ArrayForEach(job, jobs) {
+	cJSON_ArrayForEach(job, jobs)
+	{
 		int done = 0, all = 0;
 		const char *running = NULL;
-		cJSON_ArrayForEach(step, adafs_json_get(job, "steps")) {
+		cJSON_ArrayForEach(step, adafs_json_get(job, "steps"))
+		{
 			const char *state = adafs_json_str(step, "state", "");
 			all++;
 			done += strcmp(state, "waiting") != 0 && strcmp(state, "queued") != 0 &&
@@ -41,7 +44,10 @@ static void print_jobs(const cJSON *jobs)
 		}
 		const char *now = adafs_json_str(job, "waiting_for", "");
 		printf("%-*s  %-9s  %2d/%-2d  %s\n", id_width, adafs_json_str(job, "id", ""),
-		       adafs_json_str(job, "state", ""), done, all, *now ? now : running ? running : "");
+		       adafs_json_str(job, "state", ""), done, all,
+		       *now      ? now
+		       : running ? running
+				 : "");
 	}
 }
 
@@ -56,10 +62,10 @@ static void print_table(const cJSON *status)
 	       adafs_json_str(pool, "id", ""), (long long)adafs_json_int(pool, "nodes", 0));
 	if (*trouble)
 		printf("trouble: %s\n", trouble);
-	cJSON_ArrayForEach(image, adafs_json_get(status, "inbox"))
-		if (!*adafs_json_str(image, "job", ""))
-			printf("no job yet: %s: %s\n", adafs_json_str(image, "blob", ""),
-			       adafs_json_str(image, "waiting_for", ""));
+	cJSON_ArrayForEach(image,
+			   adafs_json_get(status, "inbox")) if (!*adafs_json_str(image, "job", ""))
+		printf("no job yet: %s: %s\n", adafs_json_str(image, "blob", ""),
+		       adafs_json_str(image, "waiting_for", ""));
 	if (cJSON_GetArraySize(jobs) > 0)
 		print_jobs(jobs);
 	else
@@ -90,8 +96,8 @@ int command_status(int argc, char **argv)
 		return fail(EXIT_SYSTEM, "out of memory");
 	if (statfs(path, &st) < 0 || st.f_type != FUSE_MAGIC ||
 	    adafs_file_read(path, STATUS_MAX, &text, &len, &err) < 0) {
-		ADAFS_FREE char *line = adafs_fmt("'%s' is no mount of adafs that answers: %s", mountpoint,
-						  *err.msg ? err.msg : strerror(errno));
+		ADAFS_FREE char *line = adafs_fmt("'%s' is no mount of adafs that answers: %s",
+						  mountpoint, *err.msg ? err.msg : strerror(errno));
 		return fail(EXIT_USAGE, line ? line : "out of memory");
 	}
 	if (json) {

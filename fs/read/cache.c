@@ -1,20 +1,23 @@
 /*
  * cache.c - extents: ranges of one version of a blob, each fetched by one Get Blob.
  *
- * An extent never crosses a block of 4 MiB (the most that the service gives a checksum for). Extents of a file do not overlap. States:
+ * An extent never crosses a block of 4 MiB (the most that the service gives a checksum for).
+ * Extents of a file do not overlap. States:
  *
  *   QUEUED   no memory yet: waits in cache->queue    buf NULL, readers may wait on it
  *   LOADING  its request is under way                buf owned by the request
  *   READY    data is there                           in the LRU list while nobody pins it
  *   FAILED   being taken back: no longer in its file
  *
- * A random read fetches what was asked for; one that goes on where the last ended fetches twice as much each time; a
- * reader that starts at the beginning, or has read 2 MiB in sequence, fetches whole blocks and some ahead.
- * Memory: while requests under way take half of the limit, demand fetches only what was asked for, so that readers of a hung
- * service leave room for others, and nothing is read ahead; at the limit demand queues. Reading ahead
- * only pushes out what has lain for a second, or two readers would evict each other's blocks before they are read.
+ * A random read fetches what was asked for; one that goes on where the last ended fetches twice as
+ * much each time; a reader that starts at the beginning, or has read 2 MiB in sequence, fetches
+ * whole blocks and some ahead. Memory: while requests under way take half of the limit, demand
+ * fetches only what was asked for, so that readers of a hung service leave room for others, and
+ * nothing is read ahead; at the limit demand queues. Reading ahead only pushes out what has lain
+ * for a second, or two readers would evict each other's blocks before they are read.
  *
- * One lock (rank CACHE). Replies and requests are made without it; an extent that is being copied from is pinned.
+ * One lock (rank CACHE). Replies and requests are made without it; an extent that is being copied
+ * from is pinned.
  */
 #include "fs/read/cache_int.h"
 
@@ -25,7 +28,8 @@
 #include "batch/base/buf.h"
 #include "batch/base/clock.h"
 
-#define SLACK ((int64_t)1024 * 1024) /* the kernel's parallel reads arrive out of order by so much */
+#define SLACK \
+	((int64_t)1024 * 1024) /* the kernel's parallel reads arrive out of order by so much */
 #define STREAK_FULL ((int64_t)2 * 1024 * 1024)
 #define MAX_AHEAD 6
 #define OLD_MS 1000
@@ -169,7 +173,8 @@ static int64_t max64(int64_t a, int64_t b)
 /* Note a read; whether it goes on where the last one ended. */
 static bool seq_note(struct cache_seq *seq, int64_t off, int64_t end)
 {
-	bool near = seq->any ? off <= seq->next + SLACK && off + SLACK >= seq->next : off < SLACK / 4;
+	bool near =
+		seq->any ? off <= seq->next + SLACK && off + SLACK >= seq->next : off < SLACK / 4;
 	if (!seq->any)
 		seq->from_start = near;
 	else if (!near)
@@ -265,7 +270,8 @@ static struct extent *fetch_locked(struct cache_file *f, const struct cache_seq 
 	return e;
 }
 
-static void read_ahead_locked(struct cache_file *f, const struct cache_seq *seq, struct extent **chain)
+static void read_ahead_locked(struct cache_file *f, const struct cache_seq *seq,
+			      struct extent **chain)
 {
 	struct cache *c = f->cache;
 	uint64_t now = adafs_clock_mono_ms(), before_ms = now > OLD_MS ? now - OLD_MS : 0;
@@ -292,7 +298,9 @@ static int add_waiter_locked(struct extent *e, struct gather *g, struct call *ca
 	struct waiter *w = malloc(sizeof(*w));
 	if (!w)
 		return -ENOMEM;
-	*w = (struct waiter){ .next = e->waiters, .gather = g, .call = call, .off = off, .size = size };
+	*w = (struct waiter){
+		.next = e->waiters, .gather = g, .call = call, .off = off, .size = size
+	};
 	e->waiters = w;
 	if (g)
 		g->pending++;
@@ -340,7 +348,8 @@ static void gather_locked(struct cache_file *f, const struct cache_seq *seq, boo
 }
 
 /* All is in one extent that is there: the reply is made from its memory. */
-static void reply_ready(struct cache *c, struct extent *e, struct call *call, int64_t off, size_t size)
+static void reply_ready(struct cache *c, struct extent *e, struct call *call, int64_t off,
+			size_t size)
 {
 	call_reply_data(call, e->buf + (off - e->off), size, 0);
 	adafs_mutex_lock(&c->lock);
@@ -350,7 +359,8 @@ static void reply_ready(struct cache *c, struct extent *e, struct call *call, in
 	run_queue(c);
 }
 
-int cache_read(struct cache_file *f, struct cache_seq *seq, struct call *call, size_t size, off_t off)
+int cache_read(struct cache_file *f, struct cache_seq *seq, struct call *call, size_t size,
+	       off_t off)
 {
 	if (off >= f->size || !size)
 		return 0;

@@ -15,7 +15,8 @@ static void extent_done(void *arg, size_t len, const struct adafs_err *err);
 static void fetch(struct extent *e)
 {
 	struct cache_file *f = e->file;
-	adafs_blob_get_start(f->client, f->container, f->blob, NULL, e->off, e->len, f->etag, e->buf, extent_done, e);
+	adafs_blob_get_start(f->client, f->container, f->blob, NULL, e->off, e->len, f->etag,
+			     e->buf, extent_done, e);
 }
 
 static void on_loaded(void *arg, bool found)
@@ -31,7 +32,7 @@ static void on_loaded(void *arg, bool found)
 
 static struct diskcache_range range_of(const struct extent *e)
 {
-	return (struct diskcache_range){.key = e->file->disk_key, .off = e->off, .len = e->len};
+	return (struct diskcache_range){ .key = e->file->disk_key, .off = e->off, .len = e->len };
 }
 
 void start_chain(struct extent *chain)
@@ -62,8 +63,9 @@ static struct extent *queue_fail_locked(struct cache *c)
 }
 
 /*
- * Extents that waited for memory and now have it: a chain to start. When the system gives none and nothing is under way
- * whose end would try again, nobody would ever wake the readers: *ret_failed are the extents to fail.
+ * Extents that waited for memory and now have it: a chain to start. When the system gives none and
+ * nothing is under way whose end would try again, nobody would ever wake the readers: *ret_failed
+ * are the extents to fail.
  */
 static struct extent *take_queue_locked(struct cache *c, struct extent **ret_failed)
 {
@@ -183,7 +185,8 @@ static int load_error(const struct extent *e, size_t len, const struct adafs_err
 		rc = -ESTALE;
 	if (rc && rc != -ECANCELED)
 		adafs_log(WARN, "fs", "read of '%s/%s' at %lld failed: %s", e->file->container,
-			  e->file->blob, (long long)e->off, err->rc ? err->msg : "fewer bytes than listed");
+			  e->file->blob, (long long)e->off,
+			  err->rc ? err->msg : "fewer bytes than listed");
 	return rc;
 }
 

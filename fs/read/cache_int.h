@@ -1,6 +1,6 @@
 /*
- * fs/read/cache_int.h - what the parts of the block cache share: cache.c (files, planning of a read), cache_memory.c (buffers,
- * what is let go), cache_fetch.c (requests, replies).
+ * fs/read/cache_int.h - what the parts of the block cache share: cache.c (files, planning of a
+ * read), cache_memory.c (buffers, what is let go), cache_fetch.c (requests, replies).
  */
 #ifndef ADAFS_FS_READ_CACHE_INT_H
 #define ADAFS_FS_READ_CACHE_INT_H
@@ -58,7 +58,8 @@ struct cache_file {
 	int64_t size;
 	unsigned refs; /* handles and extents */
 	struct extent *extents;
-	struct cache_seq seq; /* all handles together: a second reader only asks for what the page cache lacks */
+	struct cache_seq seq; /* all handles together: a second reader only asks for what the page
+				 cache lacks */
 };
 
 struct cache {

@@ -1,6 +1,6 @@
 /*
- * cache_memory.c - the memory of extents: where it comes from, what is let go for more. The list holds what nobody pins, the
- * oldest first.
+ * cache_memory.c - the memory of extents: where it comes from, what is let go for more. The list
+ * holds what nobody pins, the oldest first.
  */
 #include "fs/read/cache_int.h"
 
@@ -28,11 +28,13 @@ static void lru_append_locked(struct cache *c, struct extent *e)
 
 static void *map(size_t len, int flags)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	void *p =
+		mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* A whole block, in huge pages if the system has any: the kernel's copy of each byte to a reader is a tenth cheaper. */
+/* A whole block, in huge pages if the system has any: the kernel's copy of each byte to a reader is
+ * a tenth cheaper. */
 static void *map_block(void)
 {
 	char *p = map(BLOCK + HUGE_PAGE, 0);
@@ -50,15 +52,18 @@ static void *map_block(void)
 }
 
 /*
- * What is large is mapped: freed, it is gone from the process at once, whatever the order. A few whole blocks are kept to
- * be used again, since the page faults of a new one cost as much as its bytes: they count as used until they are. A
- * small one is from malloc: to unmap it would cost more than to read it.
+ * What is large is mapped: freed, it is gone from the process at once, whatever the order. A few
+ * whole blocks are kept to be used again, since the page faults of a new one cost as much as its
+ * bytes: they count as used until they are. A small one is from malloc: to unmap it would cost more
+ * than to read it.
  */
 static void *buffer_get_locked(struct cache *c, size_t len)
 {
 	if (len == BLOCK && c->n_spare)
 		return c->spare[--c->n_spare];
-	void *p = len <= SMALL_BUFFER ? malloc(len) : len == BLOCK ? map_block() : map(len, MAP_POPULATE);
+	void *p = len <= SMALL_BUFFER ? malloc(len)
+		  : len == BLOCK      ? map_block()
+				      : map(len, MAP_POPULATE);
 	if (!p)
 		return NULL;
 	c->used += len;

@@ -1,6 +1,7 @@
 /*
- * diskcache.c - the jobs of the disk cache and the threads that do them. Loads come before stores, since a reader waits for
- * them; they are bounded by the memory that they load into, stores by MAX_STORES.
+ * diskcache.c - the jobs of the disk cache and the threads that do them. Loads come before stores,
+ * since a reader waits for them; they are bounded by the memory that they load into, stores by
+ * MAX_STORES.
  */
 #include "fs/read/diskcache.h"
 
@@ -24,7 +25,7 @@ struct job {
 	struct job *next;
 	struct diskcache_range range;
 	void *buf;
-	const void *from;	  /* stores: instead of buf */
+	const void *from;         /* stores: instead of buf */
 	diskcache_loaded *loaded; /* NULL: a store */
 	void (*stored)(void *arg);
 	void *arg;
@@ -109,7 +110,8 @@ static void *thread_main(void *arg)
 }
 
 /* --- the object ------------------------------------------------------------------------------ */
-/* What images show is for who mounted: nobody else may look into the directory, nor put something there. */
+/* What images show is for who mounted: nobody else may look into the directory, nor put something
+ * there. */
 static int own_directory(const char *dir, struct adafs_err *reterr)
 {
 	struct stat st;
@@ -119,12 +121,14 @@ static int own_directory(const char *dir, struct adafs_err *reterr)
 	if (!rc && access(dir, W_OK))
 		rc = -errno;
 	if (rc)
-		return adafs_err_set(reterr, rc, "disk_cache: cannot use '%s': %s", dir, strerror(-rc));
+		return adafs_err_set(reterr, rc, "disk_cache: cannot use '%s': %s", dir,
+				     strerror(-rc));
 	if (st.st_uid != geteuid() || (st.st_mode & 077))
-		return adafs_err_set(reterr, -EPERM,
-				     "disk_cache: '%s' belongs to somebody else or is open to others: make it private with "
-				     "'chmod 700', or name another directory",
-				     dir);
+		return adafs_err_set(
+			reterr, -EPERM,
+			"disk_cache: '%s' belongs to somebody else or is open to others: make it private with "
+			"'chmod 700', or name another directory",
+			dir);
 	return 0;
 }
 
@@ -143,7 +147,8 @@ static int start(struct diskcache *d, struct adafs_err *reterr)
 	return rc ? adafs_err_set(reterr, -rc, "disk_cache: no thread: %s", strerror(rc)) : 0;
 }
 
-int diskcache_open(const char *dir, uint64_t limit, struct diskcache **ret, struct adafs_err *reterr)
+int diskcache_open(const char *dir, uint64_t limit, struct diskcache **ret,
+		   struct adafs_err *reterr)
 {
 	int rc = own_directory(dir, reterr);
 	if (rc)
@@ -183,15 +188,15 @@ void diskcache_close(struct diskcache *d)
 }
 
 /* --- jobs ------------------------------------------------------------------------------------ */
-void diskcache_load(struct diskcache *d, const struct diskcache_range *range, void *buf, diskcache_loaded *done,
-		    void *arg)
+void diskcache_load(struct diskcache *d, const struct diskcache_range *range, void *buf,
+		    diskcache_loaded *done, void *arg)
 {
 	struct job *j = malloc(sizeof(*j));
 	if (!j) {
 		done(arg, false);
 		return;
 	}
-	*j = (struct job){.range = *range, .buf = buf, .loaded = done, .arg = arg};
+	*j = (struct job){ .range = *range, .buf = buf, .loaded = done, .arg = arg };
 	adafs_mutex_lock(&d->lock);
 	queue_add(&d->loads, j);
 	adafs_cond_signal(&d->changed);
@@ -204,7 +209,7 @@ bool diskcache_store(struct diskcache *d, const struct diskcache_range *range, c
 	struct job *j = malloc(sizeof(*j));
 	if (!j)
 		return false;
-	*j = (struct job){.range = *range, .from = buf, .stored = done, .arg = arg};
+	*j = (struct job){ .range = *range, .from = buf, .stored = done, .arg = arg };
 	adafs_mutex_lock(&d->lock);
 	bool room = d->n_stores < MAX_STORES && !d->stopping;
 	if (room) {

@@ -1,6 +1,7 @@
 /*
- * fs/read/diskcache.h - what was read from blobs, kept on local disk beyond the mount. Never trusted: every page has a checksum
- * beside it, and one that does not fit is as if it had never been there. Two mounts may share a directory.
+ * fs/read/diskcache.h - what was read from blobs, kept on local disk beyond the mount. Never
+ * trusted: every page has a checksum beside it, and one that does not fit is as if it had never
+ * been there. Two mounts may share a directory.
  */
 #ifndef ADAFS_FS_READ_DISKCACHE_H
 #define ADAFS_FS_READ_DISKCACHE_H
@@ -24,20 +25,21 @@ struct diskcache_range {
 };
 
 /*
- * Keep at most limit bytes in a directory, which is made (0700) if it is missing. -EPERM: it is somebody else's or open to
- * others; else the disk's errno.
+ * Keep at most limit bytes in a directory, which is made (0700) if it is missing. -EPERM: it is
+ * somebody else's or open to others; else the disk's errno.
  */
-int diskcache_open(const char *dir, uint64_t limit, struct diskcache **ret, struct adafs_err *reterr);
+int diskcache_open(const char *dir, uint64_t limit, struct diskcache **ret,
+		   struct adafs_err *reterr);
 /* Ends what is under way; nobody may ask any more. NULL: nothing. */
 void diskcache_close(struct diskcache *d);
 
 /* On one of its threads. found: all of the range is in buf and as it was stored. */
 typedef void diskcache_loaded(void *arg, bool found);
-void diskcache_load(struct diskcache *d, const struct diskcache_range *range, void *buf, diskcache_loaded *done,
-		    void *arg);
+void diskcache_load(struct diskcache *d, const struct diskcache_range *range, void *buf,
+		    diskcache_loaded *done, void *arg);
 /*
- * Store what buf holds, which is borrowed until done. False, and done is not called: too much waits to be stored already.
- * What the disk does not take is not stored, and the log says why.
+ * Store what buf holds, which is borrowed until done. False, and done is not called: too much waits
+ * to be stored already. What the disk does not take is not stored, and the log says why.
  */
 bool diskcache_store(struct diskcache *d, const struct diskcache_range *range, const void *buf,
 		     void (*done)(void *arg), void *arg);

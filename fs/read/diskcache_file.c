@@ -5,9 +5,9 @@
  *   4096   CRC-64 of each page of 4 KiB; 0: not there
  *   12288  the pages
  *
- * A page is written before its checksum. Whatever a crash or a bad disk leaves of the two does not fit, and the file goes.
- * Its name is the SHA-256 of its first line; its mtime is when it was last of use, by which the oldest go when there is
- * too much.
+ * A page is written before its checksum. Whatever a crash or a bad disk leaves of the two does not
+ * fit, and the file goes. Its name is the SHA-256 of its first line; its mtime is when it was last
+ * of use, by which the oldest go when there is too much.
  */
 #include "fs/read/diskcache_int.h"
 
@@ -48,7 +48,8 @@ struct block_file {
 
 /* --- one file -------------------------------------------------------------------------------- */
 /* False: a key too long to be kept, which no blob has. */
-static bool file_name(const struct diskcache_files *f, const struct diskcache_range *r, struct block_file *b)
+static bool file_name(const struct diskcache_files *f, const struct diskcache_range *r,
+		      struct block_file *b)
 {
 	uint8_t sum[ADAFS_SHA256_LEN];
 	char hex[ADAFS_SHA256_HEX_LEN];
@@ -60,7 +61,8 @@ static bool file_name(const struct diskcache_files *f, const struct diskcache_ra
 	int n = snprintf(b->path, sizeof(b->path), "%s/%.2s/%s", f->dir, hex, hex + 2);
 	b->first = (size_t)(r->off % DISKCACHE_BLOCK) / PAGE;
 	b->n = (r->len + PAGE - 1) / PAGE;
-	return len < (int)sizeof(b->head) && n < (int)sizeof(b->path) && r->off % (int64_t)PAGE == 0 && r->len;
+	return len < (int)sizeof(b->head) && n < (int)sizeof(b->path) &&
+	       r->off % (int64_t)PAGE == 0 && r->len;
 }
 
 static size_t page_len(const struct diskcache_range *r, size_t i)
@@ -86,7 +88,8 @@ static off_t data_at(const struct block_file *b)
 static bool head_fits(const struct block_file *b)
 {
 	char have[PAGE];
-	return adafs_pread_all(b->fd, have, sizeof(have), 0) == 0 && memcmp(have, b->head, sizeof(have)) == 0;
+	return adafs_pread_all(b->fd, have, sizeof(have), 0) == 0 &&
+	       memcmp(have, b->head, sizeof(have)) == 0;
 }
 
 static uint64_t disk_bytes(int fd)
@@ -107,11 +110,13 @@ static void drop(struct diskcache_files *f, const struct block_file *b, const ch
 static void touch(const struct block_file *b)
 {
 	struct stat st;
-	if (fstat(b->fd, &st) == 0 && adafs_clock_wall_us() / 1000000 - st.st_mtim.tv_sec > TOUCH_SECONDS)
+	if (fstat(b->fd, &st) == 0 &&
+	    adafs_clock_wall_us() / 1000000 - st.st_mtim.tv_sec > TOUCH_SECONDS)
 		futimens(b->fd, NULL);
 }
 
-static bool pages_read(struct diskcache_files *f, const struct diskcache_range *r, struct block_file *b, char *buf)
+static bool pages_read(struct diskcache_files *f, const struct diskcache_range *r,
+		       struct block_file *b, char *buf)
 {
 	if (!head_fits(b)) {
 		drop(f, b, "it is not what its name says");
@@ -212,7 +217,7 @@ static void found_add(struct found_list *l, const char *path, const struct stat 
 	if (!copy)
 		return;
 	const uint64_t bytes = (uint64_t)st->st_blocks * 512;
-	l->item[l->n++] = (struct found){.path = copy, .used = st->st_mtim, .bytes = bytes};
+	l->item[l->n++] = (struct found){ .path = copy, .used = st->st_mtim, .bytes = bytes };
 	l->bytes += bytes;
 }
 
@@ -224,7 +229,8 @@ static void find_in(struct found_list *l, const char *dir)
 	for (struct dirent *e; (e = readdir(d));) {
 		ADAFS_FREE char *path = adafs_fmt("%s/%s", dir, e->d_name);
 		struct stat st;
-		if (path && strlen(e->d_name) == ADAFS_SHA256_HEX_LEN - 3 && lstat(path, &st) == 0 && S_ISREG(st.st_mode))
+		if (path && strlen(e->d_name) == ADAFS_SHA256_HEX_LEN - 3 &&
+		    lstat(path, &st) == 0 && S_ISREG(st.st_mode))
 			found_add(l, path, &st);
 	}
 	closedir(d);
@@ -249,21 +255,23 @@ static void found_clear(struct found_list *l)
 
 static int older(const void *a, const void *b)
 {
-	const struct timespec *x = &((const struct found *)a)->used, *y = &((const struct found *)b)->used;
+	const struct timespec *x = &((const struct found *)a)->used,
+			      *y = &((const struct found *)b)->used;
 	if (x->tv_sec != y->tv_sec)
 		return x->tv_sec < y->tv_sec ? -1 : 1;
 	return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
 }
 
 /*
- * The limit holds with two mounts that fill one directory at the same time: each stores at most a twentieth between two
- * counts, and a count leaves room for both and for the blocks that are being written.
+ * The limit holds with two mounts that fill one directory at the same time: each stores at most a
+ * twentieth between two counts, and a count leaves room for both and for the blocks that are being
+ * written.
  */
 void diskcache_files_scan(struct diskcache_files *f)
 {
 	const uint64_t slice = f->limit / 20, most = f->limit - 2 * slice - ROOM_UNDER_WAY;
 	const uint64_t before = __atomic_load_n(&f->used, __ATOMIC_RELAXED);
-	struct found_list l = {0};
+	struct found_list l = { 0 };
 	find_all(f, &l);
 	if (l.bytes > most) {
 		qsort(l.item, l.n, sizeof(*l.item), older);
@@ -277,7 +285,8 @@ void diskcache_files_scan(struct diskcache_files *f)
 	found_clear(&l);
 }
 
-void diskcache_files_write(struct diskcache_files *f, const struct diskcache_range *r, const void *buf)
+void diskcache_files_write(struct diskcache_files *f, const struct diskcache_range *r,
+			   const void *buf)
 {
 	ADAFS_FREE struct block_file *b = malloc(sizeof(*b));
 	uint64_t now = adafs_clock_mono_ms(), full = __atomic_load_n(&f->full_ms, __ATOMIC_RELAXED);
@@ -291,7 +300,8 @@ void diskcache_files_write(struct diskcache_files *f, const struct diskcache_ran
 	if (b->fd >= 0)
 		close(b->fd);
 	if (rc) {
-		adafs_log(WARN, "cache", "nothing is kept in '%s' for a minute: %s", f->dir, strerror(-rc));
+		adafs_log(WARN, "cache", "nothing is kept in '%s' for a minute: %s", f->dir,
+			  strerror(-rc));
 		__atomic_store_n(&f->full_ms, now, __ATOMIC_RELAXED);
 	}
 	if (__atomic_add_fetch(&f->used, after - before, __ATOMIC_RELAXED) >

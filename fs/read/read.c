@@ -13,7 +13,8 @@ struct reader {
 	struct cache_seq seq;
 };
 
-static int reader_read(struct call *c, struct handle *h, size_t size, off_t off, struct adafs_buf *ret)
+static int reader_read(struct call *c, struct handle *h, size_t size, off_t off,
+		       struct adafs_buf *ret)
 {
 	(void)ret;
 	struct reader *r = (struct reader *)h;
@@ -30,8 +31,9 @@ static void reader_release(struct call *c, struct handle *h)
 
 static const struct handle_ops reader_ops = { .read = reader_read, .release = reader_release };
 
-int read_open(struct fs *fs, struct adafs_blob_client *client, const char *container, const char *blob,
-	      const char *etag, int64_t size, struct fuse_file_info *fi, struct handle **ret)
+int read_open(struct fs *fs, struct adafs_blob_client *client, const char *container,
+	      const char *blob, const char *etag, int64_t size, struct fuse_file_info *fi,
+	      struct handle **ret)
 {
 	struct reader *r = calloc(1, sizeof(*r));
 	if (!r)
@@ -42,7 +44,9 @@ int read_open(struct fs *fs, struct adafs_blob_client *client, const char *conta
 		free(r);
 		return -ENOMEM;
 	}
-	/* The version is the nodeid's: the pages are right as long as the kernel finds this node. */
+	/*
+	 * The version is the nodeid's: the pages are right as long as the kernel finds this node.
+	 */
 	fi->keep_cache = 1;
 	*ret = &r->base;
 	return 0;

@@ -5,10 +5,11 @@
 #include "fs/kernel/node.h"
 
 /*
- * A read-only handle on (container, blob, etag) of size bytes through client (fs->blob or fs->results). fi gets
- * keep_cache. Texts are copied. 0 or -ENOMEM; never waits.
+ * A read-only handle on (container, blob, etag) of size bytes through client (fs->blob or
+ * fs->results). fi gets keep_cache. Texts are copied. 0 or -ENOMEM; never waits.
  */
-int read_open(struct fs *fs, struct adafs_blob_client *client, const char *container, const char *blob,
-	      const char *etag, int64_t size, struct fuse_file_info *fi, struct handle **ret);
+int read_open(struct fs *fs, struct adafs_blob_client *client, const char *container,
+	      const char *blob, const char *etag, int64_t size, struct fuse_file_info *fi,
+	      struct handle **ret);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * tree/containers.c - containers/: one directory a blob container, below it its blobs. The list of containers is asked for anew
- * after attr_timeout. Credentials that may not list (a SAS of one container) show the mount's own.
+ * tree/containers.c - containers/: one directory a blob container, below it its blobs. The list of
+ * containers is asked for anew after attr_timeout. Credentials that may not list (a SAS of one
+ * container) show the mount's own.
  */
 #include "fs/tree/containers.h"
 
@@ -63,7 +64,8 @@ static bool fresh_locked(const struct fs *fs, const struct containers *t)
 	return t->loaded_ms && adafs_clock_mono_ms() - t->loaded_ms < timeout_ms;
 }
 
-/* Whether to ask at all: a SAS tells by its text, of a role in one container only the service knows. */
+/* Whether to ask at all: a SAS tells by its text, of a role in one container only the service
+ * knows. */
 static bool may_list(const struct fs *fs)
 {
 	const char *sas = fs->options->storage.sas;
@@ -80,7 +82,8 @@ static int load(struct fs *fs, struct containers *t)
 	adafs_mutex_lock(&t->lock);
 	uint64_t changes = t->changes, now = adafs_clock_mono_ms();
 	adafs_mutex_unlock(&t->lock);
-	int rc = may_list(fs) ? adafs_blob_container_list(fs->blob, on_container, &f, &err) : -EACCES;
+	int rc = may_list(fs) ? adafs_blob_container_list(fs->blob, on_container, &f, &err)
+			      : -EACCES;
 	if (rc == -EACCES)
 		rc = on_container(&f, fs->container, NULL);
 	if (rc) {
@@ -93,7 +96,8 @@ static int load(struct fs *fs, struct containers *t)
 	size_t old_n = t->n;
 	t->name = f.name;
 	t->n = f.n;
-	/* One that was made or removed meanwhile may be wrong in it: right for this call, asked for again by the next. */
+	/* One that was made or removed meanwhile may be wrong in it: right for this call, asked for
+	 * again by the next. */
 	t->loaded_ms = changes == t->changes ? now : 0;
 	adafs_mutex_unlock(&t->lock);
 	names_clear(old, old_n);
@@ -157,7 +161,8 @@ static int containers_list(struct call *c, struct node *dir, struct dirlist *ret
 	adafs_mutex_lock(&t->lock);
 	for (size_t i = 0; i < t->n && !rc; i++) {
 		ADAFS_FREE char *identity = adafs_fmt("blob/%s/", t->name[i]);
-		rc = identity ? dirlist_add(ret, t->name[i], node_ino(identity), S_IFDIR, NULL) : -ENOMEM;
+		rc = identity ? dirlist_add(ret, t->name[i], node_ino(identity), S_IFDIR, NULL)
+			      : -ENOMEM;
 	}
 	adafs_mutex_unlock(&t->lock);
 	return rc;
@@ -208,7 +213,8 @@ static int on_any(void *arg, const char *name, const struct adafs_blob_props *pr
 	return 0;
 }
 
-/* Delete Container takes its blobs along, so it must have none. Somebody who adds one in between loses it. */
+/* Delete Container takes its blobs along, so it must have none. Somebody who adds one in between
+ * loses it. */
 static int containers_rmdir(struct call *c, struct node *dir, const char *name)
 {
 	struct adafs_err err = { 0 };

@@ -1,7 +1,8 @@
 /*
- * fs/tree/events.c - two views of blobs shown as one directory. The kernel knows the directory R; what it
- * asks of R goes to the view of all events when it is about a directory, and to the view of the event
- * `default` when it is about a file. Both views are nodes below R that the kernel never sees.
+ * fs/tree/events.c - two views of blobs shown as one directory. The kernel knows the directory R;
+ * what it asks of R goes to the view of all events when it is about a directory, and to the view of
+ * the event `default` when it is about a file. Both views are nodes below R that the kernel never
+ * sees.
  */
 #include "fs/tree/events.h"
 
@@ -38,10 +39,11 @@ void events_made(const struct events_view *v)
 		bool known = false;
 		if (!name || !dir)
 			return;
-		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e =
+		ADAFS_CLEANUP(blob_entry_unrefp)
+		struct blob_entry *e =
 			blobs_peek(v->fs->blobs, v->fs->container, dir, name, &known);
-		ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *made =
-			known && !e ? blob_entry_new(name, NULL) : NULL;
+		ADAFS_CLEANUP(blob_entry_unrefp)
+		struct blob_entry *made = known && !e ? blob_entry_new(name, NULL) : NULL;
 		if (made)
 			blobs_put(v->fs->blobs, v->fs->container, dir, name, made);
 	}
@@ -122,7 +124,8 @@ static struct node *all_view(struct node *dir)
 {
 	const struct events *e = dir->data;
 
-	return blobdir_root(dir->fs, dir, "/events", dir->fs->container, e->all.prefix, &e->all_policy);
+	return blobdir_root(dir->fs, dir, "/events", dir->fs->container, e->all.prefix,
+			    &e->all_policy);
 }
 
 static struct node *files_view(struct node *dir)
@@ -253,7 +256,8 @@ static int events_rmdir(struct call *c, struct node *dir, const char *name)
 	return all ? all->ops->rmdir(c, all, name) : -ENOMEM;
 }
 
-/* The view that a name of dir is in: dir itself unless it is a directory of events. NULL with errno. */
+/* The view that a name of dir is in: dir itself unless it is a directory of events. NULL with
+ * errno. */
 static struct node *view_of_name(struct call *c, struct node *dir, const char *name)
 {
 	struct child child;

@@ -1,6 +1,7 @@
 /*
  * fs/tree/events.h - a directory of events over a prefix of blobs: "<prefix><event>/..." are its
- * directories, and the files of the event `default` stand in it directly. inbox/ and rejected/ are such.
+ * directories, and the files of the event `default` stand in it directly. inbox/ and rejected/ are
+ * such.
  */
 #ifndef ADAFS_FS_TREE_EVENTS_H
 #define ADAFS_FS_TREE_EVENTS_H
@@ -10,17 +11,19 @@
 
 #define EVENT_DEFAULT "default"
 
-/* Which job an image belongs to: the foreman's view, ordered by image. Shared by both views of a directory. */
+/* Which job an image belongs to: the foreman's view, ordered by image. Shared by both views of a
+ * directory. */
 struct events_index {
 	struct adafs_mutex lock; /* rank LEAF */
 	struct adafs_view *view; /* a reference; NULL: none yet */
 	struct events_image {
 		const char *blob;
 		const struct adafs_job_view *job;
-	} *image; /* of the newest jobs, sorted by blob */
+	} * image; /* of the newest jobs, sorted by blob */
 	size_t n;
 };
-/* Take the foreman's newest view. The lock is held until events_index_unlock; NULL: out of memory, and no lock. */
+/* Take the foreman's newest view. The lock is held until events_index_unlock; NULL: out of memory,
+ * and no lock. */
 const struct adafs_view *events_index_lock(struct events_index *x, struct fs *fs);
 void events_index_unlock(struct events_index *x);
 /* The newest job of an image, or NULL. */
@@ -35,12 +38,15 @@ struct events_view {
 /* The whole blob name of a path; free() it. NULL: out of memory. */
 char *events_blob(const struct events_view *v, const char *path);
 
-/* A blob of the view was made: so are the directories that lead to the view, which others may show. */
+/*
+ * A blob of the view was made: so are the directories that lead to the view, which others may show.
+ */
 void events_made(const struct events_view *v);
 
 /*
- * The directory `name` over container fs->container. prefix and default_prefix are static texts; policy is
- * copied, and its arg is set to the view that is meant. A reference for the caller; NULL: out of memory.
+ * The directory `name` over container fs->container. prefix and default_prefix are static texts;
+ * policy is copied, and its arg is set to the view that is meant. A reference for the caller; NULL:
+ * out of memory.
  */
 struct node *events_root(struct fs *fs, struct node *root, const char *name, const char *prefix,
 			 const char *default_prefix, const struct blobdir_policy *policy);

@@ -1,7 +1,8 @@
 /*
- * fs/tree/inbox.c - inbox/, the view of images/ where files become jobs. A commit of an image is checked
- * before it is sent and carries its trigger; a file under a temporary name carries the check's verdict instead, so that renaming it needs
- * no bytes. Images whose job has ended well are hidden; nothing is moved.
+ * fs/tree/inbox.c - inbox/, the view of images/ where files become jobs. A commit of an image is
+ * checked before it is sent and carries its trigger; a file under a temporary name carries the
+ * check's verdict instead, so that renaming it needs no bytes. Images whose job has ended well are
+ * hidden; nothing is moved.
  */
 #include "fs/tree/inbox.h"
 
@@ -45,17 +46,21 @@ static int set_verdict(struct adafs_blob_meta *meta, const char *text)
 	size_t n = 0;
 
 	for (; *text && n < sizeof(clean) - 1; text++)
-		clean[n++] = (unsigned char)*text >= ' ' && (unsigned char)*text < 0x7f ? *text : '?';
+		clean[n++] =
+			(unsigned char)*text >= ' ' && (unsigned char)*text < 0x7f ? *text : '?';
 	clean[n] = '\0';
 	return adafs_blob_meta_set(meta, META_CHECKED, clean);
 }
 
-/* A temporary file: stored whatever it holds, with what the check says for the day it is renamed. */
+/*
+ * A temporary file: stored whatever it holds, with what the check says for the day it is renamed.
+ */
 static int litter_commit(const struct blobdir_commit *commit, struct adafs_blob_meta *meta)
 {
 	struct adafs_image_info info;
 	struct adafs_err verdict = { 0 };
-	int rc = commit->size == 0 ? 0 : adafs_image_check(commit->fd, commit->size, &info, &verdict);
+	int rc = commit->size == 0 ? 0
+				   : adafs_image_check(commit->fd, commit->size, &info, &verdict);
 
 	if (rc < 0 && rc != -EBADMSG)
 		return rc;
@@ -115,7 +120,8 @@ static void inbox_committed(void *arg, const struct blobdir_commit *commit, cons
 		submit(v->fs, commit->blob, etag, commit->size, meta);
 }
 
-static void inbox_refused(void *arg, const struct blobdir_commit *commit, const struct adafs_err *why)
+static void inbox_refused(void *arg, const struct blobdir_commit *commit,
+			  const struct adafs_err *why)
 {
 	struct events_view *v = arg;
 
@@ -132,7 +138,8 @@ static void inbox_removed(void *arg, const char *blob)
 
 /* --- rename ------------------------------------------------------------------------------- */
 
-static int copy_meta(struct adafs_blob_meta *to, const struct adafs_blob_meta *from, const char *name)
+static int copy_meta(struct adafs_blob_meta *to, const struct adafs_blob_meta *from,
+		     const char *name)
 {
 	const char *value = adafs_blob_meta_get(from, name);
 
@@ -198,9 +205,10 @@ static const struct adafs_inbox_view *find_image(const struct adafs_view *view, 
 	return NULL;
 }
 
-/* The job of an image as it is now. view->inbox knows of newer content than the newest job. The index is locked. */
-static const struct adafs_job_view *job_of(const struct events_view *v, const struct adafs_view *view,
-					   const char *blob)
+/* The job of an image as it is now. view->inbox knows of newer content than the newest job. The
+ * index is locked. */
+static const struct adafs_job_view *job_of(const struct events_view *v,
+					   const struct adafs_view *view, const char *blob)
 {
 	const struct adafs_inbox_view *image = find_image(view, blob);
 
@@ -243,7 +251,8 @@ static int read_url(struct fs *fs, const char *blob, struct adafs_buf *ret)
 
 	if (!url)
 		return -ENOMEM;
-	adafs_clock_iso8601_seconds(adafs_blob_now_us(fs->blob) + (int64_t)URL_MINUTES * 60 * 1000000, expiry);
+	adafs_clock_iso8601_seconds(
+		adafs_blob_now_us(fs->blob) + (int64_t)URL_MINUTES * 60 * 1000000, expiry);
 	const struct adafs_sas sas = { .resource = "b", .permissions = "r", .expiry = expiry };
 	int rc = adafs_blob_sas(fs->blob, fs->container, blob, &sas, &query, NULL);
 	if (rc == -EACCES) /* there is nothing to sign with */
@@ -298,7 +307,8 @@ static int inbox_getxattr(void *arg, const char *path, const struct adafs_blob_p
 /* .url is left out: `cp -a` would copy a signature. */
 static int inbox_listxattr(void *arg, const char *path, struct adafs_buf *ret)
 {
-	static const char *const names[] = { "user.adafs.job", "user.adafs.state", "user.adafs.etag" };
+	static const char *const names[] = { "user.adafs.job", "user.adafs.state",
+					     "user.adafs.etag" };
 	struct events_view *v = arg;
 
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {

@@ -100,7 +100,8 @@ static void link_name(const struct adafs_job_view *job, size_t index, char *out,
 }
 
 /* The link's target: `name` in image/, or the only image for jobs/<id>/image itself. */
-static int link_target(const struct node *n, const struct adafs_job_view *job, struct adafs_buf *ret)
+static int link_target(const struct node *n, const struct adafs_job_view *job,
+		       struct adafs_buf *ret)
 {
 	char name[256];
 
@@ -138,7 +139,8 @@ static int link_getattr(struct call *c, struct node *n, struct handle *h, struct
 		rc = link_target(n, l.job, &target);
 	if (rc < 0)
 		return rc;
-	node_stat(n, S_IFLNK | 0777, (int64_t)target.len, (time_t)(l.job->created_us / 1000000), ret);
+	node_stat(n, S_IFLNK | 0777, (int64_t)target.len, (time_t)(l.job->created_us / 1000000),
+		  ret);
 	*ret_timeout_s = 0;
 	return 0;
 }
@@ -164,8 +166,9 @@ static int images_lookup(struct call *c, struct node *dir, const char *name, str
 		job_at_free(at);
 		return -ENOMEM;
 	}
-	return synth_child(c, node_get(dir->fs, dir, name, "", &link_ops,
-				       job_ino(l.job->id, NULL, path), at), ret);
+	return synth_child(
+		c, node_get(dir->fs, dir, name, "", &link_ops, job_ino(l.job->id, NULL, path), at),
+		ret);
 }
 
 static int images_list(struct call *c, struct node *dir, struct dirlist *ret)
@@ -178,8 +181,8 @@ static int images_list(struct call *c, struct node *dir, struct dirlist *ret)
 	for (size_t i = 0; rc == 0 && i < l.job->n_images; i++) {
 		link_name(l.job, i, name, sizeof(name));
 		ADAFS_FREE char *path = adafs_fmt("image/%s", name);
-		rc = path ? dirlist_add(ret, name, job_ino(l.job->id, NULL, path), S_IFLNK, NULL) :
-			    -ENOMEM;
+		rc = path ? dirlist_add(ret, name, job_ino(l.job->id, NULL, path), S_IFLNK, NULL)
+			  : -ENOMEM;
 	}
 	return rc;
 }
@@ -211,8 +214,8 @@ static struct node *image_node(struct node *dir, const struct adafs_job_view *jo
 
 	return at ? node_get(dir->fs, dir, "image", job->n_images == 1 ? "link" : "dir",
 			     job->n_images == 1 ? &link_ops : &images_ops,
-			     job_ino(job->id, NULL, "image"), at) :
-		    NULL;
+			     job_ino(job->id, NULL, "image"), at)
+		  : NULL;
 }
 
 /* --- jobs/<id> ---------------------------------------------------------------------------- */
@@ -275,8 +278,8 @@ static int jobs_lookup(struct call *c, struct node *dir, const char *name, struc
 	struct job_at *at = job_at_new(name, 0, NULL);
 	if (!at)
 		return -ENOMEM;
-	return synth_child(c, node_get(dir->fs, dir, name, "", &job_ops, job_ino(name, NULL, ""), at),
-			   ret);
+	return synth_child(
+		c, node_get(dir->fs, dir, name, "", &job_ops, job_ino(name, NULL, ""), at), ret);
 }
 
 static int jobs_list(struct call *c, struct node *dir, struct dirlist *ret)
@@ -287,8 +290,8 @@ static int jobs_list(struct call *c, struct node *dir, struct dirlist *ret)
 	(void)c;
 	adafs_foreman_nudge(dir->fs->foreman);
 	for (size_t i = 0; rc == 0 && i < view->n_jobs; i++)
-		rc = dirlist_add(ret, view->jobs[i].id, job_ino(view->jobs[i].id, NULL, ""), S_IFDIR,
-				 NULL);
+		rc = dirlist_add(ret, view->jobs[i].id, job_ino(view->jobs[i].id, NULL, ""),
+				 S_IFDIR, NULL);
 	adafs_view_unref(view);
 	return rc;
 }

@@ -30,7 +30,9 @@ struct job_look {
 int job_look(const struct node *n, struct job_look *ret);
 void job_look_clear(struct job_look *l);
 
-/* Stable numbers: the same for all aliases of a step's directory. name "" is the directory itself. */
+/*
+ * Stable numbers: the same for all aliases of a step's directory. name "" is the directory itself.
+ */
 uint64_t job_ino(const char *job, const struct adafs_step_view *step, const char *name);
 time_t job_mtime(const struct job_look *l);
 /* getattr of a directory of a job: it is there as long as its job is in the view. */

@@ -1,7 +1,8 @@
 /*
  * fs/tree/logs.c - stdout.txt and stderr.txt of a step. While the task runs they are files of its
- * node (Batch file API) and grow; once it has ended they are blobs below the attempt's work prefix. A task
- * that was killed uploads nothing: then the node still has them for as long as the service keeps it.
+ * node (Batch file API) and grow; once it has ended they are blobs below the attempt's work prefix.
+ * A task that was killed uploads nothing: then the node still has them for as long as the service
+ * keeps it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -28,9 +29,9 @@ struct log_end {
 };
 
 struct log_data {
-	struct job_at at;         /* first: job_look reads it */
-	struct adafs_mutex lock;  /* rank TREE */
-	char *prefix;             /* the attempt that `end` belongs to */
+	struct job_at at;        /* first: job_look reads it */
+	struct adafs_mutex lock; /* rank TREE */
+	char *prefix;            /* the attempt that `end` belongs to */
 	struct log_end end;
 };
 
@@ -96,7 +97,9 @@ static int blob_head(struct fs *fs, const struct job_look *l, const char *name, 
 	int rc = adafs_blob_head(fs->blob, fs->container, blob, NULL, &props, NULL);
 	if (rc < 0)
 		return rc;
-	struct log_end end = { .place = LOG_BLOB, .size = props.size, .mtime = props.last_modified };
+	struct log_end end = { .place = LOG_BLOB,
+			       .size = props.size,
+			       .mtime = props.last_modified };
 	snprintf(end.etag, sizeof(end.etag), "%s", props.etag);
 	*ret = end;
 	return 0;
@@ -200,7 +203,8 @@ static void find_again(struct log_handle *h)
 		__atomic_store_n(&h->place, LOG_NODE, __ATOMIC_RELAXED);
 }
 
-static int log_read(struct call *c, struct handle *base, size_t size, off_t off, struct adafs_buf *ret)
+static int log_read(struct call *c, struct handle *base, size_t size, off_t off,
+		    struct adafs_buf *ret)
 {
 	struct log_handle *h = ADAFS_CONTAINER_OF(base, struct log_handle, base);
 
@@ -232,7 +236,8 @@ static void log_release(struct call *c, struct handle *base)
 	free(h);
 }
 
-/* Whether there is more than was read. The service is asked for the size only where it is not known to suffice. */
+/* Whether there is more than was read. The service is asked for the size only where it is not known
+ * to suffice. */
 static int log_poll(struct call *c, struct handle *base, unsigned *ret_revents)
 {
 	struct log_handle *h = ADAFS_CONTAINER_OF(base, struct log_handle, base);
@@ -306,10 +311,11 @@ static int log_open(struct call *c, struct node *n, struct fuse_file_info *fi, s
 		return rc;
 	if (end.place == LOG_BLOB) {
 		ADAFS_FREE char *blob = adafs_fmt("%s%s", l.step->work_prefix, n->name);
-		rc = blob ? read_open(n->fs, n->fs->blob, n->fs->container, blob, end.etag, end.size, fi,
-				      ret) :
-			    -ENOMEM;
-		/* The page cache of this node may hold nothing: the file was another one while the task ran. */
+		rc = blob ? read_open(n->fs, n->fs->blob, n->fs->container, blob, end.etag,
+				      end.size, fi, ret)
+			  : -ENOMEM;
+		/* The page cache of this node may hold nothing: the file was another one while the
+		 * task ran. */
 		fi->keep_cache = 0;
 		fi->direct_io = 1;
 		return rc;

@@ -1,6 +1,6 @@
 /*
- * fs/tree/pool.c - pool/: state, ctl and a file a node of the pool that runs the jobs. Asked for on workers and
- * believed for a second, so that one `ls -l` costs two requests.
+ * fs/tree/pool.c - pool/: state, ctl and a file a node of the pool that runs the jobs. Asked for on
+ * workers and believed for a second, so that one `ls -l` costs two requests.
  */
 #include <errno.h>
 #include <string.h>
@@ -72,7 +72,8 @@ static int add_node(void *arg, const cJSON *item)
 	if (!grown)
 		return -ENOMEM;
 	s->node = grown;
-	if (adafs_clock_parse_iso8601(adafs_json_str(item, "stateTransitionTime", ""), &changed_us) < 0)
+	if (adafs_clock_parse_iso8601(adafs_json_str(item, "stateTransitionTime", ""),
+				      &changed_us) < 0)
 		changed_us = 0;
 	struct adafs_buf text = ADAFS_BUF_INIT(POOL_TEXT_MAX);
 	if (pool_words_node(item, &text) < 0)
@@ -98,7 +99,8 @@ static int pool_load(struct fs *fs, struct pool_state *ret, struct adafs_err *re
 	int rc = adafs_batch_pool_get(fs->batch, fs->options->pool, &json, reterr);
 
 	if (rc == 0)
-		rc = adafs_batch_node_list(fs->batch, fs->options->pool, NULL, add_node, &s, reterr);
+		rc = adafs_batch_node_list(fs->batch, fs->options->pool, NULL, add_node, &s,
+					   reterr);
 	if (rc == 0) {
 		struct adafs_buf text = ADAFS_BUF_INIT(POOL_TEXT_MAX);
 		rc = pool_words_state(json, &text);
@@ -129,7 +131,8 @@ static int pool_refresh(struct call *c, struct pool *pool)
 		return -EWOULDBLOCK;
 	int rc = pool_load(c->fs, &s, &err);
 	if (rc < 0) {
-		adafs_log(WARN, "fs", "pool '%s' cannot be read: %s", c->fs->options->pool, err.msg);
+		adafs_log(WARN, "fs", "pool '%s' cannot be read: %s", c->fs->options->pool,
+			  err.msg);
 		return rc;
 	}
 	adafs_mutex_lock(&pool->lock);
@@ -197,7 +200,8 @@ static long take_number(const char **text, long max)
 	return n;
 }
 
-/* resize N [MINUTES], with N the wanted number of nodes, for so long where a formula scales the pool. */
+/* resize N [MINUTES], with N the wanted number of nodes, for so long where a formula scales the
+ * pool. */
 static int ctl_command(struct call *c, struct node *n, const char *command)
 {
 	struct adafs_err err = { 0 };
@@ -214,7 +218,8 @@ static int ctl_command(struct call *c, struct node *n, const char *command)
 		return -EWOULDBLOCK;
 	int rc = adafs_foreman_resize(c->fs->foreman, (int)nodes, (int)minutes, &err);
 	if (rc < 0)
-		adafs_log(WARN, "fs", "resize of pool '%s' failed: %s", c->fs->options->pool, err.msg);
+		adafs_log(WARN, "fs", "resize of pool '%s' failed: %s", c->fs->options->pool,
+			  err.msg);
 	adafs_mutex_lock(&pool->lock);
 	pool->loaded_ms = 0;
 	adafs_mutex_unlock(&pool->lock);
@@ -255,8 +260,9 @@ static int dir_getattr(struct call *c, struct node *n, struct handle *h, struct 
 
 static int nodes_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
 {
-	return synth_child(c, node_get(dir->fs, dir, name, "", &node_kind.node,
-				       pool_ino("nodes", name), NULL), ret);
+	return synth_child(
+		c, node_get(dir->fs, dir, name, "", &node_kind.node, pool_ino("nodes", name), NULL),
+		ret);
 }
 
 static int nodes_list(struct call *c, struct node *dir, struct dirlist *ret)
@@ -296,8 +302,10 @@ static int pool_lookup(struct call *c, struct node *dir, const char *name, struc
 {
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(entries); i++)
 		if (strcmp(entries[i].name, name) == 0)
-			return synth_child(c, node_get(dir->fs, dir, name, "", entries[i].ops,
-						       pool_ino("", name), NULL), ret);
+			return synth_child(c,
+					   node_get(dir->fs, dir, name, "", entries[i].ops,
+						    pool_ino("", name), NULL),
+					   ret);
 	return -ENOENT;
 }
 
@@ -308,8 +316,8 @@ static int pool_list(struct call *c, struct node *dir, struct dirlist *ret)
 	(void)c;
 	(void)dir;
 	for (size_t i = 0; rc == 0 && i < ADAFS_ARRAY_SIZE(entries); i++)
-		rc = dirlist_add(ret, entries[i].name, pool_ino("", entries[i].name), entries[i].type,
-				 NULL);
+		rc = dirlist_add(ret, entries[i].name, pool_ino("", entries[i].name),
+				 entries[i].type, NULL);
 	return rc;
 }
 

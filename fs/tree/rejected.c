@@ -14,7 +14,8 @@
 #define META_SHA256 "adafssha256"
 /* Of a reason: the sum of the bytes that it is about. */
 #define META_REASON "adafsreasonof"
-/* The longest name that a reason can stand beside, and the longest ending that a changed name keeps. */
+/* The longest name that a reason can stand beside, and the longest ending that a changed name
+ * keeps. */
 #define MAX_BASE (255 - (sizeof(REASON) - 1))
 #define MAX_EXT 32
 
@@ -24,12 +25,13 @@ static int rejected_before_commit(void *arg, const struct blobdir_commit *commit
 {
 	(void)arg;
 	(void)meta;
-	return adafs_err_set(reterr, -EPERM, "'%s': only adafs writes below rejected/", commit->blob);
+	return adafs_err_set(reterr, -EPERM, "'%s': only adafs writes below rejected/",
+			     commit->blob);
 }
 
 static int rejected_before_rename(void *arg, const char *old_blob, const char *new_blob,
-				  const struct adafs_blob_props *props, struct adafs_blob_meta *meta,
-				  struct adafs_err *reterr)
+				  const struct adafs_blob_props *props,
+				  struct adafs_blob_meta *meta, struct adafs_err *reterr)
 {
 	(void)arg;
 	(void)new_blob;
@@ -64,7 +66,9 @@ static int put_blocks(struct fs *fs, const char *blob, int fd, int64_t size,
 
 	adafs_random_hex(8, run);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
-		struct adafs_blob_source src = { .fd = fd, .off = (off_t)(i * block), .len = block };
+		struct adafs_blob_source src = { .fd = fd,
+						 .off = (off_t)(i * block),
+						 .len = block };
 		if ((int64_t)(src.off + (off_t)src.len) > size)
 			src.len = (size_t)(size - src.off);
 		snprintf(ids[i], sizeof(ids[i]), "%s%08zx", run, i);
@@ -72,7 +76,8 @@ static int put_blocks(struct fs *fs, const char *blob, int fd, int64_t size,
 		rc = adafs_blob_put_block(fs->blob, fs->container, blob, ids[i], &src, reterr);
 	}
 	if (rc == 0)
-		rc = adafs_blob_put_block_list(fs->blob, fs->container, blob, list, n, put, NULL, reterr);
+		rc = adafs_blob_put_block_list(fs->blob, fs->container, blob, list, n, put, NULL,
+					       reterr);
 	free(list);
 	free(ids);
 	return rc;
@@ -96,8 +101,8 @@ static int compare(struct fs *fs, const char *blob, const char *name, const char
 }
 
 /*
- * Put what does not exist yet. 0 also if it is there with this content, which a repeated request after a lost reply
- * meets too; -EEXIST: another content has the name.
+ * Put what does not exist yet. 0 also if it is there with this content, which a repeated request
+ * after a lost reply meets too; -EEXIST: another content has the name.
  */
 static int put_new(struct fs *fs, const char *blob, const struct blobdir_commit *commit,
 		   const struct adafs_blob_source *src, const char *meta_name, const char *type,
@@ -124,7 +129,8 @@ static int put_new(struct fs *fs, const char *blob, const struct blobdir_commit 
 	return rc;
 }
 
-/* The reason first: a file without one would leave its owner in the dark. It holds the name for these bytes. */
+/* The reason first: a file without one would leave its owner in the dark. It holds the name for
+ * these bytes. */
 static int keep_as(struct fs *fs, const char *blob, const struct blobdir_commit *commit,
 		   const struct adafs_err *why, struct adafs_err *reterr)
 {
@@ -137,27 +143,31 @@ static int keep_as(struct fs *fs, const char *blob, const struct blobdir_commit 
 	struct adafs_blob_source bytes = { .fd = commit->fd, .len = (size_t)commit->size };
 	if (commit->size == 0)
 		bytes.data = "";
-	int rc = put_new(fs, reason, commit, &text, META_REASON, "text/plain; charset=utf-8", reterr);
+	int rc = put_new(fs, reason, commit, &text, META_REASON, "text/plain; charset=utf-8",
+			 reterr);
 	if (rc == 0)
 		rc = put_new(fs, blob, commit, &bytes, META_SHA256, NULL, reterr);
 	return rc;
 }
 
-/* Where a name that is taken continues: "a.tif" becomes "a.0f3c9a12.tif". A long stem is cut. NULL: out of memory. */
+/* Where a name that is taken continues: "a.tif" becomes "a.0f3c9a12.tif". A long stem is cut. NULL:
+ * out of memory. */
 static char *other_name(const char *blob, const char *sha256, int digits)
 {
 	const char *slash = strrchr(blob, '/');
 	const char *base = slash ? slash + 1 : blob;
 	const char *dot = strrchr(base, '.');
 	const char *ext = dot && dot > base && strlen(dot) <= MAX_EXT ? dot : "";
-	size_t stem = strlen(base) - strlen(ext), room = MAX_BASE - strlen(ext) - (size_t)digits - 1;
+	size_t stem = strlen(base) - strlen(ext),
+	       room = MAX_BASE - strlen(ext) - (size_t)digits - 1;
 
 	if (stem > room) {
 		stem = room;
 		while (stem && ((unsigned char)base[stem] & 0xc0) == 0x80)
 			stem--;
 	}
-	return adafs_fmt("%.*s.%.*s%s", (int)((size_t)(base - blob) + stem), blob, digits, sha256, ext);
+	return adafs_fmt("%.*s.%.*s%s", (int)((size_t)(base - blob) + stem), blob, digits, sha256,
+			 ext);
 }
 
 /* Keep under the first name that is free or has these bytes already; *ret_name says which. */
@@ -195,8 +205,9 @@ void rejected_keep(struct fs *fs, const struct blobdir_commit *commit, const str
 	ADAFS_FREE char *name = NULL;
 	int rc = first ? keep(fs, first, commit, why, &name, &err) : -ENOMEM;
 	if (rc < 0)
-		adafs_log(ERROR, "fs", "refused bytes of '%s' (%s) cannot be kept: %s", commit->blob, why->msg,
-			  err.rc ? err.msg : strerror(-rc));
+		adafs_log(ERROR, "fs", "refused bytes of '%s' (%s) cannot be kept: %s",
+			  commit->blob, why->msg, err.rc ? err.msg : strerror(-rc));
 	else
-		adafs_log(WARN, "fs", "'%s' is refused and kept as '%s': %s", commit->blob, name, why->msg);
+		adafs_log(WARN, "fs", "'%s' is refused and kept as '%s': %s", commit->blob, name,
+			  why->msg);
 }

@@ -1,7 +1,7 @@
 /*
- * fs/tree/results.c - results/<event>/: the newest complete map, and a directory a job. Read-only, read through a
- * SAS. Listings are loaded on workers and believed for the attribute timeout, or until a job has ended. When the
- * service does not answer, what was last seen stays listed.
+ * fs/tree/results.c - results/<event>/: the newest complete map, and a directory a job. Read-only,
+ * read through a SAS. Listings are loaded on workers and believed for the attribute timeout, or
+ * until a job has ended. When the service does not answer, what was last seen stays listed.
  *
  * A file is one version of one blob: a new map has new nodes, so an open one is read to its end.
  */
@@ -298,11 +298,11 @@ static int dir_list(struct call *c, struct node *dir, struct dirlist *ret)
 			continue;
 		last = rest;
 		ADAFS_FREE char *name = strndup(rest, len);
-		ADAFS_FREE char *path = adafs_fmt("%s%s%s", at->path, *at->path ? "/" : "",
-						  name ? name : "");
+		ADAFS_FREE char *path =
+			adafs_fmt("%s%s%s", at->path, *at->path ? "/" : "", name ? name : "");
 		rc = name && path ? dirlist_add(ret, name, result_ino(at->event, path),
-						rest[len] == '/' ? S_IFDIR : S_IFREG, NULL) :
-				    -ENOMEM;
+						rest[len] == '/' ? S_IFDIR : S_IFREG, NULL)
+				  : -ENOMEM;
 	}
 	set_unref(at->cache, set);
 	return rc;
@@ -320,12 +320,12 @@ static struct node *path_node(struct node *dir, const char *name, const char *pa
 		bool is_file = strcmp(file->path, path) == 0;
 		if (!is_file && !below(file->path, path))
 			continue;
-		struct result_at *child = result_at_new(at->cache, at->event, path,
-							is_file ? file : NULL);
+		struct result_at *child =
+			result_at_new(at->cache, at->event, path, is_file ? file : NULL);
 		struct node *node = child ? node_get(dir->fs, dir, name, is_file ? file->etag : "",
 						     is_file ? &file_ops : &dir_ops,
-						     result_ino(at->event, path), child) :
-					    NULL;
+						     result_ino(at->event, path), child)
+					  : NULL;
 		if (!node)
 			errno = ENOMEM;
 		return node;
@@ -404,7 +404,8 @@ static int file_open(struct call *c, struct node *n, struct fuse_file_info *fi, 
 		return -EROFS;
 	if (superseded(c, at))
 		return -ESTALE;
-	return read_open(n->fs, n->fs->results, n->fs->container, at->blob, at->etag, at->size, fi, ret);
+	return read_open(n->fs, n->fs->results, n->fs->container, at->blob, at->etag, at->size, fi,
+			 ret);
 }
 
 static const struct node_ops dir_ops = {
@@ -443,7 +444,8 @@ static int root_lookup(struct call *c, struct node *dir, const char *name, struc
 	struct result_at *at = result_at_new(cache, name, "", NULL);
 	if (!at)
 		return -ENOMEM;
-	return synth_child(c, node_get(dir->fs, dir, name, "", &dir_ops, result_ino(name, ""), at), ret);
+	return synth_child(c, node_get(dir->fs, dir, name, "", &dir_ops, result_ino(name, ""), at),
+			   ret);
 }
 
 static int root_list(struct call *c, struct node *dir, struct dirlist *ret)
@@ -455,7 +457,8 @@ static int root_list(struct call *c, struct node *dir, struct dirlist *ret)
 		return rc;
 	adafs_mutex_lock(&cache->lock);
 	for (size_t i = 0; rc == 0 && i < cache->n_names; i++)
-		rc = dirlist_add(ret, cache->names[i], result_ino(cache->names[i], ""), S_IFDIR, NULL);
+		rc = dirlist_add(ret, cache->names[i], result_ino(cache->names[i], ""), S_IFDIR,
+				 NULL);
 	adafs_mutex_unlock(&cache->lock);
 	return rc;
 }

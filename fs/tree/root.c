@@ -8,7 +8,8 @@
 #include "fs/write/spool.h"
 #include "fs/tree/tree.h"
 
-/* The children never change: the kernel may keep their names for long. Their attributes are asked for anew. */
+/* The children never change: the kernel may keep their names for long. Their attributes are asked
+ * for anew. */
 #define ENTRY_TIMEOUT_S 3600.0
 
 static const struct root_child {
@@ -79,7 +80,8 @@ static int root_getattr(struct call *c, struct node *n, struct handle *h, struct
 	return 0;
 }
 
-/* What is free is what files being written may still take of the local disk; the account has no end. */
+/* What is free is what files being written may still take of the local disk; the account has no
+ * end. */
 static int root_statfs(struct call *c, struct node *n, struct statvfs *ret)
 {
 	(void)n;
@@ -104,7 +106,8 @@ static int root_getxattr(struct call *c, struct node *n, const char *name, struc
 {
 	(void)c;
 	(void)n;
-	return strcmp(name, "user.adafs.pid") == 0 ? adafs_buf_addf(ret, "%d", (int)getpid()) : -ENODATA;
+	return strcmp(name, "user.adafs.pid") == 0 ? adafs_buf_addf(ret, "%d", (int)getpid())
+						   : -ENODATA;
 }
 
 static const struct node_ops root_ops = {

@@ -106,9 +106,10 @@ static cJSON *credentials_json(const struct fs *fs)
 	cJSON_AddStringToObject(j, "blob", blob ? blob : "");
 	cJSON_AddStringToObject(j, "batch", batch ? batch : "");
 	if (left_us < SAS_SOON_US)
-		cJSON_AddStringToObject(j, "warning", left_us < 0 ?
-					"the SAS has ended: mount again with a new one" :
-					"the SAS ends within a day: make a new one and mount again");
+		cJSON_AddStringToObject(
+			j, "warning",
+			left_us < 0 ? "the SAS has ended: mount again with a new one"
+				    : "the SAS ends within a day: make a new one and mount again");
 	return j;
 }
 
@@ -229,8 +230,9 @@ static int waiting_images(struct adafs_buf *b, const struct adafs_view *view)
 	for (size_t i = 0; rc == 0 && i < view->n_inbox; i++) {
 		if (*view->inbox[i].job_id)
 			continue;
-		rc = adafs_buf_adds(b, any ? "<tr>" : "<table>\n<tr><th>image without a job</th>"
-						      "<th>waits for</th></tr>\n<tr>");
+		rc = adafs_buf_adds(b, any ? "<tr>"
+					   : "<table>\n<tr><th>image without a job</th>"
+					     "<th>waits for</th></tr>\n<tr>");
 		any = true;
 		if (rc == 0)
 			rc = cell(b, view->inbox[i].blob);
@@ -255,8 +257,9 @@ static int html_body(struct adafs_buf *b, const struct fs *fs, const struct adaf
 			rc = adafs_buf_adds(b, "</p>\n");
 	}
 	if (rc == 0)
-		rc = adafs_buf_adds(b, "<table>\n<tr><th>time</th><th>container</th><th>pipeline</th>"
-				       "<th>pool</th><th>nodes</th></tr>\n<tr>");
+		rc = adafs_buf_adds(b,
+				    "<table>\n<tr><th>time</th><th>container</th><th>pipeline</th>"
+				    "<th>pool</th><th>nodes</th></tr>\n<tr>");
 	if (rc == 0)
 		rc = cell(b, time_text(adafs_clock_wall_us(), now));
 	if (rc == 0)
@@ -295,10 +298,12 @@ static const struct synth_text html_kind = {
 
 struct node *status_json_file(struct fs *fs, struct node *root)
 {
-	return node_get(fs, root, "status.json", "", &json_kind.node, node_ino("status.json"), NULL);
+	return node_get(fs, root, "status.json", "", &json_kind.node, node_ino("status.json"),
+			NULL);
 }
 
 struct node *status_html_file(struct fs *fs, struct node *root)
 {
-	return node_get(fs, root, "status.html", "", &html_kind.node, node_ino("status.html"), NULL);
+	return node_get(fs, root, "status.html", "", &html_kind.node, node_ino("status.html"),
+			NULL);
 }

@@ -129,7 +129,8 @@ static bool events_ended(struct node *n)
 {
 	JOB_LOOK l = { 0 };
 
-	return job_look(n, &l) < 0 || (l.job->state != ADAFS_STATE_QUEUED && l.job->state != ADAFS_STATE_RUNNING);
+	return job_look(n, &l) < 0 ||
+	       (l.job->state != ADAFS_STATE_QUEUED && l.job->state != ADAFS_STATE_RUNNING);
 }
 
 static const struct synth_text events_kind = {
@@ -152,12 +153,12 @@ struct node *job_file_node(struct node *dir, const char *name, const struct job_
 		return NULL;
 	}
 	struct job_at *at = job_at_new(l->job->id, l->step ? l->step->number : 0, &files[i]);
-	const struct synth_text *kind = !files[i].text	      ? &job_ctl_kind :
-					files[i].text == events_text ? &events_kind :
-								     &value_kind;
+	const struct synth_text *kind = !files[i].text                 ? &job_ctl_kind
+					: files[i].text == events_text ? &events_kind
+								       : &value_kind;
 	struct node *node = at ? node_get(dir->fs, dir, name, "", &kind->node,
-					  job_ino(l->job->id, l->step, name), at) :
-				 NULL;
+					  job_ino(l->job->id, l->step, name), at)
+			       : NULL;
 	if (!node)
 		errno = ENOMEM;
 	return node;

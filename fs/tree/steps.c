@@ -47,9 +47,9 @@ static int step_lookup(struct call *c, struct node *dir, const char *name, struc
 
 	if (rc < 0)
 		return rc;
-	struct node *file = strcmp(name, "stdout.txt") == 0 || strcmp(name, "stderr.txt") == 0 ?
-				    log_node(dir, name, &l) :
-				    job_file_node(dir, name, &l);
+	struct node *file = strcmp(name, "stdout.txt") == 0 || strcmp(name, "stderr.txt") == 0
+				    ? log_node(dir, name, &l)
+				    : job_file_node(dir, name, &l);
 	return file ? synth_child(c, file, ret) : -errno;
 }
 
@@ -89,8 +89,10 @@ static int steps_lookup(struct call *c, struct node *dir, const char *name, stru
 		struct job_at *at = job_at_new(l.job->id, step->number, NULL);
 		if (!at)
 			return -ENOMEM;
-		return synth_child(c, node_get(dir->fs, dir, name, "", &step_ops,
-					       job_ino(l.job->id, step, ""), at), ret);
+		return synth_child(c,
+				   node_get(dir->fs, dir, name, "", &step_ops,
+					    job_ino(l.job->id, step, ""), at),
+				   ret);
 	}
 	return rc < 0 ? rc : -ENOENT;
 }
@@ -109,8 +111,8 @@ static int steps_list(struct call *c, struct node *dir, struct dirlist *ret)
 		const struct adafs_step_view *step = &l.job->steps[i];
 		ADAFS_FREE char *name = adafs_fmt("%02u-%s.%s", step->number, step->name,
 						  adafs_state_name(step->state));
-		rc = name ? dirlist_add(ret, name, job_ino(l.job->id, step, ""), S_IFDIR, NULL) :
-			    -ENOMEM;
+		rc = name ? dirlist_add(ret, name, job_ino(l.job->id, step, ""), S_IFDIR, NULL)
+			  : -ENOMEM;
 	}
 	return rc;
 }
@@ -147,5 +149,6 @@ struct node *steps_dir(struct node *job_dir, const char *job)
 
 	if (!at)
 		return NULL;
-	return node_get(job_dir->fs, job_dir, "steps", "", &steps_ops, job_ino(job, NULL, "steps"), at);
+	return node_get(job_dir->fs, job_dir, "steps", "", &steps_ops, job_ino(job, NULL, "steps"),
+			at);
 }

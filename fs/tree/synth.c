@@ -25,7 +25,8 @@ static const struct handle_ops text_handle_ops, growing_handle_ops;
 
 static const struct synth_text *kind_of(const struct node *n)
 {
-	return (const struct synth_text *)((const char *)n->ops - offsetof(struct synth_text, node));
+	return (const struct synth_text *)((const char *)n->ops -
+					   offsetof(struct synth_text, node));
 }
 
 static int make_text(struct call *c, struct node *n, struct adafs_buf *ret, time_t *ret_mtime)
@@ -60,7 +61,8 @@ int synth_text_setattr(struct call *c, struct node *n, struct handle *h, const s
 		       int to_set, struct stat *ret)
 {
 	const int harmless = FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
-			     FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME;
+			     FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW |
+			     FUSE_SET_ATTR_CTIME;
 	double timeout;
 
 	(void)st;
@@ -92,7 +94,8 @@ int synth_text_open(struct call *c, struct node *n, struct fuse_file_info *fi, s
 	return 0;
 }
 
-static int text_read(struct call *c, struct handle *base, size_t size, off_t off, struct adafs_buf *ret)
+static int text_read(struct call *c, struct handle *base, size_t size, off_t off,
+		     struct adafs_buf *ret)
 {
 	struct text_handle *h = ADAFS_CONTAINER_OF(base, struct text_handle, base);
 
@@ -103,7 +106,8 @@ static int text_read(struct call *c, struct handle *base, size_t size, off_t off
 	return adafs_buf_add(ret, h->text.data + off, size < rest ? size : rest);
 }
 
-static int growing_read(struct call *c, struct handle *base, size_t size, off_t off, struct adafs_buf *ret)
+static int growing_read(struct call *c, struct handle *base, size_t size, off_t off,
+			struct adafs_buf *ret)
 {
 	struct text_handle *h = ADAFS_CONTAINER_OF(base, struct text_handle, base);
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf now = ADAFS_BUF_INIT(TEXT_MAX);
@@ -136,7 +140,9 @@ static int growing_poll(struct call *c, struct handle *base, unsigned *ret_reven
 	return 0;
 }
 
-/* Each write is one command, wherever its offset: `echo x > f`, `printf x >> f` and tee all work. */
+/*
+ * Each write is one command, wherever its offset: `echo x > f`, `printf x >> f` and tee all work.
+ */
 static int text_write(struct call *c, struct handle *base, const void *data, size_t size, off_t off)
 {
 	(void)off;

@@ -1,7 +1,7 @@
 /*
  * fs/tree/tree.h - the directories and files that a user sees in the mount's root, one constructor
- * each. Each returns its node below `root` under its own name with a reference for the caller, which
- * keeps it as long as the mount lives. NULL: out of memory.
+ * each. Each returns its node below `root` under its own name with a reference for the caller,
+ * which keeps it as long as the mount lives. NULL: out of memory.
  */
 #ifndef ADAFS_FS_TREE_TREE_H
 #define ADAFS_FS_TREE_TREE_H

@@ -1,9 +1,10 @@
 /*
- * commit.c - from spool to service. A file of at most one block is one Put Blob; a larger one goes up in blocks (send.c). Both are
- * conditional on the version that was opened. A nonce in the metadata tells an own commit whose reply was lost from a
- * foreign one.
+ * commit.c - from spool to service. A file of at most one block is one Put Blob; a larger one goes
+ * up in blocks (send.c). Both are conditional on the version that was opened. A nonce in the
+ * metadata tells an own commit whose reply was lost from a foreign one.
  *
- * close(2) of a file of one block needs no worker: wfile_commit_start sends the Put Blob, and its completion ends the commit.
+ * close(2) of a file of one block needs no worker: wfile_commit_start sends the Put Blob, and its
+ * completion ends the commit.
  */
 #include "fs/blob/blobdir_int.h"
 
@@ -15,7 +16,9 @@
 #include "batch/base/random.h"
 #include "fs/kernel/workers.h"
 
-/* --- metadata ------------------------------------------------------------------------------------ */
+/*
+ * --- metadata ------------------------------------------------------------------------------------
+ */
 /* What goes with the file whatever its content is; what is said of the content is said anew. */
 static int add_carried(struct wfile *w, struct adafs_blob_meta *meta)
 {
@@ -40,17 +43,21 @@ static int make_meta(struct wfile *w, struct adafs_blob_meta *meta, char nonce[6
 	return rc ? rc : adafs_blob_meta_set(meta, "mtime", mtime);
 }
 
-/* --- the commit ---------------------------------------------------------------------------------- */
 /*
- * A condition failed and the reply of an earlier attempt may have been lost: is what stands there our own? Returns 0 and
- * its ETag if its nonce is this commit's; 1 if it is that of the commit before, which then becomes the base; -ESTALE if it
- * is somebody else's or gone.
+ * --- the commit ----------------------------------------------------------------------------------
  */
-static int resolve(struct wfile *w, const char *nonce, char etag[ADAFS_ETAG_LEN], struct adafs_err *reterr)
+/*
+ * A condition failed and the reply of an earlier attempt may have been lost: is what stands there
+ * our own? Returns 0 and its ETag if its nonce is this commit's; 1 if it is that of the commit
+ * before, which then becomes the base; -ESTALE if it is somebody else's or gone.
+ */
+static int resolve(struct wfile *w, const char *nonce, char etag[ADAFS_ETAG_LEN],
+		   struct adafs_err *reterr)
 {
 	struct adafs_blob_props props;
 	struct adafs_err err = { 0 };
-	int rc = adafs_blob_head(w->view->fs->blob, w->view->container, w->blob, NULL, &props, &err);
+	int rc =
+		adafs_blob_head(w->view->fs->blob, w->view->container, w->blob, NULL, &props, &err);
 	/* Not known is not lost: the next close asks again. */
 	if (rc)
 		return rc == -ENOENT ? -ESTALE : adafs_err_copy(reterr, &err);
@@ -105,22 +112,25 @@ static int put_once(struct commit *x, struct adafs_err *reterr)
 	x->put = true;
 	if (w->copied)
 		return adafs_blob_copy(w->view->fs->blob, w->copied->container, w->copied->blob,
-				       w->copied->entry->etag, w->view->container, w->blob, &x->meta,
-				       &put.cond, x->etag, reterr);
+				       w->copied->entry->etag, w->view->container, w->blob,
+				       &x->meta, &put.cond, x->etag, reterr);
 	/* Of a Put Blob the service takes it itself. */
 	if (spool_n_blocks(w->spool) > 1 && w->view->fs->options->md5) {
 		int rc = spool_md5(w->spool, x->md5);
 		if (rc)
-			return adafs_err_set(reterr, rc, "cannot read the spool: %s", strerror(-rc));
+			return adafs_err_set(reterr, rc, "cannot read the spool: %s",
+					     strerror(-rc));
 		put.md5 = x->md5;
 	}
 	if (spool_n_blocks(w->spool) > 1)
 		return wfile_put_blocks(w, &put, x->etag, reterr);
 	const struct adafs_blob_source src = whole(w);
-	return adafs_blob_put(w->view->fs->blob, w->view->container, w->blob, &src, &put, x->etag, reterr);
+	return adafs_blob_put(w->view->fs->blob, w->view->container, w->blob, &src, &put, x->etag,
+			      reterr);
 }
 
-/* Whether what stands in the way may be an own commit: of this one, or an earlier one without an answer (*w->nonce). */
+/* Whether what stands in the way may be an own commit: of this one, or an earlier one without an
+ * answer (*w->nonce). */
 static bool may_be_own(const struct commit *x, int rc, const struct adafs_err *err)
 {
 	return (rc == -ESTALE || rc == -EEXIST) && (err->outcome_unknown || *x->w->nonce);
@@ -180,7 +190,8 @@ static void tell_later(struct wfile *w, int tell, const char *etag, const char *
 	const struct blobdir_policy *p = w->view->policy;
 	if (tell == TELL_COMMITTED && !p->committed)
 		return;
-	/* An earlier flush was committed, and stays: what it started does not wait for a listing to find it. */
+	/* An earlier flush was committed, and stays: what it started does not wait for a listing to
+	 * find it. */
 	if (tell == TELL_REFUSED && w->tell == TELL_COMMITTED)
 		wfile_tell(w);
 	adafs_mutex_lock(&w->lock);
@@ -207,7 +218,9 @@ static int ask_policy(struct wfile *w, bool killed, char sha256[ADAFS_SHA256_HEX
 {
 	const struct blobdir_policy *p = w->view->policy;
 	if (!p->before_commit)
-		return killed ? adafs_err_set(reterr, -ECANCELED, "the program that wrote it was killed") : 0;
+		return killed ? adafs_err_set(reterr, -ECANCELED,
+					      "the program that wrote it was killed")
+			      : 0;
 	if (w->lost_rc)
 		return adafs_err_set(reterr, w->lost_rc, "a write to it had failed: %s",
 				     strerror(-w->lost_rc));
@@ -276,7 +289,9 @@ int wfile_commit(struct wfile *w, bool killed, struct adafs_err *reterr)
 	return commit_end(&x, rc, reterr);
 }
 
-/* --- without waiting ----------------------------------------------------------------------------- */
+/*
+ * --- without waiting -----------------------------------------------------------------------------
+ */
 static void start_end(struct commit *x, int rc)
 {
 	struct wfile *w = x->w;
@@ -325,21 +340,26 @@ int wfile_commit_start(struct wfile *w, struct call *call)
 	return 0;
 }
 
-/* --- what is left -------------------------------------------------------------------------------- */
+/*
+ * --- what is left --------------------------------------------------------------------------------
+ */
 void wfile_rescue(struct wfile *w)
 {
 	char sha256[ADAFS_SHA256_HEX_LEN];
 	adafs_mutex_lock(&w->lock);
 	const struct adafs_err why = w->held;
 	int64_t size = spool_size(w->spool);
-	/* Bytes that a write lost are no content to keep; a refusal is told anyway; new bytes have a close of their own. */
-	bool wanted = size && !w->lost_rc && !w->unlinked && w->tell != TELL_REFUSED && w->held_gen == w->gen;
+	/* Bytes that a write lost are no content to keep; a refusal is told anyway; new bytes have
+	 * a close of their own. */
+	bool wanted = size && !w->lost_rc && !w->unlinked && w->tell != TELL_REFUSED &&
+		      w->held_gen == w->gen;
 	adafs_mutex_unlock(&w->lock);
 	if (!wanted)
 		return;
 	if (w->view->policy->refused && !spool_sha256(w->spool, sha256))
 		tell_later(w, TELL_REFUSED, NULL, sha256, NULL, &why);
 	else
-		adafs_log(ERROR, "fs", "'%s/%s': what was written after its last close(2) is lost: %s",
+		adafs_log(ERROR, "fs",
+			  "'%s/%s': what was written after its last close(2) is lost: %s",
 			  w->view->container, w->blob, why.msg);
 }

@@ -1,7 +1,8 @@
 /*
- * fetch.c - content that a file being written has from elsewhere: of the version that it replaces, or of another blob that
- * copy_file_range(2) named. The latter is only noted while the copy is going on; once it is whole, the service makes it, and no byte
- * passes through here. What changes it before that brings the bytes to the spool.
+ * fetch.c - content that a file being written has from elsewhere: of the version that it replaces,
+ * or of another blob that copy_file_range(2) named. The latter is only noted while the copy is
+ * going on; once it is whole, the service makes it, and no byte passes through here. What changes
+ * it before that brings the bytes to the spool.
  */
 #include "fs/blob/blobdir_int.h"
 
@@ -14,7 +15,9 @@
 
 #define FETCH_CHUNK ((size_t)4 * 1024 * 1024)
 
-/* --- bytes -------------------------------------------------------------------------------------- */
+/*
+ * --- bytes --------------------------------------------------------------------------------------
+ */
 struct origin {
 	const char *container, *blob, *etag;
 	int64_t size;
@@ -34,12 +37,13 @@ static int fetch_range(struct wfile *w, const struct origin *from, char *buf, in
 	size_t want = FETCH_CHUNK, got;
 	if ((int64_t)want > from->size - off)
 		want = (size_t)(from->size - off);
-	int rc = adafs_blob_get(w->view->fs->blob, from->container, from->blob, NULL, off, want, from->etag,
-				buf, FETCH_CHUNK, &got, reterr);
+	int rc = adafs_blob_get(w->view->fs->blob, from->container, from->blob, NULL, off, want,
+				from->etag, buf, FETCH_CHUNK, &got, reterr);
 	if (rc)
 		return rc;
 	if (got != want)
-		return adafs_err_set(reterr, -EIO, "%zu bytes of %zu at %lld", got, want, (long long)off);
+		return adafs_err_set(reterr, -EIO, "%zu bytes of %zu at %lld", got, want,
+				     (long long)off);
 	return adafs_pwrite_all(spool_fd(w->spool), buf, got, off);
 }
 
@@ -56,8 +60,8 @@ int wfile_fetch(struct wfile *w)
 	for (int64_t off = 0; !rc && off < from.size; off += (int64_t)FETCH_CHUNK)
 		rc = fetch_range(w, &from, buf, off, &err);
 	if (rc)
-		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "fetching the content", from.container,
-				   from.blob, &err);
+		return blobdir_log(rc == -ENOENT ? -ESTALE : rc, "fetching the content",
+				   from.container, from.blob, &err);
 	adafs_mutex_lock(&w->lock);
 	w->fetched = true;
 	wfile_drop_copy_locked(w);
@@ -65,7 +69,9 @@ int wfile_fetch(struct wfile *w)
 	return 0;
 }
 
-/* --- copies ------------------------------------------------------------------------------------- */
+/*
+ * --- copies -------------------------------------------------------------------------------------
+ */
 void wfile_drop_copy_locked(struct wfile *w)
 {
 	struct copied *c = w->copied;
@@ -115,8 +121,8 @@ static bool copy_fits(struct wfile *w, const struct blob_entry *e, int64_t off)
 }
 
 /*
- * The copy is whole with its last n bytes: have it made. Called between begin and end. Where the service cannot, what was noted before
- * comes to the spool, and the caller moves these.
+ * The copy is whole with its last n bytes: have it made. Called between begin and end. Where the
+ * service cannot, what was noted before comes to the spool, and the caller moves these.
  */
 static int copy_make(struct wfile *w, int64_t n)
 {
@@ -137,7 +143,8 @@ static int copy_make(struct wfile *w, int64_t n)
 	return lost ? lost : no_answer ? rc : -EOPNOTSUPP;
 }
 
-static int copy_on(struct wfile *w, struct node *source, struct blob_entry *e, int64_t off, int64_t n)
+static int copy_on(struct wfile *w, struct node *source, struct blob_entry *e, int64_t off,
+		   int64_t n)
 {
 	int rc = 0;
 	if (!copy_fits(w, e, off))
@@ -166,16 +173,17 @@ int wfile_end_copy(struct wfile *w, bool may_wait)
 	return rc;
 }
 
-int wfile_copy_from(struct wfile *w, bool may_wait, struct node *source, off_t from, off_t to, size_t len,
-		    size_t *ret_len)
+int wfile_copy_from(struct wfile *w, bool may_wait, struct node *source, off_t from, off_t to,
+		    size_t len, size_t *ret_len)
 {
 	ADAFS_CLEANUP(blob_entry_unrefp) struct blob_entry *e = bnode_entry(source);
 	/* Only what is stored whole, and where storing is all that a commit is. */
-	if (!e || e->is_dir || e->archived || e->type != ADAFS_BLOB_BLOCK || from != to || from >= e->size ||
-	    w->view->policy->before_commit)
+	if (!e || e->is_dir || e->archived || e->type != ADAFS_BLOB_BLOCK || from != to ||
+	    from >= e->size || w->view->policy->before_commit)
 		return -EOPNOTSUPP;
 	int64_t n = (uint64_t)len < (uint64_t)(e->size - from) ? (int64_t)len : e->size - from;
-	/* The reply has 32 bits. A part is only worth noting as the beginning of a copy that goes on so. */
+	/* The reply has 32 bits. A part is only worth noting as the beginning of a copy that goes
+	 * on so. */
 	if (n > WFILE_COPY_MAX)
 		n = WFILE_COPY_MAX;
 	if (n < e->size - from && n < WFILE_COPY_MAX)

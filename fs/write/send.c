@@ -1,9 +1,9 @@
 /*
- * send.c - the blocks of a file on their way: while it is still written, at most MAX_SENDERS at a time, and the rest at its
- * commit, which one Put Block List ends.
+ * send.c - the blocks of a file on their way: while it is still written, at most MAX_SENDERS at a
+ * time, and the rest at its commit, which one Put Block List ends.
  *
- * Blocks are sent by jobs on the workers that take one after the other; a commit works as one of them itself and waits
- * only for those that have begun, so it needs no free worker to end.
+ * Blocks are sent by jobs on the workers that take one after the other; a commit works as one of
+ * them itself and waits only for those that have begun, so it needs no free worker to end.
  */
 #include "fs/blob/blobdir_int.h"
 
@@ -24,7 +24,8 @@ static ssize_t next_block_locked(const struct wfile *w)
 		size_t i = spool_next_dirty(w->spool, 0);
 		return i < n ? (ssize_t)i : -1;
 	}
-	/* Complete, behind the writer, and not all there is: a file of one block is a single Put Blob. */
+	/* Complete, behind the writer, and not all there is: a file of one block is a single Put
+	 * Blob. */
 	size_t first = w->run_start ? spool_block_at(w->spool, w->run_start - 1) + 1 : 0;
 	size_t i = spool_next_dirty(w->spool, first);
 	return i < n && spool_block_start(w->spool, i + 1) < w->run_end ? (ssize_t)i : -1;
@@ -37,7 +38,8 @@ struct sending {
 	struct adafs_err err;
 };
 
-static void on_block_sent(void *arg, struct adafs_http_response *response, const struct adafs_err *err)
+static void on_block_sent(void *arg, struct adafs_http_response *response,
+			  const struct adafs_err *err)
 {
 	struct sending *x = arg;
 	struct wfile *w = x->w;
@@ -59,11 +61,12 @@ static int send_block_locked(struct wfile *w, size_t i, struct adafs_err *reterr
 	spool_block_id(w->spool, i, id);
 	spool_send_begin(w->spool, i);
 	adafs_mutex_unlock(&w->lock);
-	adafs_blob_put_block_start(w->view->fs->blob, w->view->container, w->blob, id, &src, on_block_sent,
-				   &x);
+	adafs_blob_put_block_start(w->view->fs->blob, w->view->container, w->blob, id, &src,
+				   on_block_sent, &x);
 	int rc = hot ? spool_hot_store(w->spool, hot) : 0;
 	if (rc)
-		adafs_log(ERROR, "fs", "cannot keep a block of '%s' on disk: %s", w->blob, strerror(-rc));
+		adafs_log(ERROR, "fs", "cannot keep a block of '%s' on disk: %s", w->blob,
+			  strerror(-rc));
 	adafs_mutex_lock(&w->lock);
 	while (!x.ended)
 		adafs_cond_wait(&w->changed, &w->lock);
@@ -140,7 +143,8 @@ static int send_rest(struct wfile *w, struct adafs_err *reterr)
 	while (w->senders)
 		adafs_cond_wait(&w->changed, &w->lock);
 	if (!rc && w->send_rc)
-		rc = adafs_err_set(reterr, w->send_rc, "sending a block failed: %s", strerror(-w->send_rc));
+		rc = adafs_err_set(reterr, w->send_rc, "sending a block failed: %s",
+				   strerror(-w->send_rc));
 	w->send_all = false;
 	w->send_rc = 0;
 	adafs_mutex_unlock(&w->lock);
@@ -159,12 +163,12 @@ static int put_list(struct wfile *w, const struct adafs_blob_put *put, char etag
 		spool_block_id(w->spool, i, id[i]);
 		ids[i] = id[i];
 	}
-	return adafs_blob_put_block_list(w->view->fs->blob, w->view->container, w->blob, ids, n, put, etag,
-					 reterr);
+	return adafs_blob_put_block_list(w->view->fs->blob, w->view->container, w->blob, ids, n,
+					 put, etag, reterr);
 }
 
 int wfile_put_blocks(struct wfile *w, const struct adafs_blob_put *put, char etag[ADAFS_ETAG_LEN],
-		      struct adafs_err *reterr)
+		     struct adafs_err *reterr)
 {
 	int rc = send_rest(w, reterr);
 	if (rc) {
@@ -174,7 +178,8 @@ int wfile_put_blocks(struct wfile *w, const struct adafs_blob_put *put, char eta
 	rc = put_list(w, put, etag, reterr);
 	if (!rc || strcmp(reterr->service_code, "InvalidBlockList"))
 		return rc;
-	/* Somebody else's commit discarded our blocks. If it also moved the version, the condition will say so. */
+	/* Somebody else's commit discarded our blocks. If it also moved the version, the condition
+	 * will say so. */
 	adafs_mutex_lock(&w->lock);
 	spool_restart(w->spool);
 	adafs_mutex_unlock(&w->lock);

@@ -1,6 +1,6 @@
 /*
- * spool.c - the bytes of spools: in memory while they are few, else in a file without a name that is gone with its descriptor.
- * Neither outlives the process.
+ * spool.c - the bytes of spools: in memory while they are few, else in a file without a name that
+ * is gone with its descriptor. Neither outlives the process.
  */
 #include "fs/write/spool_int.h"
 
@@ -15,8 +15,9 @@
 #include "batch/base/file.h"
 #include "batch/base/random.h"
 
-#define MEMORY_FILE ((size_t)256 * 1024)        /* larger ones have a file on disk */
-#define MEMORY_ALL ((uint64_t)12 * 1024 * 1024) /* of all small ones together; what comes then, too */
+#define MEMORY_FILE ((size_t)256 * 1024) /* larger ones have a file on disk */
+#define MEMORY_ALL \
+	((uint64_t)12 * 1024 * 1024) /* of all small ones together; what comes then, too */
 
 struct spool_space *spool_space_new(uint64_t limit)
 {
@@ -73,7 +74,9 @@ static int open_unnamed(const char *dir)
 	return fd;
 }
 
-/* --- bytes ------------------------------------------------------------------------------------- */
+/*
+ * --- bytes -------------------------------------------------------------------------------------
+ */
 static void memory_drop(struct spool *s)
 {
 	__atomic_sub_fetch(&s->space->memory, s->mem_cap, __ATOMIC_RELAXED);
@@ -85,7 +88,9 @@ static void memory_drop(struct spool *s)
 static int keep_disk(struct spool *s, size_t block)
 {
 	int64_t off = spool_block_start(s, block);
-	return fallocate(s->fd, FALLOC_FL_KEEP_SIZE, off, s->block_size) && errno == ENOSPC ? -ENOSPC : 0;
+	return fallocate(s->fd, FALLOC_FL_KEEP_SIZE, off, s->block_size) && errno == ENOSPC
+		       ? -ENOSPC
+		       : 0;
 }
 
 /* From memory to disk, or to the first block on its way there. */
@@ -97,7 +102,8 @@ static int to_disk(struct spool *s)
 	if (s->fd < 0)
 		return s->fd;
 	size_t len = (size_t)s->size < s->mem_cap ? (size_t)s->size : s->mem_cap;
-	struct hot *hot = len && (int64_t)len == s->size && !keep_disk(s, 0) ? spool_hot_new(s, 0) : NULL;
+	struct hot *hot =
+		len && (int64_t)len == s->size && !keep_disk(s, 0) ? spool_hot_new(s, 0) : NULL;
 	int rc = 0;
 	if (hot)
 		spool_hot_append(hot, s->mem, len);
@@ -117,7 +123,8 @@ static int to_disk(struct spool *s)
 /* Whether the content up to end may be in memory, with room for it. */
 static bool memory_holds(struct spool *s, int64_t end)
 {
-	if (s->fd >= 0 || (s->sums & SPOOL_SHA256) || end > (int64_t)MEMORY_FILE || end > s->block_size)
+	if (s->fd >= 0 || (s->sums & SPOOL_SHA256) || end > (int64_t)MEMORY_FILE ||
+	    end > s->block_size)
 		return false;
 	if ((size_t)end <= s->mem_cap)
 		return true;
@@ -229,11 +236,14 @@ int spool_new(struct spool_space *space, const char *dir, uint32_t block_size, u
 	struct spool *s = calloc(1, sizeof(*s));
 	if (!s)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	*s = (struct spool){ .space = space, .dir = dir, .fd = -1, .block_size = block_size, .sums = sums };
+	*s = (struct spool){
+		.space = space, .dir = dir, .fd = -1, .block_size = block_size, .sums = sums
+	};
 	int rc = sums & SPOOL_SHA256 ? to_disk(s) : 0;
 	if (rc) {
 		free(s);
-		return adafs_err_set(reterr, rc, "cannot make a file in '%s': %s", dir, strerror(-rc));
+		return adafs_err_set(reterr, rc, "cannot make a file in '%s': %s", dir,
+				     strerror(-rc));
 	}
 	sums_cut(s, 0);
 	adafs_random_hex(8, s->upload);
@@ -401,7 +411,8 @@ static int digest_rest(struct spool *s, struct adafs_digest *d, int64_t from)
 }
 
 /* The running digest ends here; further writes make the next call read the content. */
-static int running_end(struct spool *s, struct running *r, enum adafs_digest_kind kind, uint8_t *ret)
+static int running_end(struct spool *s, struct running *r, enum adafs_digest_kind kind,
+		       uint8_t *ret)
 {
 	ADAFS_CLEANUP(adafs_digest_freep) struct adafs_digest *d = ADAFS_STEAL(r->digest);
 	int64_t from = d ? r->done : 0;

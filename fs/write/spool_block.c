@@ -1,7 +1,7 @@
 /*
- * spool_block.c - the block map of a spool: where blocks start, what they take of the space, which the service has. A
- * block is charged for the bytes from its start to the last one that was written in it, so holes cost nothing as long
- * as whole blocks are skipped.
+ * spool_block.c - the block map of a spool: where blocks start, what they take of the space, which
+ * the service has. A block is charged for the bytes from its start to the last one that was written
+ * in it, so holes cost nothing as long as whole blocks are skipped.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +13,9 @@
 
 #define LAST_TIER (SPOOL_MAX_BLOCKS / SPOOL_TIER_BLOCKS - 1)
 
-/* --- where blocks start ------------------------------------------------------------------------- */
+/*
+ * --- where blocks start -------------------------------------------------------------------------
+ */
 static int64_t tier_size(const struct spool *s, unsigned tier)
 {
 	int64_t size = (int64_t)s->block_size << (3 * tier);
@@ -78,7 +80,9 @@ struct adafs_blob_source spool_block_source(const struct spool *s, size_t i)
 	return src;
 }
 
-/* --- the map ------------------------------------------------------------------------------------ */
+/*
+ * --- the map ------------------------------------------------------------------------------------
+ */
 int spool_grow_map(struct spool *s, int64_t size_wanted)
 {
 	size_t n = spool_blocks_of(s, size_wanted);
@@ -171,7 +175,8 @@ void spool_forget_sums(struct spool *s)
 		s->block[i].crc_len = 0;
 }
 
-/* --- what the service has ------------------------------------------------------------------------- */
+/* --- what the service has
+ * ------------------------------------------------------------------------- */
 enum spool_state spool_block_state(const struct spool *s, size_t i)
 {
 	return s->block[i].state;

@@ -1,12 +1,13 @@
 /*
- * spool_hot.c - blocks of a spool that are in memory: the one that is being filled in order, and full ones until a sender has
- * sent them and written them to disk. So the bytes of a stream are neither read again to be sent nor pass through the
- * page cache, whose pages would all be new ones.
+ * spool_hot.c - blocks of a spool that are in memory: the one that is being filled in order, and
+ * full ones until a sender has sent them and written them to disk. So the bytes of a stream are
+ * neither read again to be sent nor pass through the page cache, whose pages would all be new ones.
  *
  *   filling -> full -> (a sender) storing -> stored, and the memory goes to the next block
  *
- * Whatever does not go on where the block ends settles it first: its bytes are written to disk and it is hot no more. The number of
- * hot blocks is bounded for all spools together; a block for which there is no memory is written to disk at once.
+ * Whatever does not go on where the block ends settles it first: its bytes are written to disk and
+ * it is hot no more. The number of hot blocks is bounded for all spools together; a block for which
+ * there is no memory is written to disk at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +34,9 @@ struct hot {
 	char *data;
 };
 
-/* --- memory ------------------------------------------------------------------------------------- */
+/*
+ * --- memory -------------------------------------------------------------------------------------
+ */
 /* From the kernel and back to it: in a heap they would leave holes. */
 static char *memory_new(size_t size)
 {
@@ -109,7 +112,9 @@ void spool_hot_clear(struct spool *s)
 		hot_free(s, s->hot);
 }
 
-/* --- bytes ------------------------------------------------------------------------------------- */
+/*
+ * --- bytes -------------------------------------------------------------------------------------
+ */
 void spool_hot_append(struct hot *h, const void *data, size_t len)
 {
 	memcpy(h->data + h->fill, data, len);
@@ -156,7 +161,9 @@ int spool_hot_settle(struct spool *s, size_t first, size_t last)
 	return 0;
 }
 
-/* --- sending ------------------------------------------------------------------------------------ */
+/*
+ * --- sending ------------------------------------------------------------------------------------
+ */
 struct hot *spool_hot_use(struct spool *s, size_t block)
 {
 	struct hot *h = hot_find(s, block);

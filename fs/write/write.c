@@ -1,13 +1,13 @@
 /*
- * write.c - files that are being written: one wfile a node, from its first open for writing to the release of its last
- * handle. Its bytes live in a spool; commit.c brings them to the service.
+ * write.c - files that are being written: one wfile a node, from its first open for writing to the
+ * release of its last handle. Its bytes live in a spool; commit.c brings them to the service.
  *
- *   new file         base NULL, fetched, dirty from the start (an empty file has to exist after close)
- *   O_TRUNC          base set, fetched (empty), dirty
- *   opened to edit   base set, not fetched until the first write or truncate
+ *   new file         base NULL, fetched, dirty from the start (an empty file has to exist after
+ * close) O_TRUNC          base set, fetched (empty), dirty opened to edit   base set, not fetched
+ * until the first write or truncate
  *
- * FLUSH commits what is dirty, but never an empty file: `cat x > f` flushes before its first byte. An empty
- * file is committed at RELEASE, as is what a mapping wrote after the last FLUSH.
+ * FLUSH commits what is dirty, but never an empty file: `cat x > f` flushes before its first byte.
+ * An empty file is committed at RELEASE, as is what a mapping wrote after the last FLUSH.
  */
 #include "fs/blob/blobdir_int.h"
 
@@ -22,7 +22,9 @@
 
 /* close(2) returns before RELEASE comes: so long an open waits for it. */
 #define CLOSING_MS 300
-/* An unlink holds up its directory, so what it saves for those who have the file open is bounded. */
+/*
+ * An unlink holds up its directory, so what it saves for those who have the file open is bounded.
+ */
 #define SAVE_MAX ((int64_t)64 * 1024 * 1024)
 
 struct adafs_mutex wfiles_lock = { .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = ADAFS_RANK_TREE };
@@ -93,7 +95,8 @@ struct wfile *wfile_find(struct fs *fs, const struct node *dir, const char *name
 	return w;
 }
 
-int wfile_each(const struct node *dir, int (*fn)(void *arg, const char *name, uint64_t ino), void *arg)
+int wfile_each(const struct node *dir, int (*fn)(void *arg, const char *name, uint64_t ino),
+	       void *arg)
 {
 	int rc = 0;
 	adafs_mutex_lock(&wfiles_lock);
@@ -160,7 +163,8 @@ static struct wfile *wfile_new(struct node *n, struct node *dir, const char *nam
 		w->mtime = base->mtime;
 	int rc = base ? carry_meta(w, base) : 0;
 	/* Only a policy asks for the one, only an option for the other. */
-	unsigned sums = (v->policy->before_commit ? SPOOL_SHA256 : 0) | (fs->options->md5 ? SPOOL_MD5 : 0);
+	unsigned sums =
+		(v->policy->before_commit ? SPOOL_SHA256 : 0) | (fs->options->md5 ? SPOOL_MD5 : 0);
 	if (rc || !w->name || !w->blob ||
 	    spool_new(fs->spool, fs->spool_dir, fs->options->block_size, sums, &w->spool, reterr)) {
 		wfile_unref(w);
@@ -184,8 +188,8 @@ int wfile_open(struct node *n, struct node *dir, const char *name, struct blob_e
 	adafs_mutex_unlock(&wfiles_lock);
 	struct wfile *fresh = wfile_new(n, dir, name, base, &err);
 	if (!fresh)
-		return blobdir_log(err.rc ? err.rc : -ENOMEM, "opening a spool", bnode_of(n)->view->container,
-				   name, &err);
+		return blobdir_log(err.rc ? err.rc : -ENOMEM, "opening a spool",
+				   bnode_of(n)->view->container, name, &err);
 	adafs_mutex_lock(&wfiles_lock);
 	w = bnode_of(n)->w;
 	if (!w) {
@@ -212,7 +216,9 @@ struct wfile *wfile_share(struct wfile *w)
 	return wanted ? w : NULL;
 }
 
-/* --- the right to change ------------------------------------------------------------------------ */
+/*
+ * --- the right to change ------------------------------------------------------------------------
+ */
 void wfile_begin(struct wfile *w)
 {
 	adafs_mutex_lock(&w->lock);
@@ -288,7 +294,9 @@ void wfile_unlink(struct wfile *w)
 	free(name);
 }
 
-/* --- content ------------------------------------------------------------------------------------ */
+/*
+ * --- content ------------------------------------------------------------------------------------
+ */
 void wfile_save(struct wfile *w)
 {
 	adafs_mutex_lock(&w->lock);
@@ -299,7 +307,8 @@ void wfile_save(struct wfile *w)
 		wfile_fetch(w);
 }
 
-/* Wait until the content may be changed, with the lock held on success; fetch it when it is to be kept. */
+/* Wait until the content may be changed, with the lock held on success; fetch it when it is to be
+ * kept. */
 static int lock_for_change(struct wfile *w, bool may_wait, bool keep)
 {
 	for (;;) {
@@ -332,8 +341,8 @@ void wfile_changed_locked(struct wfile *w)
 }
 
 /*
- * After a change of the spool: whether it met a block that a sender brings to disk. Then the lock is given back, once the sender
- * has moved on if that may be waited for.
+ * After a change of the spool: whether it met a block that a sender brings to disk. Then the lock
+ * is given back, once the sender has moved on if that may be waited for.
  */
 static bool met_sender(struct wfile *w, bool may_wait, int rc)
 {
@@ -365,7 +374,9 @@ int wfile_write(struct wfile *w, bool may_wait, const void *data, size_t size, o
 		w->lost_rc = rc;
 		w->lost_off = off;
 		adafs_log(WARN, "fs", "write to '%s/%s' failed: %s%s", w->view->container, w->blob,
-			  strerror(-rc), rc == -ENOSPC ? " (cache_size bounds what files being written take)" : "");
+			  strerror(-rc),
+			  rc == -ENOSPC ? " (cache_size bounds what files being written take)"
+					: "");
 	}
 	adafs_mutex_unlock(&w->lock);
 	return rc;
@@ -479,7 +490,9 @@ int wfile_copy_meta(struct wfile *w, struct adafs_blob_meta *ret)
 	return rc;
 }
 
-/* --- close -------------------------------------------------------------------------------------- */
+/*
+ * --- close --------------------------------------------------------------------------------------
+ */
 int wfile_committed(struct wfile *w, int rc, const struct adafs_err *err)
 {
 	adafs_mutex_lock(&w->lock);
@@ -489,7 +502,8 @@ int wfile_committed(struct wfile *w, int rc, const struct adafs_err *err)
 	}
 	adafs_mutex_unlock(&w->lock);
 	if (rc == -ECANCELED) {
-		adafs_log(INFO, "fs", "'%s/%s' is not stored: %s", w->view->container, w->blob, err->msg);
+		adafs_log(INFO, "fs", "'%s/%s' is not stored: %s", w->view->container, w->blob,
+			  err->msg);
 		rc = 0;
 	}
 	return blobdir_log(rc, "commit", w->view->container, w->blob, err);
@@ -503,7 +517,8 @@ static int commit_now(struct wfile *w, bool killed, bool retry)
 	wfile_begin(w);
 	adafs_mutex_lock(&w->lock);
 	bool wanted = w->dirty && !w->unlinked;
-	/* A refusal stays one until the content changes; after a failure of the line the next close tries again. */
+	/* A refusal stays one until the content changes; after a failure of the line the next close
+	 * tries again. */
 	bool held = w->held_gen == w->gen;
 	if (wanted && held && (!retry || w->tell == TELL_REFUSED)) {
 		wanted = false;
@@ -518,12 +533,14 @@ static int commit_now(struct wfile *w, bool killed, bool retry)
 	return rc;
 }
 
-/* A file of one block that nothing is said against before it is stored: its close waits for no thread. */
+/* A file of one block that nothing is said against before it is stored: its close waits for no
+ * thread. */
 static bool flush_at_once(struct wfile *w, struct call *c, bool killed)
 {
 	adafs_mutex_lock(&w->lock);
-	bool fit = !w->busy && !w->senders && !killed && w->fetched && !w->view->policy->before_commit &&
-		   w->held_gen != w->gen && spool_n_blocks(w->spool) == 1;
+	bool fit = !w->busy && !w->senders && !killed && w->fetched &&
+		   !w->view->policy->before_commit && w->held_gen != w->gen &&
+		   spool_n_blocks(w->spool) == 1;
 	if (fit)
 		w->busy = true;
 	adafs_mutex_unlock(&w->lock);
@@ -555,7 +572,8 @@ int wfile_commit_alone(struct wfile *w)
 	adafs_mutex_lock(&wfiles_lock);
 	bool alone = w->handles == (w->finishing ? 2 : 1);
 	adafs_mutex_unlock(&wfiles_lock);
-	/* Where a commit is only storing bytes it does no harm amid another's writes, and the caller sees how it ended. */
+	/* Where a commit is only storing bytes it does no harm amid another's writes, and the
+	 * caller sees how it ended. */
 	return alone || !w->view->policy->before_commit ? commit_now(w, false, true) : 0;
 }
 
@@ -568,7 +586,9 @@ int wfile_fsync(struct wfile *w, const struct call *c)
 		return 0;
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
-	/* Where a commit is more than storing bytes (an image starts a job) only close may do it. */
+	/*
+	 * Where a commit is more than storing bytes (an image starts a job) only close may do it.
+	 */
 	int rc = w->view->policy->before_commit ? 0 : commit_now(w, false, true);
 	if (rc)
 		return rc;
@@ -605,7 +625,8 @@ void wfile_tell(struct wfile *w)
 		p->refused(p->arg, &commit, &w->tell_why);
 }
 
-/* What a flush could not store its program has been told of; a mapping's later bytes have nobody who looks. */
+/* What a flush could not store its program has been told of; a mapping's later bytes have nobody
+ * who looks. */
 static bool was_told(struct wfile *w)
 {
 	adafs_mutex_lock(&w->lock);

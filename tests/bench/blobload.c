@@ -59,7 +59,7 @@ static double now(void)
 
 static void dial(const struct job *j, struct connection *c)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)j->port)};
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)j->port) };
 	int on = 1;
 	if (inet_pton(AF_INET, j->host, &in.sin_addr) != 1)
 		errx(1, "not an IPv4 address: %s", j->host);
@@ -343,7 +343,7 @@ static void fill(struct job *j)
 
 int main(int argc, char **argv)
 {
-	struct job j = {.n_threads = 1, .query = ""};
+	struct job j = { .n_threads = 1, .query = "" };
 	const char *mode = argc > 1 ? argv[1] : "";
 	bool http = strcmp(mode, "files") != 0;
 	if (!(strcmp(mode, "files") == 0 && argc == 6) &&

@@ -43,7 +43,8 @@
 #define CRC_SLOTS 65536
 #define LIST_MAX ((size_t)64 * 1024 * 1024)
 
-/* --- what is counted -----------------------------------------------------------------------------
+/*
+ * --- what is counted -----------------------------------------------------------------------------
  */
 enum operation {
 	GET_BLOB,
@@ -61,8 +62,9 @@ enum operation {
 };
 static const char *const operation_name[N_OPERATIONS] = {
 	"GetBlob",  "GetBlobProperties", "PutBlob",    "PutBlock",  "PutBlockList",
-	"CopyBlob", "SetBlobMetadata",	 "DeleteBlob", "ListBlobs", "Container",
-	"Other"};
+	"CopyBlob", "SetBlobMetadata",   "DeleteBlob", "ListBlobs", "Container",
+	"Other"
+};
 static uint64_t counted[N_OPERATIONS], bytes_read;
 
 static struct memstore *store;
@@ -76,7 +78,8 @@ struct request {
 	size_t length;
 };
 
-/* --- requests ------------------------------------------------------------------------------------
+/*
+ * --- requests ------------------------------------------------------------------------------------
  */
 static const char *header(const struct request *r, const char *name)
 {
@@ -117,8 +120,8 @@ static uint64_t version_of(const char *etag)
 static struct condition condition_of(const struct request *r)
 {
 	const char *match = header(r, "If-Match"), *none = header(r, "If-None-Match");
-	return (struct condition){.match = match && *match != '*' ? version_of(match) : 0,
-				  .absent = none && *none == '*'};
+	return (struct condition){ .match = match && *match != '*' ? version_of(match) : 0,
+				   .absent = none && *none == '*' };
 }
 
 /* Lines "name:value\n" of what x-ms-meta- headers say. */
@@ -134,14 +137,15 @@ static char *meta_of(const struct request *r)
 	return adafs_buf_steal(&b, NULL);
 }
 
-/* --- answers -------------------------------------------------------------------------------------
+/*
+ * --- answers -------------------------------------------------------------------------------------
  */
 static __thread uint64_t thread_sent;
 
 static bool send_vectors(int fd, struct iovec *iov, size_t n)
 {
 	while (n) {
-		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n};
+		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
 		ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
 		if (sent < 0 && errno == EINTR)
 			continue;
@@ -172,7 +176,7 @@ static bool answer(const struct request *r, int status, const char *extra, struc
 	struct iovec one;
 	if (!iov)
 		iov = &one;
-	iov[0] = (struct iovec){.iov_base = head, .iov_len = (size_t)len};
+	iov[0] = (struct iovec){ .iov_base = head, .iov_len = (size_t)len };
 	return send_vectors(r->fd, iov, n + 1);
 }
 
@@ -186,7 +190,7 @@ static bool refuse(const struct request *r, int status, const char *code)
 			 "<?xml version=\"1.0\" "
 			 "encoding=\"utf-8\"?><Error><Code>%s</Code><Message>%s</Message></Error>",
 			 code, code);
-	struct iovec iov[2] = {{0}, {.iov_base = body, .iov_len = (size_t)n}};
+	struct iovec iov[2] = { { 0 }, { .iov_base = body, .iov_len = (size_t)n } };
 	return answer(r, status, extra, iov, head ? 0 : 1, (size_t)n);
 }
 
@@ -206,7 +210,8 @@ static bool written(const struct request *r, enum outcome outcome, int status, u
 	return answer(r, status, extra, NULL, 0, 0);
 }
 
-/* --- reading -------------------------------------------------------------------------------------
+/*
+ * --- reading -------------------------------------------------------------------------------------
  */
 /* A service has sums of what it stores: here each is made once. */
 static uint64_t crc_of(const struct blob *b, size_t off, size_t len, const struct iovec *iov,
@@ -225,7 +230,7 @@ static uint64_t crc_of(const struct blob *b, size_t off, size_t len, const struc
 	pthread_mutex_unlock(&lock);
 	if (have.version == b->version && have.off == off && have.len == len)
 		return have.crc;
-	have = (struct slot){.version = b->version, .off = off, .len = len};
+	have = (struct slot){ .version = b->version, .off = off, .len = len };
 	for (size_t i = 0; i < n; i++)
 		have.crc = adafs_crc64(have.crc, iov[i].iov_base, iov[i].iov_len);
 	pthread_mutex_lock(&lock);
@@ -316,7 +321,8 @@ static bool do_read(struct request *r, const char *name)
 	return good;
 }
 
-/* --- listing -------------------------------------------------------------------------------------
+/*
+ * --- listing -------------------------------------------------------------------------------------
  */
 struct page {
 	struct adafs_buf xml;
@@ -327,7 +333,7 @@ struct page {
 static void add_escaped(struct adafs_buf *b, const char *text, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		const char *as = text[i] == '&'	  ? "&amp;"
+		const char *as = text[i] == '&'   ? "&amp;"
 				 : text[i] == '<' ? "&lt;"
 				 : text[i] == '>' ? "&gt;"
 						  : NULL;
@@ -379,7 +385,7 @@ static bool do_list(struct request *r, const char *container)
 	     *most = parameter(r, "maxresults");
 	char *include = parameter(r, "include");
 	size_t max = most ? strtoul(most, NULL, 10) : PAGE;
-	struct page p = {.xml = ADAFS_BUF_INIT(LIST_MAX), .skip = strlen(container) + 1};
+	struct page p = { .xml = ADAFS_BUF_INIT(LIST_MAX), .skip = strlen(container) + 1 };
 	p.meta = include && strstr(include, "metadata");
 	adafs_buf_addf(&p.xml,
 		       "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults "
@@ -394,7 +400,7 @@ static bool do_list(struct request *r, const char *container)
 	if (after)
 		add_escaped(&p.xml, after + p.skip, strlen(after + p.skip));
 	adafs_buf_adds(&p.xml, "</NextMarker></EnumerationResults>");
-	struct iovec iov[2] = {{0}, {.iov_base = p.xml.data, .iov_len = p.xml.len}};
+	struct iovec iov[2] = { { 0 }, { .iov_base = p.xml.data, .iov_len = p.xml.len } };
 	bool good = answer(r, 200, "Content-Type: application/xml\r\n", iov, 1, p.xml.len);
 	adafs_buf_clear(&p.xml);
 	free(prefix);
@@ -407,7 +413,8 @@ static bool do_list(struct request *r, const char *container)
 	return good;
 }
 
-/* --- writing -------------------------------------------------------------------------------------
+/*
+ * --- writing -------------------------------------------------------------------------------------
  */
 /* The request's body; bytes of it that came with the headers stand before. */
 static struct piece *take_body(struct request *r, const char *early, size_t n_early)
@@ -529,7 +536,8 @@ static bool do_set_meta(struct request *r, const char *name)
 				  : written(r, outcome, 200, version);
 }
 
-/* --- one connection ------------------------------------------------------------------------------
+/*
+ * --- one connection ------------------------------------------------------------------------------
  */
 static bool do_container(struct request *r)
 {
@@ -544,11 +552,11 @@ static bool do_container(struct request *r)
 		"Content-Type: application/xml\r\n";
 	bool gets = strcmp(r->method, "GET") == 0;
 	const char *text = gets && parameter_is(r, "comp", "acl") ? policies
-			   : gets && !*r->path			  ? names
+			   : gets && !*r->path                    ? names
 								  : "";
-	struct iovec iov[2] = {{0}, {.iov_base = (char *)text, .iov_len = strlen(text)}};
+	struct iovec iov[2] = { { 0 }, { .iov_base = (char *)text, .iov_len = strlen(text) } };
 	int status = strcmp(r->method, "PUT") == 0 && !parameter_is(r, "comp", "acl") ? 201
-		     : strcmp(r->method, "DELETE") == 0				      ? 202
+		     : strcmp(r->method, "DELETE") == 0                               ? 202
 										      : 200;
 	return answer(r, status, common, iov, 1, strlen(text));
 }
@@ -562,7 +570,7 @@ static bool do_stats(struct request *r)
 			       __atomic_exchange_n(&counted[i], 0, __ATOMIC_RELAXED));
 	adafs_buf_addf(&b, ", \"BytesRead\": %" PRIu64 "}\n",
 		       __atomic_exchange_n(&bytes_read, 0, __ATOMIC_RELAXED));
-	struct iovec iov[2] = {{0}, {.iov_base = b.data, .iov_len = b.len}};
+	struct iovec iov[2] = { { 0 }, { .iov_base = b.data, .iov_len = b.len } };
 	bool good = answer(r, 200, "Content-Type: application/json\r\n", iov, 1, b.len);
 	adafs_buf_clear(&b);
 	return good;
@@ -696,7 +704,7 @@ static void *connection(void *arg)
 			continue;
 		}
 		size_t len = (size_t)(end + 4 - head), early = have - len;
-		struct request r = {.fd = fd};
+		struct request r = { .fd = fd };
 		memcpy(copy, head, len);
 		copy[len] = 0;
 		bool good = parse(&r, copy) && serve(&r, head + len, early);
@@ -711,13 +719,14 @@ static void *connection(void *arg)
 	return NULL;
 }
 
-/* --- the start -----------------------------------------------------------------------------------
+/*
+ * --- the start -----------------------------------------------------------------------------------
  */
 static void seed_one(const char *name, size_t size)
 {
 	const size_t step = (size_t)16 * 1024 * 1024;
 	size_t n = (size + step - 1) / step;
-	const struct condition any = {0};
+	const struct condition any = { 0 };
 	uint64_t version;
 	struct piece **piece = calloc(n + 1, sizeof(*piece));
 	for (size_t i = 0; piece && i < n; i++) {
@@ -732,7 +741,7 @@ static void seed_one(const char *name, size_t size)
 
 static void seed(size_t size, bool names)
 {
-	static const unsigned counts[] = {5000, 20000, 100000};
+	static const unsigned counts[] = { 5000, 20000, 100000 };
 	char name[64];
 	seed_one("bench/big", size);
 	for (unsigned i = 0; i < 300; i++) {
@@ -749,7 +758,7 @@ static void seed(size_t size, bool names)
 
 static int listen_on(unsigned port, unsigned *ret_port)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	socklen_t len = sizeof(in);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -29,7 +29,7 @@ static void *need(void *p)
 struct piece *piece_new(size_t len)
 {
 	struct piece *p = need(malloc(sizeof(*p)));
-	*p = (struct piece){.refs = 1, .len = len, .data = need(malloc(len + 1))};
+	*p = (struct piece){ .refs = 1, .len = len, .data = need(malloc(len + 1)) };
 	return p;
 }
 
@@ -48,7 +48,8 @@ struct memstore *memstore_new(void)
 	return s;
 }
 
-/* --- blobs -------------------------------------------------------------------------------------
+/*
+ * --- blobs -------------------------------------------------------------------------------------
  */
 static void drop_pieces(struct blob *b)
 {
@@ -184,7 +185,7 @@ void memstore_put_block(struct memstore *s, const char *name, const char *id, st
 {
 	size_t at;
 	struct block *k = need(malloc(sizeof(*k)));
-	*k = (struct block){.id = need(strdup(id)), .piece = p};
+	*k = (struct block){ .id = need(strdup(id)), .piece = p };
 	pthread_mutex_lock(&s->lock);
 	struct blob *b = find_locked(s, name, &at);
 	if (!b)
@@ -246,7 +247,7 @@ enum outcome memstore_delete(struct memstore *s, const char *name, const struct 
 	pthread_mutex_lock(&s->lock);
 	struct blob *b = find_locked(s, name, &at);
 	enum outcome outcome = !b || !b->version ? NO_BLOB
-			       : fits(b, cond)	 ? DONE
+			       : fits(b, cond)   ? DONE
 						 : FAILED_CONDITION;
 	if (outcome == DONE) {
 		s->n--;
@@ -257,7 +258,8 @@ enum outcome memstore_delete(struct memstore *s, const char *name, const struct 
 	return outcome;
 }
 
-/* --- reading -----------------------------------------------------------------------------------
+/*
+ * --- reading -----------------------------------------------------------------------------------
  */
 char *memstore_list(struct memstore *s, const char *prefix, const char *marker, bool folds,
 		    size_t max,
@@ -304,7 +306,7 @@ size_t blob_vectors(const struct blob *b, size_t off, size_t len, struct iovec *
 			continue;
 		}
 		size_t here = p->len - off < len ? p->len - off : len;
-		iov[n++] = (struct iovec){.iov_base = p->data + off, .iov_len = here};
+		iov[n++] = (struct iovec){ .iov_base = p->data + off, .iov_len = here };
 		len -= here;
 		off = 0;
 	}

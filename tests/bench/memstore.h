@@ -28,7 +28,7 @@ struct blob {
 	size_t n_pieces, size;
 	uint64_t version; /* of which the ETag is made */
 	time_t modified;
-	char *meta;	      /* lines "name:value\n" */
+	char *meta;           /* lines "name:value\n" */
 	struct block *blocks; /* not committed */
 };
 

@@ -173,19 +173,19 @@ static void do_wait(double seconds)
 
 static void do_put(const char *path, const char *name)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	ADAFS_FREE char *data = NULL;
 	size_t len = 0;
 	char sha256[ADAFS_SHA256_HEX_LEN], etag[ADAFS_ETAG_LEN] = "";
-	struct adafs_blob_meta meta = {0};
+	struct adafs_blob_meta meta = { 0 };
 	int rc = adafs_file_read(path, 64 << 20, &data, &len, &err);
 	if (!rc) {
 		adafs_sha256_hex(data, len, sha256);
 		rc = adafs_foreman_trigger(foreman, name, sha256, &meta, &err);
 	}
 	if (!rc) {
-		struct adafs_blob_source src = {.data = data, .fd = -1, .len = len};
-		struct adafs_blob_put put = {.meta = &meta};
+		struct adafs_blob_source src = { .data = data, .fd = -1, .len = len };
+		struct adafs_blob_put put = { .meta = &meta };
 		rc = adafs_blob_put(blob, container, name, &src, &put, etag, &err);
 	}
 	adafs_blob_meta_clear(&meta);
@@ -193,19 +193,21 @@ static void do_put(const char *path, const char *name)
 		reply_rc(rc, &err);
 		return;
 	}
-	/* Told before the hand-over, as close(2) would have returned 0 if the process dies in it.
+	/*
+	 * Told before the hand-over, as close(2) would have returned 0 if the process dies in it.
 	 */
 	printf("{\"etag\": \"%s\"}\n", etag);
 	fflush(stdout);
 	struct adafs_foreman_image image = {
-		.blob = name, .etag = etag, .sha256 = sha256, .size = (int64_t)len};
+		.blob = name, .etag = etag, .sha256 = sha256, .size = (int64_t)len
+	};
 	adafs_foreman_submit(foreman, &image);
 	snprintf(last_put, sizeof(last_put), "%s", name);
 }
 
 static void do_results(const char *event)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	struct adafs_results r;
 	int rc = adafs_results_load(blob, container, event, NULL, &r, &err);
 	if (rc) {
@@ -221,7 +223,7 @@ static void do_results(const char *event)
 
 static void do_events(void)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	char **names;
 	size_t n;
 	int rc = adafs_results_events(blob, container, &names, &n, &err);
@@ -250,7 +252,7 @@ static void do_stats(void)
 /* Returns false at the end. */
 static bool command(char *line)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	char *word = strtok(line, " \n"), *a = strtok(NULL, " \n"), *b = strtok(NULL, " \n");
 	if (!word || strcmp(word, "quit") == 0)
 		return false;
@@ -295,10 +297,10 @@ static int env_int(const char *name)
 
 static int open_services(struct adafs_err *err)
 {
-	struct adafs_storage_account storage = {0};
-	struct adafs_batch_account account = {0};
-	struct adafs_http_config config = {.io_timeout_ms =
-						   (uint32_t)env_int("DRIVER_IO_TIMEOUT_MS")};
+	struct adafs_storage_account storage = { 0 };
+	struct adafs_batch_account account = { 0 };
+	struct adafs_http_config config = { .io_timeout_ms =
+						    (uint32_t)env_int("DRIVER_IO_TIMEOUT_MS") };
 	const char *connection = getenv("AZURE_STORAGE_CONNECTION_STRING");
 	http = adafs_http_new(&config, err);
 	int rc = http ? adafs_http_start(http, err) : -ENOMEM;
@@ -341,7 +343,7 @@ static int start(char **argv, struct adafs_err *err)
 
 int main(int argc, char **argv)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	char line[4096];
 	if (argc > 1 && strcmp(argv[1], "emulator") == 0)
 		return adafs_emulator_main(argc - 1, argv + 1);

@@ -1,11 +1,13 @@
 /*
- * fsx - random operations on one file against a model in memory, after the idea of the file system exerciser: read,
- * write, mapped read and write, append, truncate both ways, close and open again, fsync, copy within the file, rename,
- * replace. Every byte that is read is compared; so is the size after every operation.
+ * fsx - random operations on one file against a model in memory, after the idea of the file system
+ * exerciser: read, write, mapped read and write, append, truncate both ways, close and open again,
+ * fsync, copy within the file, rename, replace. Every byte that is read is compared; so is the size
+ * after every operation.
  *
  * usage: fsx FILE SEED OPERATIONS [MAX_SIZE [CLOSE_EVERY]]
  *   MAX_SIZE     bytes that the file never exceeds; 256 KiB unless told
- *   CLOSE_EVERY  about so many operations between two closes, which are what a commit costs; 50 unless told
+ *   CLOSE_EVERY  about so many operations between two closes, which are what a commit costs; 50
+ * unless told
  *
  * Prints the last operations and exits with 1 at the first difference.
  */
@@ -85,13 +87,14 @@ static void compare(struct fsx *x, size_t off, const unsigned char *got, size_t 
 	size_t i = 0;
 	while (got[i] == x->model[off + i])
 		i++;
-	fail(x, "%s differs at %zu: %02x is read, %02x was written", how, off + i, got[i], x->model[off + i]);
+	fail(x, "%s differs at %zu: %02x is read, %02x was written", how, off + i, got[i],
+	     x->model[off + i]);
 }
 
 /* A place and a length in it: small ones, page-sized ones and large ones. */
 static size_t some_range(struct fsx *x, size_t limit, size_t *ret_off)
 {
-	static const size_t most[] = {16, 4096, 65536, SIZE_MAX};
+	static const size_t most[] = { 16, 4096, 65536, SIZE_MAX };
 	size_t off = below(x, limit);
 	size_t cap = most[below(x, 4)];
 	if (below(x, 4) == 0)
@@ -118,7 +121,8 @@ static void put(struct fsx *x, size_t off, size_t n)
 		x->size = off + n;
 }
 
-/* --- operations ------------------------------------------------------------------------------------ */
+/* --- operations
+ * ------------------------------------------------------------------------------------ */
 static void open_file(struct fsx *x, int flags)
 {
 	x->fd = open(x->path, O_RDWR | flags, 0644);
@@ -165,7 +169,8 @@ static void do_truncate(struct fsx *x)
 	size_t size = below(x, x->max + 1);
 	note(x, "truncate %zu to %zu", x->size, size);
 	bool by_name = below(x, 4) == 0;
-	check(x, (by_name ? truncate(x->path, (off_t)size) : ftruncate(x->fd, (off_t)size)) == 0, "truncate");
+	check(x, (by_name ? truncate(x->path, (off_t)size) : ftruncate(x->fd, (off_t)size)) == 0,
+	      "truncate");
 	if (size > x->size)
 		memset(x->model + x->size, 0, size - x->size);
 	x->size = size;
@@ -178,7 +183,8 @@ static void do_mapped(struct fsx *x, bool writes)
 		return;
 	size_t off, n = some_range(x, x->size, &off);
 	note(x, "mapped %s %zu+%zu", writes ? "write" : "read", off, n);
-	unsigned char *map = mmap(NULL, x->size, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, x->fd, 0);
+	unsigned char *map = mmap(NULL, x->size, writes ? PROT_READ | PROT_WRITE : PROT_READ,
+				  MAP_SHARED, x->fd, 0);
 	check(x, map != MAP_FAILED, "mmap");
 	if (writes) {
 		fill(x, n);
@@ -291,7 +297,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: fsx FILE SEED OPERATIONS [MAX_SIZE [CLOSE_EVERY]]\n");
 		return 2;
 	}
-	struct fsx x = {.path = argv[1], .max = argc > 4 ? strtoul(argv[4], NULL, 10) : 256 * 1024};
+	struct fsx x = { .path = argv[1],
+			 .max = argc > 4 ? strtoul(argv[4], NULL, 10) : 256 * 1024 };
 	x.close_every = argc > 5 ? (unsigned)strtoul(argv[5], NULL, 10) : 50;
 	x.random = strtoull(argv[2], NULL, 10) * UINT64_C(0x9e3779b97f4a7c15) + 1;
 	unsigned long steps = strtoul(argv[3], NULL, 10);

@@ -27,12 +27,12 @@ struct fixture {
 };
 
 static inline void begin_with(struct fixture *f, const struct step *steps, size_t n,
-		       uint32_t io_timeout_ms, uint32_t connections)
+			      uint32_t io_timeout_ms, uint32_t connections)
 {
-	const struct adafs_http_config config = {.io_timeout_ms = io_timeout_ms,
-						 .max_connections_per_host = connections};
+	const struct adafs_http_config config = { .io_timeout_ms = io_timeout_ms,
+						  .max_connections_per_host = connections };
 	char endpoint[128];
-	*f = (struct fixture){0};
+	*f = (struct fixture){ 0 };
 	server_start(&f->server, steps, n);
 	f->http = adafs_http_new(&config, NULL);
 	assert_non_null(f->http);
@@ -44,9 +44,9 @@ static inline void begin_with(struct fixture *f, const struct step *steps, size_
 	assert_non_null(f->blob);
 }
 
-#define BEGIN(f, ...)                                      \
-	static const struct step steps_[] = {__VA_ARGS__}; \
-	struct fixture f;                                  \
+#define BEGIN(f, ...)                                        \
+	static const struct step steps_[] = { __VA_ARGS__ }; \
+	struct fixture f;                                    \
 	begin_with(&f, steps_, ADAFS_ARRAY_SIZE(steps_), 8000, 0)
 
 static inline void end(struct fixture *f)
@@ -60,7 +60,7 @@ static inline void end(struct fixture *f)
 }
 
 static inline struct adafs_http_request *request(const struct fixture *f, const char *method,
-					  const char *path)
+						 const char *path)
 {
 	struct adafs_http_request *rq =
 		adafs_http_request_new(method, adafs_fmt("%s%s", f->server.url, path));
@@ -76,7 +76,8 @@ static inline uint64_t retries(const struct fixture *f)
 	return s.retries;
 }
 
-static inline void assert_header(const struct fixture *f, size_t i, const char *name, const char *value)
+static inline void assert_header(const struct fixture *f, size_t i, const char *name,
+				 const char *value)
 {
 	char text[256];
 	assert_true(i < f->server.n_seen);

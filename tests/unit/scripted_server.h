@@ -23,11 +23,11 @@
 #define SERVER_MAX 512
 
 enum action {
-	REPLY,	     /* send the reply, keep the connection */
+	REPLY,       /* send the reply, keep the connection */
 	REPLY_CLOSE, /* send the reply (maybe too short) and close */
-	LOSE,	     /* close without a reply */
-	RESET,	     /* reset the connection without a reply */
-	HANG,	     /* say nothing until the server stops or is resumed */
+	LOSE,        /* close without a reply */
+	RESET,       /* reset the connection without a reply */
+	HANG,        /* say nothing until the server stops or is resumed */
 	TRICKLE,     /* send the reply byte by byte, 25 ms apart */
 };
 
@@ -68,7 +68,8 @@ struct connection {
 /* Wait for bytes; false: the server stops. */
 static bool server_readable(struct server *s, int fd)
 {
-	struct pollfd p[2] = {{.fd = s->stop_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+	struct pollfd p[2] = { { .fd = s->stop_fd, .events = POLLIN },
+			       { .fd = fd, .events = POLLIN } };
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
 		;
 	return !p[0].revents;
@@ -76,7 +77,7 @@ static bool server_readable(struct server *s, int fd)
 
 static bool server_pause(struct server *s, int ms)
 {
-	struct pollfd p = {.fd = s->stop_fd, .events = POLLIN};
+	struct pollfd p = { .fd = s->stop_fd, .events = POLLIN };
 	return poll(&p, 1, ms) == 0;
 }
 
@@ -158,7 +159,7 @@ static bool server_trickle(struct server *s, int fd, const char *text)
 /* Act on one request; false: close the connection. */
 static bool server_act(struct server *s, int fd, struct step step)
 {
-	const struct linger reset = {.l_onoff = 1};
+	const struct linger reset = { .l_onoff = 1 };
 	switch (step.action) {
 	case REPLY:
 		server_send(fd, step.reply);
@@ -191,9 +192,9 @@ static bool server_serve(struct server *s, int fd, struct seen *r)
 		free(r->body);
 		return server_act(
 			s, fd,
-			answer ? (struct step){REPLY,
-					       "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"}
-			       : (struct step){HANG, NULL});
+			answer ? (struct step){ REPLY,
+						"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n" }
+			       : (struct step){ HANG, NULL });
 	}
 	struct step step = s->steps[s->at];
 	if (s->at + 1 < s->n_steps)
@@ -213,7 +214,7 @@ static bool server_serve(struct server *s, int fd, struct seen *r)
 static void *server_connection(void *arg)
 {
 	struct connection *c = arg;
-	struct seen r = {0};
+	struct seen r = { 0 };
 	while (server_read(c->server, c->fd, &r) && server_serve(c->server, c->fd, &r))
 		;
 	close(c->fd);
@@ -228,9 +229,9 @@ static void *server_accept(void *arg)
 		int fd = accept(s->listener, NULL, NULL);
 		if (fd < 0)
 			continue;
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 		struct connection *c = malloc(sizeof(*c));
-		*c = (struct connection){s, fd};
+		*c = (struct connection){ s, fd };
 		pthread_mutex_lock(&s->lock);
 		s->connections++;
 		bool room = s->n_threads < SERVER_MAX;
@@ -247,9 +248,9 @@ static void *server_accept(void *arg)
 
 static void server_start(struct server *s, const struct step *steps, size_t n)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(a);
-	*s = (struct server){.steps = steps, .n_steps = n};
+	*s = (struct server){ .steps = steps, .n_steps = n };
 	pthread_mutex_init(&s->lock, NULL);
 	s->stop_fd = eventfd(0, EFD_CLOEXEC);
 	s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

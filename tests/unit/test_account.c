@@ -19,28 +19,28 @@ struct good {
 };
 
 static const struct good good[] = {
-	{"DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=" KEY
-	 ";EndpointSuffix=core.windows.net",
-	 "acct", "https://acct.blob.core.windows.net", NULL, false},
-	{"accountname=acct; ACCOUNTKEY = " KEY ";;Other=x;QueueEndpoint=q", "acct",
-	 "https://acct.blob.core.windows.net", NULL, false},
-	{"DefaultEndpointsProtocol=http;AccountName=acct;AccountKey=" KEY
-	 ";EndpointSuffix=core.chinacloudapi.cn",
-	 "acct", "http://acct.blob.core.chinacloudapi.cn", NULL, false},
-	{"AccountName=acct;AccountKey=" KEY ";BlobEndpoint=http://127.0.0.1:10000/acct/;", "acct",
-	 "http://127.0.0.1:10000/acct", NULL, true},
-	{"AccountName=acct;AccountKey=" KEY ";BlobEndpoint=http://localhost:10000", "acct",
-	 "http://localhost:10000/acct", NULL, true},
-	{"UseDevelopmentStorage=true", "devstoreaccount1",
-	 "http://127.0.0.1:10000/devstoreaccount1", NULL, true},
-	{"UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://10.0.0.1/",
-	 "devstoreaccount1", "http://10.0.0.1:10000/devstoreaccount1", NULL, true},
-	{"BlobEndpoint=https://acct.blob.core.windows.net/;SharedAccessSignature=?sv=1&sig=a%3D",
-	 "acct", "https://acct.blob.core.windows.net", "sv=1&sig=a%3D", false},
-	{"BlobEndpoint=https://acct.blob.core.windows.net/?sv=1&sig=a%3D", "acct",
-	 "https://acct.blob.core.windows.net", "sv=1&sig=a%3D", false},
-	{"BlobEndpoint=http://[::1]:5/acct;SharedAccessSignature=sig=a", "acct",
-	 "http://[::1]:5/acct", "sig=a", true},
+	{ "DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=" KEY
+	  ";EndpointSuffix=core.windows.net",
+	  "acct", "https://acct.blob.core.windows.net", NULL, false },
+	{ "accountname=acct; ACCOUNTKEY = " KEY ";;Other=x;QueueEndpoint=q", "acct",
+	  "https://acct.blob.core.windows.net", NULL, false },
+	{ "DefaultEndpointsProtocol=http;AccountName=acct;AccountKey=" KEY
+	  ";EndpointSuffix=core.chinacloudapi.cn",
+	  "acct", "http://acct.blob.core.chinacloudapi.cn", NULL, false },
+	{ "AccountName=acct;AccountKey=" KEY ";BlobEndpoint=http://127.0.0.1:10000/acct/;", "acct",
+	  "http://127.0.0.1:10000/acct", NULL, true },
+	{ "AccountName=acct;AccountKey=" KEY ";BlobEndpoint=http://localhost:10000", "acct",
+	  "http://localhost:10000/acct", NULL, true },
+	{ "UseDevelopmentStorage=true", "devstoreaccount1",
+	  "http://127.0.0.1:10000/devstoreaccount1", NULL, true },
+	{ "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://10.0.0.1/",
+	  "devstoreaccount1", "http://10.0.0.1:10000/devstoreaccount1", NULL, true },
+	{ "BlobEndpoint=https://acct.blob.core.windows.net/;SharedAccessSignature=?sv=1&sig=a%3D",
+	  "acct", "https://acct.blob.core.windows.net", "sv=1&sig=a%3D", false },
+	{ "BlobEndpoint=https://acct.blob.core.windows.net/?sv=1&sig=a%3D", "acct",
+	  "https://acct.blob.core.windows.net", "sv=1&sig=a%3D", false },
+	{ "BlobEndpoint=http://[::1]:5/acct;SharedAccessSignature=sig=a", "acct",
+	  "http://[::1]:5/acct", "sig=a", true },
 };
 
 static void test_good(void **state)
@@ -48,7 +48,7 @@ static void test_good(void **state)
 	(void)state;
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(good); i++) {
 		struct adafs_storage_account a;
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		int rc = adafs_storage_account_parse(&a, good[i].text, &err);
 		if (rc < 0)
 			fail_msg("'%s': %s", good[i].text, err.msg);
@@ -66,22 +66,22 @@ static void test_bad(void **state)
 {
 	(void)state;
 	static const char *const bad[][2] = {
-		{"", "AccountName"},
-		{"AccountName=acct", "AccountKey"},
-		{"AccountKey=" KEY, "AccountName"},
-		{"AccountName=acct;AccountKey=se$ret", "base64"},
-		{"AccountName=acct;AccountKey=", "base64"},
-		{"AccountName=Acct_;AccountKey=" KEY, "name"},
-		{"AccountName=acct;AccountKey=" KEY ";BlobEndpoint=ftp://x", "endpoint"},
-		{"AccountName=acct;AccountKey=" KEY ";BlobEndpoint=http:///x", "endpoint"},
-		{"AccountName=acct;" KEY, ""},
-		{"AccountName=acct;c2VjcmV0", "part 2"},
-		{"AccountName=acct;SharedAccessSignature=sv=1", "sig="},
-		{"BlobEndpoint=http://127.0.0.1:1;SharedAccessSignature=sig=1", "name"},
+		{ "", "AccountName" },
+		{ "AccountName=acct", "AccountKey" },
+		{ "AccountKey=" KEY, "AccountName" },
+		{ "AccountName=acct;AccountKey=se$ret", "base64" },
+		{ "AccountName=acct;AccountKey=", "base64" },
+		{ "AccountName=Acct_;AccountKey=" KEY, "name" },
+		{ "AccountName=acct;AccountKey=" KEY ";BlobEndpoint=ftp://x", "endpoint" },
+		{ "AccountName=acct;AccountKey=" KEY ";BlobEndpoint=http:///x", "endpoint" },
+		{ "AccountName=acct;" KEY, "" },
+		{ "AccountName=acct;c2VjcmV0", "part 2" },
+		{ "AccountName=acct;SharedAccessSignature=sv=1", "sig=" },
+		{ "BlobEndpoint=http://127.0.0.1:1;SharedAccessSignature=sig=1", "name" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
 		struct adafs_storage_account a;
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		if (adafs_storage_account_parse(&a, bad[i][0], &err) != -EINVAL)
 			fail_msg("'%s' was taken", bad[i][0]);
 		if (!strstr(err.msg, bad[i][1]))
@@ -135,16 +135,16 @@ static void test_loopback(void **state)
 		const char *url;
 		bool loopback;
 	} cases[] = {
-		{"http://127.0.0.1:10000/acct", true},
-		{"http://LocalHost:80", true},
-		{"localhost", true},
-		{"http://[::1]:1/x", true},
-		{"http://user@127.1.2.3/", true},
-		{"https://acct.blob.core.windows.net", false},
-		{"http://localhost.example.org", false},
-		{"https://example.org/@localhost", false},
-		{"https://example.org?x=http://127.0.0.1", false},
-		{"", false},
+		{ "http://127.0.0.1:10000/acct", true },
+		{ "http://LocalHost:80", true },
+		{ "localhost", true },
+		{ "http://[::1]:1/x", true },
+		{ "http://user@127.1.2.3/", true },
+		{ "https://acct.blob.core.windows.net", false },
+		{ "http://localhost.example.org", false },
+		{ "https://example.org/@localhost", false },
+		{ "https://example.org?x=http://127.0.0.1", false },
+		{ "", false },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++)
 		if (adafs_url_is_loopback(cases[i].url) != cases[i].loopback)
@@ -154,10 +154,8 @@ static void test_loopback(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_set),
-		cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_good),     cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_set),      cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_loopback),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

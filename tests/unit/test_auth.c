@@ -27,93 +27,93 @@ struct vector {
 };
 
 static const struct vector blob_vectors[] = {
-	{"PUT",
-	 "http://127.0.0.1:10000/devstoreaccount1/vectors?restype=container",
-	 0,
-	 {{NULL}},
-	 "PUT\n\n\n\n\n\n\n\n\n\n\n\n" DATE
-	 "x-ms-version:2021-12-02\n/devstoreaccount1/devstoreaccount1/vectors\n"
-	 "restype:container",
-	 "kCDpN1RPjXOczz9fzKtp46NXnvUPc302ovU9UXlZtew="},
-	{"PUT",
-	 "http://127.0.0.1:10000/devstoreaccount1/vectors/dir/a%20b+c%25d%C3%A9.txt?timeout=30",
-	 5,
-	 {{"If-None-Match", "*"},
-	  {"Content-Type", "application/octet-stream"},
-	  {"X-Ms-Blob-Type", "BlockBlob"},
-	  {"x-ms-blob-content-type", "text/plain"},
-	  {"x-ms-meta-mtime", "1700000000"}},
-	 "PUT\n\n\n5\n\napplication/octet-stream\n\n\n\n*\n\n\nx-ms-blob-content-type:text/plain\n"
-	 "x-ms-blob-type:BlockBlob\n" DATE "x-ms-meta-mtime:1700000000\nx-ms-version:2021-12-02\n"
-	 "/devstoreaccount1/devstoreaccount1/vectors/dir/a%20b+c%25d%C3%A9.txt\ntimeout:30",
-	 "WO9RORPf3mZGGGRpJM9vMIa4Jy7PK6KMZA8s9KlShqk="},
-	{"GET",
-	 "http://127.0.0.1:10000/devstoreaccount1/"
-	 "vectors?restype=container&comp=list&prefix=dir%2Fa%20b%2B"
-	 "&delimiter=%2F&maxresults=5000&include=metadata",
-	 0,
-	 {{NULL}},
-	 "GET\n\n\n\n\n\n\n\n\n\n\n\n" DATE
-	 "x-ms-version:2021-12-02\n/devstoreaccount1/devstoreaccount1/vectors\n"
-	 "comp:list\ndelimiter:/\ninclude:metadata\nmaxresults:5000\nprefix:dir/a "
-	 "b+\nrestype:container",
-	 "iUzQ7wZqrs+tiHzDotqozWl7tQBtN8CtDOOkIibjj78="},
-	{"GET",
-	 "https://myaccount.blob.core.windows.net/vectors/dir/a%20b+c%25d%C3%A9.txt",
-	 0,
-	 {{"x-ms-range", "bytes=0-3"}},
-	 "GET\n\n\n\n\n\n\n\n\n\n\n\n" DATE "x-ms-range:bytes=0-3\nx-ms-version:2021-12-02\n"
-	 "/devstoreaccount1/vectors/dir/a%20b+c%25d%C3%A9.txt",
-	 "7D5/BQFkRWDEqfLrQeTLVclrvMIj+2VpNCzGjlHmHYg="},
+	{ "PUT",
+	  "http://127.0.0.1:10000/devstoreaccount1/vectors?restype=container",
+	  0,
+	  { { NULL } },
+	  "PUT\n\n\n\n\n\n\n\n\n\n\n\n" DATE
+	  "x-ms-version:2021-12-02\n/devstoreaccount1/devstoreaccount1/vectors\n"
+	  "restype:container",
+	  "kCDpN1RPjXOczz9fzKtp46NXnvUPc302ovU9UXlZtew=" },
+	{ "PUT",
+	  "http://127.0.0.1:10000/devstoreaccount1/vectors/dir/a%20b+c%25d%C3%A9.txt?timeout=30",
+	  5,
+	  { { "If-None-Match", "*" },
+	    { "Content-Type", "application/octet-stream" },
+	    { "X-Ms-Blob-Type", "BlockBlob" },
+	    { "x-ms-blob-content-type", "text/plain" },
+	    { "x-ms-meta-mtime", "1700000000" } },
+	  "PUT\n\n\n5\n\napplication/octet-stream\n\n\n\n*\n\n\nx-ms-blob-content-type:text/plain\n"
+	  "x-ms-blob-type:BlockBlob\n" DATE "x-ms-meta-mtime:1700000000\nx-ms-version:2021-12-02\n"
+	  "/devstoreaccount1/devstoreaccount1/vectors/dir/a%20b+c%25d%C3%A9.txt\ntimeout:30",
+	  "WO9RORPf3mZGGGRpJM9vMIa4Jy7PK6KMZA8s9KlShqk=" },
+	{ "GET",
+	  "http://127.0.0.1:10000/devstoreaccount1/"
+	  "vectors?restype=container&comp=list&prefix=dir%2Fa%20b%2B"
+	  "&delimiter=%2F&maxresults=5000&include=metadata",
+	  0,
+	  { { NULL } },
+	  "GET\n\n\n\n\n\n\n\n\n\n\n\n" DATE
+	  "x-ms-version:2021-12-02\n/devstoreaccount1/devstoreaccount1/vectors\n"
+	  "comp:list\ndelimiter:/\ninclude:metadata\nmaxresults:5000\nprefix:dir/a "
+	  "b+\nrestype:container",
+	  "iUzQ7wZqrs+tiHzDotqozWl7tQBtN8CtDOOkIibjj78=" },
+	{ "GET",
+	  "https://myaccount.blob.core.windows.net/vectors/dir/a%20b+c%25d%C3%A9.txt",
+	  0,
+	  { { "x-ms-range", "bytes=0-3" } },
+	  "GET\n\n\n\n\n\n\n\n\n\n\n\n" DATE "x-ms-range:bytes=0-3\nx-ms-version:2021-12-02\n"
+	  "/devstoreaccount1/vectors/dir/a%20b+c%25d%C3%A9.txt",
+	  "7D5/BQFkRWDEqfLrQeTLVclrvMIj+2VpNCzGjlHmHYg=" },
 };
 
 static const struct vector batch_vectors[] = {
-	{"GET",
-	 BATCH_HOST
-	 "/jobs?api-version=2022-10-01.16.0&$filter=state%20eq%20'active'&maxresults=10&timeout=30",
-	 0,
-	 {{NULL}},
-	 "GET\n\n\n\n\n\n\n\n\n\n\n\nocp-date:Tue, 01 Jul 2025 12:00:00 GMT\n/testaccount/jobs\n"
-	 "$filter:state eq 'active'\napi-version:2022-10-01.16.0\nmaxresults:10\ntimeout:30",
-	 "MdF9Xih9vJEWvvqhY84LBofyyd16kYjACywknH0nhxk="},
-	{"POST",
-	 BATCH_HOST "/jobs?api-version=2022-10-01.16.0",
-	 43,
-	 {{"Content-Type", JSON_TYPE}},
-	 "POST\n\n\n43\n\n" JSON_TYPE
-	 "\n\n\n\n\n\n\nocp-date:Tue, 01 Jul 2025 12:00:00 GMT\n/testaccount/jobs\n"
-	 "api-version:2022-10-01.16.0",
-	 "9kM6p9upgAHnTlelZQQbm45jLsgtSn2VDXzN3x/IrL4="},
-	{"DELETE",
-	 BATCH_HOST "/jobs/job1?api-version=2022-10-01.16.0",
-	 0,
-	 {{"Content-Length", "0"}},
-	 NULL,
-	 "1CsJc+W3IAgVzv/PE/yJwJlPtq9azzzw1xNTeJ6eCHc="},
-	{"POST",
-	 BATCH_HOST "/jobs/job1/enable?api-version=2022-10-01.16.0",
-	 0,
-	 {{NULL}},
-	 NULL,
-	 "TyFmxJt5OY61B0IQ8c9smTTgDn2yV/NcJszsPO/4XJQ="},
-	{"GET",
-	 BATCH_HOST "/jobs/job1/tasks/t1/files/wd%2Fout%20put.txt?api-version=2022-10-01.16.0",
-	 0,
-	 {{"ocp-range", "bytes=0-99"}},
-	 NULL,
-	 "BvsVx9NXqTkJdMeKz3sxSARKSTt9mE7JGnYtCc16HCo="},
-	{"HEAD",
-	 BATCH_HOST "/pools/p1?api-version=2022-10-01.16.0",
-	 0,
-	 {{NULL}},
-	 NULL,
-	 "9I/NOak+V8L9Nupr1QWi0egnoPeRoXfK3L5rAtKcF1Q="},
-	{"PATCH",
-	 BATCH_HOST "/jobs/job1?api-version=2022-10-01.16.0",
-	 2,
-	 {{"Content-Type", JSON_TYPE}, {"If-Match", "0x8D89006D982EEEF"}},
-	 NULL,
-	 "42wlTjg4BN/dMd8ycYvEL2yMxzYlW40UvbBGLcN4oeI="},
+	{ "GET",
+	  BATCH_HOST
+	  "/jobs?api-version=2022-10-01.16.0&$filter=state%20eq%20'active'&maxresults=10&timeout=30",
+	  0,
+	  { { NULL } },
+	  "GET\n\n\n\n\n\n\n\n\n\n\n\nocp-date:Tue, 01 Jul 2025 12:00:00 GMT\n/testaccount/jobs\n"
+	  "$filter:state eq 'active'\napi-version:2022-10-01.16.0\nmaxresults:10\ntimeout:30",
+	  "MdF9Xih9vJEWvvqhY84LBofyyd16kYjACywknH0nhxk=" },
+	{ "POST",
+	  BATCH_HOST "/jobs?api-version=2022-10-01.16.0",
+	  43,
+	  { { "Content-Type", JSON_TYPE } },
+	  "POST\n\n\n43\n\n" JSON_TYPE
+	  "\n\n\n\n\n\n\nocp-date:Tue, 01 Jul 2025 12:00:00 GMT\n/testaccount/jobs\n"
+	  "api-version:2022-10-01.16.0",
+	  "9kM6p9upgAHnTlelZQQbm45jLsgtSn2VDXzN3x/IrL4=" },
+	{ "DELETE",
+	  BATCH_HOST "/jobs/job1?api-version=2022-10-01.16.0",
+	  0,
+	  { { "Content-Length", "0" } },
+	  NULL,
+	  "1CsJc+W3IAgVzv/PE/yJwJlPtq9azzzw1xNTeJ6eCHc=" },
+	{ "POST",
+	  BATCH_HOST "/jobs/job1/enable?api-version=2022-10-01.16.0",
+	  0,
+	  { { NULL } },
+	  NULL,
+	  "TyFmxJt5OY61B0IQ8c9smTTgDn2yV/NcJszsPO/4XJQ=" },
+	{ "GET",
+	  BATCH_HOST "/jobs/job1/tasks/t1/files/wd%2Fout%20put.txt?api-version=2022-10-01.16.0",
+	  0,
+	  { { "ocp-range", "bytes=0-99" } },
+	  NULL,
+	  "BvsVx9NXqTkJdMeKz3sxSARKSTt9mE7JGnYtCc16HCo=" },
+	{ "HEAD",
+	  BATCH_HOST "/pools/p1?api-version=2022-10-01.16.0",
+	  0,
+	  { { NULL } },
+	  NULL,
+	  "9I/NOak+V8L9Nupr1QWi0egnoPeRoXfK3L5rAtKcF1Q=" },
+	{ "PATCH",
+	  BATCH_HOST "/jobs/job1?api-version=2022-10-01.16.0",
+	  2,
+	  { { "Content-Type", JSON_TYPE }, { "If-Match", "0x8D89006D982EEEF" } },
+	  NULL,
+	  "42wlTjg4BN/dMd8ycYvEL2yMxzYlW40UvbBGLcN4oeI=" },
 };
 
 typedef char *string_fn(const struct adafs_http_request *rq, const char *account);

@@ -28,8 +28,9 @@ static void test_base64(void **state)
 {
 	(void)state;
 	static const char *const pairs[][2] = {
-		{"", ""},	 {"f", "Zg=="},	       {"fo", "Zm8="},
-		{"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xfb\xff", "+/8="}};
+		{ "", "" },        { "f", "Zg==" },        { "fo", "Zm8=" },
+		{ "foo", "Zm9v" }, { "foob", "Zm9vYg==" }, { "\xfb\xff", "+/8=" }
+	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(pairs); i++) {
 		ADAFS_FREE char *text = adafs_base64_encode(pairs[i][0], strlen(pairs[i][0]));
 		ADAFS_FREE uint8_t *data = NULL;
@@ -39,8 +40,8 @@ static void test_base64(void **state)
 		assert_int_equal(len, strlen(pairs[i][0]));
 		assert_string_equal((char *)data, pairs[i][0]);
 	}
-	static const char *const bad[] = {
-		"Zg=", "Zg", "Z===", "====", "Zm9v\n", "Zm 9", "Zm-_", "=Zg="};
+	static const char *const bad[] = { "Zg=",    "Zg",   "Z===", "====",
+					   "Zm9v\n", "Zm 9", "Zm-_", "=Zg=" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
 		uint8_t *data = NULL;
 		size_t len;
@@ -61,7 +62,7 @@ static void test_url(void **state)
 			*space = adafs_url_decode("a+b%2b", 6, true);
 	assert_string_equal(plus, "a+b+");
 	assert_string_equal(space, "a b+");
-	static const char *const bad[] = {"%", "%2", "%zz", "a%0", "%00", "a%4"};
+	static const char *const bad[] = { "%", "%2", "%zz", "a%0", "%00", "a%4" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++)
 		assert_null(adafs_url_decode(bad[i], strlen(bad[i]), false));
 	/* The length counts, not what stands behind it. */
@@ -74,17 +75,18 @@ static void test_utf8(void **state)
 {
 	(void)state;
 	static const char *const good[] = {
-		"", "abc", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbf"};
-	static const char *const bad[] = {"\x80",
-					  "\xc3",
-					  "\xc0\xaf",
-					  "\xe0\x80\xaf",
-					  "\xed\xa0\x80",
-					  "\xf4\x90\x80\x80",
-					  "\xf8\x88\x80\x80\x80",
-					  "a\xff",
-					  "\xe2\x82",
-					  "\xf0\x82\x82\xac"};
+		"", "abc", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbf"
+	};
+	static const char *const bad[] = { "\x80",
+					   "\xc3",
+					   "\xc0\xaf",
+					   "\xe0\x80\xaf",
+					   "\xed\xa0\x80",
+					   "\xf4\x90\x80\x80",
+					   "\xf8\x88\x80\x80\x80",
+					   "a\xff",
+					   "\xe2\x82",
+					   "\xf0\x82\x82\xac" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(good); i++)
 		assert_true(adafs_utf8_valid(good[i], strlen(good[i])));
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++)
@@ -119,17 +121,18 @@ static void test_rfc1123(void **state)
 	assert_string_equal(text, "Thu, 01 Jan 2026 00:00:00 GMT");
 	assert_int_equal(adafs_clock_parse_rfc1123(text, &t), 0);
 	assert_int_equal(t, 1767225600);
-	for (time_t at = 0; at < INT64_C(16725225600); at += 86400 * 7 + 3661) { /* to the year 2500 */
+	for (time_t at = 0; at < INT64_C(16725225600);
+	     at += 86400 * 7 + 3661) { /* to the year 2500 */
 		adafs_clock_rfc1123(at, text);
 		assert_int_equal(adafs_clock_parse_rfc1123(text, &t), 0);
 		assert_int_equal(t, at);
 	}
-	static const char *const bad[] = {"",
-					  "Thu",
-					  "Thu, 32 Jan 2026 00:00:00 GMT",
-					  "Thu, 01 Foo 2026 00:00:00 GMT",
-					  "2026-01-01T00:00:00Z",
-					  "Thu, 01 Jan 2026 25:00:00 GMT"};
+	static const char *const bad[] = { "",
+					   "Thu",
+					   "Thu, 32 Jan 2026 00:00:00 GMT",
+					   "Thu, 01 Foo 2026 00:00:00 GMT",
+					   "2026-01-01T00:00:00Z",
+					   "Thu, 01 Jan 2026 25:00:00 GMT" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++)
 		if (adafs_clock_parse_rfc1123(bad[i], &t) != -EINVAL)
 			fail_msg("'%s' was taken", bad[i]);
@@ -148,31 +151,31 @@ static void test_iso8601(void **state)
 		const char *text;
 		int64_t us;
 	} good[] = {
-		{"2026-01-01", INT64_C(1767225600000000)},
-		{"2026-01-01T00:01Z", INT64_C(1767225660000000)},
-		{"2026-01-01T00:00:01Z", INT64_C(1767225601000000)},
-		{"2026-01-01T00:00:00.5Z", INT64_C(1767225600500000)},
-		{"2026-01-01T00:00:00.1234567Z", INT64_C(1767225600123456)},
-		{"2026-01-01T01:00:00+01:00", INT64_C(1767225600000000)},
-		{"2025-12-31T23:30:00-00:30", INT64_C(1767225600000000)},
+		{ "2026-01-01", INT64_C(1767225600000000) },
+		{ "2026-01-01T00:01Z", INT64_C(1767225660000000) },
+		{ "2026-01-01T00:00:01Z", INT64_C(1767225601000000) },
+		{ "2026-01-01T00:00:00.5Z", INT64_C(1767225600500000) },
+		{ "2026-01-01T00:00:00.1234567Z", INT64_C(1767225600123456) },
+		{ "2026-01-01T01:00:00+01:00", INT64_C(1767225600000000) },
+		{ "2025-12-31T23:30:00-00:30", INT64_C(1767225600000000) },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(good); i++) {
 		if (adafs_clock_parse_iso8601(good[i].text, &us) != 0 || us != good[i].us)
 			fail_msg("'%s' is read wrong", good[i].text);
 	}
-	static const char *const bad[] = {"",
-					  "2026",
-					  "2026-13-01",
-					  "2026-01-32",
-					  "2026-01-01T00:00",
-					  "2026-01-01T24:00Z",
-					  "2026-01-01T-1:00Z",
-					  "2026-01-01T00:-1Z",
-					  "2026-01-01T00:00:00",
-					  "2026-01-01T00:00:00Zx",
-					  "26-01-01",
-					  "2026-1-1",
-					  "2026-01-01T00:00:00+1"};
+	static const char *const bad[] = { "",
+					   "2026",
+					   "2026-13-01",
+					   "2026-01-32",
+					   "2026-01-01T00:00",
+					   "2026-01-01T24:00Z",
+					   "2026-01-01T-1:00Z",
+					   "2026-01-01T00:-1Z",
+					   "2026-01-01T00:00:00",
+					   "2026-01-01T00:00:00Zx",
+					   "26-01-01",
+					   "2026-1-1",
+					   "2026-01-01T00:00:00+1" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++)
 		if (adafs_clock_parse_iso8601(bad[i], &us) != -EINVAL)
 			fail_msg("'%s' was taken", bad[i]);
@@ -186,15 +189,15 @@ static void test_duration(void **state)
 		int64_t ms;
 		const char *normal;
 	} good[] = {
-		{"PT5M", 300000, "PT5M"},
-		{"PT0S", 0, "PT0S"},
-		{"P1DT2H", 93600000, "P1DT2H"},
-		{"PT90S", 90000, "PT1M30S"},
-		{"PT1.5S", 1500, "PT1.500S"},
-		{"P1W", 604800000, "P7D"},
-		{"P3Y6M4DT12H30M5S", INT64_C(110550605000), "P1279DT12H30M5S"},
-		{"P10675199DT2H48M5.4775807S", ADAFS_DURATION_NONE, "P10675199DT2H48M5.4775807S"},
-		{"P99999999999D", ADAFS_DURATION_NONE, "P10675199DT2H48M5.4775807S"},
+		{ "PT5M", 300000, "PT5M" },
+		{ "PT0S", 0, "PT0S" },
+		{ "P1DT2H", 93600000, "P1DT2H" },
+		{ "PT90S", 90000, "PT1M30S" },
+		{ "PT1.5S", 1500, "PT1.500S" },
+		{ "P1W", 604800000, "P7D" },
+		{ "P3Y6M4DT12H30M5S", INT64_C(110550605000), "P1279DT12H30M5S" },
+		{ "P10675199DT2H48M5.4775807S", ADAFS_DURATION_NONE, "P10675199DT2H48M5.4775807S" },
+		{ "P99999999999D", ADAFS_DURATION_NONE, "P10675199DT2H48M5.4775807S" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(good); i++) {
 		int64_t ms = -1;
@@ -204,17 +207,17 @@ static void test_duration(void **state)
 		adafs_duration_format(ms, text);
 		assert_string_equal(text, good[i].normal);
 	}
-	static const char *const bad[] = {"",
-					  "P",
-					  "PT",
-					  "5M",
-					  "PT5",
-					  "P5S",
-					  "PT5D",
-					  "P-1D",
-					  "P1.5D",
-					  "PT5M ",
-					  "P9999999999999999999Y"};
+	static const char *const bad[] = { "",
+					   "P",
+					   "PT",
+					   "5M",
+					   "PT5",
+					   "P5S",
+					   "PT5D",
+					   "P-1D",
+					   "P1.5D",
+					   "PT5M ",
+					   "P9999999999999999999Y" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
 		int64_t ms;
 		if (adafs_duration_parse(bad[i], &ms) != -EINVAL)
@@ -235,8 +238,9 @@ static void test_crc64(void **state)
 {
 	(void)state;
 	char text[16];
-	static const char *const vectors[][2] = {
-		{"123456789", "iJh5CoYUi64="}, {"hello", "V0JSBnCFdzM="}, {"", "AAAAAAAAAAA="}};
+	static const char *const vectors[][2] = { { "123456789", "iJh5CoYUi64=" },
+						  { "hello", "V0JSBnCFdzM=" },
+						  { "", "AAAAAAAAAAA=" } };
 	assert_true(adafs_crc64(0, "123456789", 9) == UINT64_C(0xAE8B14860A799888));
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(vectors); i++) {
 		adafs_crc64_text(adafs_crc64(0, vectors[i][0], strlen(vectors[i][0])), text);
@@ -294,19 +298,20 @@ static void test_redact(void **state)
 {
 	(void)state;
 	static const char *const rows[][2] = {
-		{"https://h/c?sv=1&sig=abcdefghij%2B%3D&se=2",
-		 "https://h/c?sv=1&sig=REDACTED&se=2"},
-		{"AccountName=a;AccountKey=c2VjcmV0c2VjcmV0==;X=1",
-		 "AccountName=a;AccountKey=REDACTED;X=1"},
-		{"Authorization: SharedKey acct:c2VjcmV0c2VjcmV0=\r\nX: y",
-		 "Authorization: SharedKey REDACTED\r\nX: y"},
-		{"Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.x.y",
-		 "Authorization: Bearer REDACTED"},
-		{"{\"access_token\":\"eyJhbGciOi\",\"x\":1}",
-		 "{\"access_token\":\"REDACTED\",\"x\":1}"},
-		{"two sig=aaaaaaaaaaaa and SIG=bbbbbbbbbbbb.", "two sig=REDACTED and SIG=REDACTED"},
-		{"nothing here", "nothing here"},
-		{"sig=", "sig="},
+		{ "https://h/c?sv=1&sig=abcdefghij%2B%3D&se=2",
+		  "https://h/c?sv=1&sig=REDACTED&se=2" },
+		{ "AccountName=a;AccountKey=c2VjcmV0c2VjcmV0==;X=1",
+		  "AccountName=a;AccountKey=REDACTED;X=1" },
+		{ "Authorization: SharedKey acct:c2VjcmV0c2VjcmV0=\r\nX: y",
+		  "Authorization: SharedKey REDACTED\r\nX: y" },
+		{ "Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.x.y",
+		  "Authorization: Bearer REDACTED" },
+		{ "{\"access_token\":\"eyJhbGciOi\",\"x\":1}",
+		  "{\"access_token\":\"REDACTED\",\"x\":1}" },
+		{ "two sig=aaaaaaaaaaaa and SIG=bbbbbbbbbbbb.",
+		  "two sig=REDACTED and SIG=REDACTED" },
+		{ "nothing here", "nothing here" },
+		{ "sig=", "sig=" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
 		char text[128];
@@ -368,7 +373,7 @@ static int on_end(void *arg, const char *path, const char *text, size_t len)
 
 static int parse_into(const char *xml, struct adafs_buf *b)
 {
-	const struct adafs_xml_handler h = {.end = on_end, .arg = b};
+	const struct adafs_xml_handler h = { .end = on_end, .arg = b };
 	adafs_buf_reset(b);
 	return adafs_xml_parse(xml, strlen(xml), &h, NULL);
 }
@@ -411,7 +416,7 @@ static void test_xml_in_parts(void **state)
 	static const char doc[] = "<?xml version=\"1.0\"?><a><b>one two</b><c>\xc3\xa9</c></a>";
 	for (size_t cut = 0; cut < sizeof(doc) - 1; cut++) {
 		ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(4096);
-		const struct adafs_xml_handler h = {.end = on_end, .arg = &b};
+		const struct adafs_xml_handler h = { .end = on_end, .arg = &b };
 		struct adafs_xml_parser *p = adafs_xml_parser_new(&h);
 		assert_int_equal(adafs_xml_feed(p, doc, cut, 0, NULL), 0);
 		assert_int_equal(adafs_xml_feed(p, doc + cut, sizeof(doc) - 1 - cut, 1, NULL), 0);
@@ -443,9 +448,9 @@ static void test_json(void **state)
 	assert_true(adafs_json_bool(j, "t", false));
 	assert_string_equal(adafs_json_str(j, "t", "fallback"), "fallback");
 	assert_string_equal(adafs_json_str(NULL, "t", "fallback"), "fallback");
-	static const char *const bad[] = {"", "{", "{} x", "[1,]", "nul", "{\"a\":1}}"};
+	static const char *const bad[] = { "", "{", "{} x", "[1,]", "nul", "{\"a\":1}}" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		if (adafs_json_parse(bad[i], strlen(bad[i]), &err))
 			fail_msg("'%s' was taken", bad[i]);
 		assert_int_equal(err.rc, -EINVAL);
@@ -460,19 +465,20 @@ static void test_json(void **state)
 static void test_nearest(void **state)
 {
 	(void)state;
-	static const char *const list[] = {"dir", "pool", "poll", "cache_size", "ro"};
+	static const char *const list[] = { "dir", "pool", "poll", "cache_size", "ro" };
 	static const struct {
 		const char *text, *nearest;
 	} cases[] = {
-		{"pool", "pool"},
-		{"pol", "pool"}, /* the first of two as near */
-		{"polll", "poll"},
-		{"cachesize", "cache_size"},
-		{"chache_sise", "cache_size"},
-		{"cash_sz", NULL},  /* too many edits */
-		{"xy", NULL},	    /* as many edits as the word has letters */
-		{"", NULL},
-		{"a_word_of_more_than_sixty_four_bytes_that_somebody_typed_with_a_cat_on_the_keys", NULL},
+		{ "pool", "pool" },
+		{ "pol", "pool" }, /* the first of two as near */
+		{ "polll", "poll" },
+		{ "cachesize", "cache_size" },
+		{ "chache_sise", "cache_size" },
+		{ "cash_sz", NULL }, /* too many edits */
+		{ "xy", NULL },      /* as many edits as the word has letters */
+		{ "", NULL },
+		{ "a_word_of_more_than_sixty_four_bytes_that_somebody_typed_with_a_cat_on_the_keys",
+		  NULL },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++) {
 		const char *got = adafs_nearest(cases[i].text, list, ADAFS_ARRAY_SIZE(list), 3);
@@ -486,13 +492,13 @@ static void test_nearest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_base64),	  cmocka_unit_test(test_url),
-		cmocka_unit_test(test_utf8),	  cmocka_unit_test(test_hex_and_random),
-		cmocka_unit_test(test_rfc1123),	  cmocka_unit_test(test_iso8601),
+		cmocka_unit_test(test_base64),    cmocka_unit_test(test_url),
+		cmocka_unit_test(test_utf8),      cmocka_unit_test(test_hex_and_random),
+		cmocka_unit_test(test_rfc1123),   cmocka_unit_test(test_iso8601),
 		cmocka_unit_test(test_duration),  cmocka_unit_test(test_crc64),
-		cmocka_unit_test(test_digests),	  cmocka_unit_test(test_redact),
-		cmocka_unit_test(test_err),	  cmocka_unit_test(test_buf),
-		cmocka_unit_test(test_xml),	  cmocka_unit_test(test_xml_in_parts),
+		cmocka_unit_test(test_digests),   cmocka_unit_test(test_redact),
+		cmocka_unit_test(test_err),       cmocka_unit_test(test_buf),
+		cmocka_unit_test(test_xml),       cmocka_unit_test(test_xml_in_parts),
 		cmocka_unit_test(test_xml_write), cmocka_unit_test(test_json),
 		cmocka_unit_test(test_nearest),
 	};

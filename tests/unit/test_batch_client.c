@@ -29,13 +29,13 @@ static void add(struct fixture *f, const char *head, const char *body)
 	f->replies[f->n] =
 		adafs_fmt("HTTP/1.1 %s\r\nContent-Length: %zu\r\nrequest-id: r-%zu\r\n\r\n%s", head,
 			  strlen(body), f->n, body);
-	f->steps[f->n] = (struct step){REPLY, f->replies[f->n]};
+	f->steps[f->n] = (struct step){ REPLY, f->replies[f->n] };
 	f->n++;
 }
 
 static void begin(struct fixture *f)
 {
-	const struct adafs_http_config config = {.io_timeout_ms = 8000};
+	const struct adafs_http_config config = { .io_timeout_ms = 8000 };
 	server_start(&f->server, f->steps, f->n);
 	f->http = adafs_http_new(&config, NULL);
 	assert_non_null(f->http);
@@ -77,7 +77,7 @@ static int collect(void *arg, const cJSON *item)
 static void test_errors(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
+	struct fixture f = { 0 };
 	char text[256];
 	struct adafs_err err;
 	add(&f, "409 Conflict",
@@ -96,8 +96,9 @@ static void test_errors(void **state)
 	assert_int_equal(adafs_batch_job_add(f.batch, body, &err), -EEXIST);
 	assert_string_equal(err.service_code, "JobExists");
 	assert_string_equal(err.request_id, "r-0");
-	assert_string_equal(err.msg, "add job '/jobs' with the key of 'acct': 409 JobExists: It exists. "
-				     "(Reason: twice)");
+	assert_string_equal(err.msg,
+			    "add job '/jobs' with the key of 'acct': 409 JobExists: It exists. "
+			    "(Reason: twice)");
 	assert_starts(&f, 0, "POST /jobs?api-version=2024-07-01.20.0 HTTP/1.1\r\n");
 	assert_string_equal(f.server.seen[0].body, "{\"id\":\"j\"}");
 	assert_string_equal(seen_header(&f.server.seen[0], "Content-Type", text),
@@ -117,7 +118,7 @@ static void test_errors(void **state)
 static void test_paging(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
+	struct fixture f = { 0 };
 	char got[256] = "";
 	/* The port is not known before the server runs; the script is given then. */
 	add(&f, "200 OK", "{\"value\":[]}");
@@ -182,7 +183,7 @@ static int count_tasks(const struct fixture *f, size_t i)
 static void test_collection(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
+	struct fixture f = { 0 };
 	ADAFS_FREE char *a = results(
 		0, 100, 7, "\"status\":\"servererror\",\"error\":{\"code\":\"InternalError\"}");
 	ADAFS_FREE char *b = results(
@@ -205,7 +206,7 @@ static void test_collection(void **state)
 static void test_collection_too_large(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
+	struct fixture f = { 0 };
 	struct adafs_err err;
 	ADAFS_FREE char *a = results(0, 2, -1, "");
 	char *b = results(2, 4, 3,
@@ -230,7 +231,7 @@ static void test_collection_too_large(void **state)
 static void test_chunks_by_size(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
+	struct fixture f = { 0 };
 	ADAFS_FREE char *a = results(0, 2, -1, "");
 	char *b = results(2, 3, -1, "");
 	add(&f, "200 OK", a);
@@ -252,7 +253,7 @@ static void test_chunks_by_size(void **state)
 static void test_files(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
+	struct fixture f = { 0 };
 	struct adafs_err err;
 	char buf[8], text[256], got[256] = "";
 	size_t len = 9;
@@ -288,10 +289,10 @@ static void test_files(void **state)
 		strstr(f.server.seen[4].head,
 		       "&recursive=true&$filter=startswith%28name%2C%27wd%2Fit%27%27s%27%29 "));
 	static const struct step heads[] = {
-		{REPLY, "HTTP/1.1 200 OK\r\nContent-Length: 42\r\nLast-Modified: Thu, 01 Jan 2026 "
-			"00:00:00 GMT\r\n\r\n"},
-		{REPLY, "HTTP/1.1 409 Conflict\r\n\r\n"},
-		{REPLY, "HTTP/1.1 404 No\r\n\r\n"},
+		{ REPLY, "HTTP/1.1 200 OK\r\nContent-Length: 42\r\nLast-Modified: Thu, 01 Jan 2026 "
+			 "00:00:00 GMT\r\n\r\n" },
+		{ REPLY, "HTTP/1.1 409 Conflict\r\n\r\n" },
+		{ REPLY, "HTTP/1.1 404 No\r\n\r\n" },
 	};
 	server_script(&f.server, heads, 3);
 	assert_int_equal(adafs_batch_file_head(f.batch, "j", "t", "f", &size, &mtime, NULL), 0);
@@ -308,7 +309,7 @@ static void test_files(void **state)
 static void test_endings(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
+	struct fixture f = { 0 };
 	add(&f, "409 Conflict", "{\"code\":\"JobCompleted\",\"message\":{\"value\":\"x\"}}");
 	add(&f, "409 Conflict", "{\"code\":\"TaskCompleted\",\"message\":{\"value\":\"x\"}}");
 	add(&f, "404 No", "{\"code\":\"JobNotFound\",\"message\":{\"value\":\"x\"}}");
@@ -320,10 +321,10 @@ static void test_endings(void **state)
 	assert_int_equal(f.server.seen[2].body_len, 0);
 	assert_int_equal(adafs_batch_job_delete(f.batch, "j", NULL), -ENOENT);
 	/* A delete whose reply was lost has done its work when the job is gone. */
-	const struct step lost[] = {{LOSE, NULL}, {REPLY, f.replies[2]}};
+	const struct step lost[] = { { LOSE, NULL }, { REPLY, f.replies[2] } };
 	server_script(&f.server, lost, 2);
 	assert_int_equal(adafs_batch_job_delete(f.batch, "j", NULL), 0);
-	static const struct step done[] = {{REPLY, DONE}};
+	static const struct step done[] = { { REPLY, DONE } };
 	server_script(&f.server, done, 1);
 	assert_int_equal(adafs_batch_pool_resize(f.batch, "p", 3, NULL), 0);
 	assert_string_equal(f.server.seen[f.server.n_seen - 1].body,
@@ -334,18 +335,20 @@ static void test_endings(void **state)
 static void test_pools(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
+	struct fixture f = { 0 };
 	char text[256];
 	struct adafs_err err;
 	add(&f, "200 OK", "");
-	add(&f, "412 Precondition Failed", "{\"code\":\"ConditionNotMet\",\"message\":{\"value\":\"x\"}}");
+	add(&f, "412 Precondition Failed",
+	    "{\"code\":\"ConditionNotMet\",\"message\":{\"value\":\"x\"}}");
 	add(&f, "409 Conflict", "{\"code\":\"PoolBeingDeleted\",\"message\":{\"value\":\"x\"}}");
 	add(&f, "404 Not Found", "{\"code\":\"PoolNotFound\",\"message\":{\"value\":\"x\"}}");
 	add(&f, "200 OK", "{\"value\":[{\"poolId\":\"p\",\"dedicated\":{\"idle\":2}}]}");
 	add(&f, "200 OK", "{\"value\":[]}");
 	begin(&f);
-	assert_int_equal(adafs_batch_pool_enable_autoscale(f.batch, "p", "x = 1;\n", "PT5M", "0x8D1",
-							   NULL), 0);
+	assert_int_equal(
+		adafs_batch_pool_enable_autoscale(f.batch, "p", "x = 1;\n", "PT5M", "0x8D1", NULL),
+		0);
 	assert_starts(&f, 0, "POST /pools/p/enableautoscale?api-version=2024-07-01.20.0 HTTP");
 	assert_string_equal(f.server.seen[0].body, "{\"autoScaleFormula\":\"x = 1;\\n\","
 						   "\"autoScaleEvaluationInterval\":\"PT5M\"}");
@@ -359,7 +362,8 @@ static void test_pools(void **state)
 	assert_int_equal(adafs_batch_pool_delete(f.batch, "p", NULL, &err), 0);
 	cJSON *counts = NULL;
 	assert_int_equal(adafs_batch_node_counts(f.batch, "p", &counts, &err), 0);
-	assert_starts(&f, 4, "GET /nodecounts?api-version=2024-07-01.20.0&$filter=poolId%20eq%20%27p%27 ");
+	assert_starts(&f, 4,
+		      "GET /nodecounts?api-version=2024-07-01.20.0&$filter=poolId%20eq%20%27p%27 ");
 	assert_int_equal(adafs_json_int(adafs_json_get(counts, "dedicated"), "idle", 0), 2);
 	cJSON_Delete(counts);
 	assert_int_equal(adafs_batch_node_counts(f.batch, "p", &counts, &err), -ENOENT);
@@ -372,10 +376,10 @@ static void test_pools(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_errors),	       cmocka_unit_test(test_paging),
+		cmocka_unit_test(test_errors),         cmocka_unit_test(test_paging),
 		cmocka_unit_test(test_collection),     cmocka_unit_test(test_collection_too_large),
 		cmocka_unit_test(test_chunks_by_size), cmocka_unit_test(test_files),
-		cmocka_unit_test(test_endings),	       cmocka_unit_test(test_pools),
+		cmocka_unit_test(test_endings),        cmocka_unit_test(test_pools),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

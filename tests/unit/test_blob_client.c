@@ -16,7 +16,7 @@
 static void test_sas_reader(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, RANGE_GOOD});
+	BEGIN(f, { REPLY, RANGE_GOOD });
 	struct adafs_blob_client *reader = adafs_blob_client_new_sas_reader(f.blob, NULL);
 	char buf[5];
 	size_t len;
@@ -46,7 +46,7 @@ static void test_sas_by_the_clock_of_the_service(void **state)
 	ADAFS_FREE char *reply = adafs_fmt("HTTP/1.1 416 Range\r\nDate: %s\r\nx-ms-error-code: "
 					   "InvalidRange\r\nContent-Length: 0\r\n\r\n",
 					   date);
-	const struct step steps[] = {{REPLY, reply}, {REPLY, reply}};
+	const struct step steps[] = { { REPLY, reply }, { REPLY, reply } };
 	struct fixture f;
 	begin_with(&f, steps, 2, 8000, 0);
 	assert_int_equal(adafs_blob_get(f.blob, "c", "n", NULL, 9, 8, NULL, buf, 8, &len, NULL), 0);
@@ -70,7 +70,7 @@ static void test_sas_by_the_clock_of_the_service(void **state)
 static void test_range_checksum(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, RANGE_BAD}, {REPLY, RANGE_GOOD}, {REPLY, RANGE_BAD});
+	BEGIN(f, { REPLY, RANGE_BAD }, { REPLY, RANGE_GOOD }, { REPLY, RANGE_BAD });
 	char buf[8];
 	size_t len;
 	struct adafs_err err;
@@ -93,16 +93,17 @@ static void test_range_ends(void **state)
 {
 	(void)state;
 	BEGIN(f,
-	      {REPLY,
-	       "HTTP/1.1 416 Range\r\nx-ms-error-code: InvalidRange\r\nContent-Length: 0\r\n\r\n"},
-	      {REPLY,
-	       "HTTP/1.1 206 P\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/90\r\n\r\nhello"});
+	      { REPLY,
+		"HTTP/1.1 416 Range\r\nx-ms-error-code: InvalidRange\r\nContent-Length: 0\r\n\r\n" },
+	      { REPLY,
+		"HTTP/1.1 206 P\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/90\r\n\r\nhello" });
 	char buf[8];
 	size_t len = 9;
 	assert_int_equal(adafs_blob_get(f.blob, "c", "n", NULL, 100, 8, NULL, buf, 8, &len, NULL),
 			 0);
 	assert_int_equal(len, 0);
-	/* Fewer bytes than asked for although the blob goes on, and another range than asked for.
+	/*
+	 * Fewer bytes than asked for although the blob goes on, and another range than asked for.
 	 */
 	assert_int_equal(adafs_blob_get(f.blob, "c", "n", NULL, 0, 8, NULL, buf, 8, &len, NULL),
 			 -EPROTO);
@@ -115,10 +116,12 @@ static void test_whole(void **state)
 {
 	(void)state;
 	BEGIN(f,
-	      {REPLY, "HTTP/1.1 200 OK\r\nContent-MD5: XUFAKrxLKna5cZ2REBfFkg==\r\nContent-Length: "
-		      "5\r\n\r\nhellO"},
-	      {REPLY, "HTTP/1.1 200 OK\r\nContent-MD5: XUFAKrxLKna5cZ2REBfFkg==\r\nContent-Length: "
-		      "5\r\n\r\nhello"});
+	      { REPLY,
+		"HTTP/1.1 200 OK\r\nContent-MD5: XUFAKrxLKna5cZ2REBfFkg==\r\nContent-Length: "
+		"5\r\n\r\nhellO" },
+	      { REPLY,
+		"HTTP/1.1 200 OK\r\nContent-MD5: XUFAKrxLKna5cZ2REBfFkg==\r\nContent-Length: "
+		"5\r\n\r\nhello" });
 	char buf[8];
 	size_t len;
 	assert_int_equal(adafs_blob_get(f.blob, "c", "n", NULL, 0, 0, NULL, buf, 8, &len, NULL), 0);
@@ -137,8 +140,8 @@ static void test_upload_damaged(void **state)
 	(void)state;
 	static const char bad[] =
 		"HTTP/1.1 400 Bad\r\nx-ms-error-code: Crc64Mismatch\r\nContent-Length: 0\r\n\r\n";
-	BEGIN(f, {REPLY, bad}, {REPLY, CREATED}, {REPLY, bad});
-	const struct adafs_blob_source src = {.data = "hello", .len = 5};
+	BEGIN(f, { REPLY, bad }, { REPLY, CREATED }, { REPLY, bad });
+	const struct adafs_blob_source src = { .data = "hello", .len = 5 };
 	assert_int_equal(adafs_blob_put_block(f.blob, "c", "n", "block/1+", &src, NULL), 0);
 	assert_int_equal(f.server.n_seen, 2);
 	assert_non_null(strstr(f.server.seen[0].head, "?comp=block&blockid=YmxvY2svMSs%3D "));
@@ -194,9 +197,9 @@ static void test_list(void **state)
 		"Encoded=\"true\">e%01%2Ff</Name><Properties><Content-Length>0</Content-Length>"
 		"<Etag>\"0x2\"</Etag></Properties></Blob>",
 		"");
-	const struct step steps[] = {{REPLY, first}, {REPLY, empty}, {REPLY, last}};
+	const struct step steps[] = { { REPLY, first }, { REPLY, empty }, { REPLY, last } };
 	struct fixture f;
-	struct listed l = {0};
+	struct listed l = { 0 };
 	begin_with(&f, steps, 3, 8000, 0);
 	assert_int_equal(
 		adafs_blob_list(f.blob, "c", "p q/", "/", ADAFS_LIST_META, on_listed, &l, NULL), 0);
@@ -214,16 +217,16 @@ static void test_list_stops(void **state)
 	(void)state;
 	ADAFS_FREE char *only =
 		page("<Blob><Name>stop</Name></Blob><Blob><Name>z</Name></Blob>", "m");
-	const struct step steps[] = {{REPLY, only}};
+	const struct step steps[] = { { REPLY, only } };
 	struct fixture f;
-	struct listed l = {0};
+	struct listed l = { 0 };
 	begin_with(&f, steps, 1, 8000, 0);
 	assert_int_equal(adafs_blob_list(f.blob, "c", "", NULL, 0, on_listed, &l, NULL), -EINTR);
 	assert_string_equal(l.text, "stop=0,,-;");
 	end(&f);
 	/* A service that repeats a page would keep us for ever. */
 	ADAFS_FREE char *again = page("", "m");
-	const struct step repeat[] = {{REPLY, again}};
+	const struct step repeat[] = { { REPLY, again } };
 	begin_with(&f, repeat, 1, 8000, 0);
 	assert_int_equal(adafs_blob_list(f.blob, "c", "", NULL, 0, on_listed, &l, NULL), -EPROTO);
 	assert_int_equal(adafs_blob_list_some(f.blob, "c", "", NULL, 0, 1, on_listed, &l, NULL),
@@ -235,14 +238,14 @@ static void test_head(void **state)
 {
 	(void)state;
 	BEGIN(f,
-	      {REPLY,
-	       "HTTP/1.1 200 OK\r\nContent-Length: 1234567890123\r\nETag: \"0x9\"\r\n"
-	       "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nx-ms-blob-type: AppendBlob\r\n"
-	       "Content-MD5: XUFAKrxLKna5cZ2REBfFkg==\r\nX-Ms-Meta-Nonce: "
-	       "abc\r\nx-ms-meta-empty:\r\n"
-	       "x-ms-access-tier: Archive\r\nContent-Type: image/tiff\r\n\r\n"},
-	      {REPLY, "HTTP/1.1 404 No\r\nx-ms-error-code: BlobNotFound\r\n\r\n"});
-	struct adafs_blob_props p = {0};
+	      { REPLY,
+		"HTTP/1.1 200 OK\r\nContent-Length: 1234567890123\r\nETag: \"0x9\"\r\n"
+		"Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nx-ms-blob-type: AppendBlob\r\n"
+		"Content-MD5: XUFAKrxLKna5cZ2REBfFkg==\r\nX-Ms-Meta-Nonce: "
+		"abc\r\nx-ms-meta-empty:\r\n"
+		"x-ms-access-tier: Archive\r\nContent-Type: image/tiff\r\n\r\n" },
+	      { REPLY, "HTTP/1.1 404 No\r\nx-ms-error-code: BlobNotFound\r\n\r\n" });
+	struct adafs_blob_props p = { 0 };
 	struct adafs_err err;
 	assert_int_equal(adafs_blob_head(f.blob, "c", "n", NULL, &p, NULL), 0);
 	assert_true(p.size == 1234567890123);
@@ -263,15 +266,15 @@ static void test_copy(void **state)
 {
 	(void)state;
 	BEGIN(f,
-	      {REPLY, "HTTP/1.1 202 A\r\nx-ms-copy-status: pending\r\nETag: "
-		      "\"1\"\r\nContent-Length: 0\r\n\r\n"},
-	      {REPLY, "HTTP/1.1 200 A\r\nx-ms-copy-status: pending\r\nx-ms-copy-progress: "
-		      "1/2\r\nETag: \"1\"\r\n\r\n"},
-	      {REPLY, "HTTP/1.1 200 A\r\nx-ms-copy-status: success\r\nETag: \"2\"\r\n\r\n"},
-	      {REPLY, "HTTP/1.1 202 A\r\nx-ms-copy-status: failed\r\nContent-Length: 0\r\n\r\n"});
+	      { REPLY, "HTTP/1.1 202 A\r\nx-ms-copy-status: pending\r\nETag: "
+		       "\"1\"\r\nContent-Length: 0\r\n\r\n" },
+	      { REPLY, "HTTP/1.1 200 A\r\nx-ms-copy-status: pending\r\nx-ms-copy-progress: "
+		       "1/2\r\nETag: \"1\"\r\n\r\n" },
+	      { REPLY, "HTTP/1.1 200 A\r\nx-ms-copy-status: success\r\nETag: \"2\"\r\n\r\n" },
+	      { REPLY, "HTTP/1.1 202 A\r\nx-ms-copy-status: failed\r\nContent-Length: 0\r\n\r\n" });
 	char etag[ADAFS_ETAG_LEN], url[256];
-	const struct adafs_blob_cond cond = {.if_none_match = "*"};
-	struct adafs_blob_meta meta = {0};
+	const struct adafs_blob_cond cond = { .if_none_match = "*" };
+	struct adafs_blob_meta meta = { 0 };
 	assert_int_equal(adafs_blob_meta_set(&meta, "empty", ""), 0);
 	assert_int_equal(adafs_blob_meta_set(&meta, "bad-name", "x"), -EINVAL);
 	assert_int_equal(
@@ -291,29 +294,37 @@ static void test_copy(void **state)
 static void test_copy_without_a_reply(void **state)
 {
 	(void)state;
-	/* Lost, then refused by its own result: that is found by its nonce. Then by somebody else's. */
-	BEGIN(f, {LOSE, NULL},
-	      {REPLY, "HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n"},
-	      {REPLY, "HTTP/1.1 200 A\r\nx-ms-meta-AdafsCopy: mine\r\nx-ms-copy-status: success\r\n"
-		      "ETag: \"7\"\r\n\r\n"},
-	      {LOSE, NULL},
-	      {REPLY, "HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n"},
-	      {REPLY, "HTTP/1.1 200 A\r\nx-ms-meta-adafscopy: theirs\r\nETag: \"8\"\r\n\r\n"},
-	      {REPLY, "HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n"});
+	/* Lost, then refused by its own result: that is found by its nonce. Then by somebody
+	 * else's. */
+	BEGIN(f, { LOSE, NULL },
+	      { REPLY,
+		"HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n" },
+	      { REPLY,
+		"HTTP/1.1 200 A\r\nx-ms-meta-AdafsCopy: mine\r\nx-ms-copy-status: success\r\n"
+		"ETag: \"7\"\r\n\r\n" },
+	      { LOSE, NULL },
+	      { REPLY,
+		"HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n" },
+	      { REPLY, "HTTP/1.1 200 A\r\nx-ms-meta-adafscopy: theirs\r\nETag: \"8\"\r\n\r\n" },
+	      { REPLY,
+		"HTTP/1.1 409 C\r\nx-ms-error-code: BlobAlreadyExists\r\nContent-Length: 0\r\n\r\n" });
 	char etag[ADAFS_ETAG_LEN] = "";
-	const struct adafs_blob_cond cond = {.if_none_match = "*"};
-	struct adafs_blob_meta meta = {0};
+	const struct adafs_blob_cond cond = { .if_none_match = "*" };
+	struct adafs_blob_meta meta = { 0 };
 	struct adafs_err err;
 	assert_int_equal(adafs_blob_meta_set(&meta, ADAFS_META_COPY, "mine"), 0);
-	assert_int_equal(adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, NULL), 0);
+	assert_int_equal(
+		adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, NULL), 0);
 	assert_string_equal(etag, "7");
-	assert_int_equal(adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, &err),
-			 -EEXIST);
+	assert_int_equal(
+		adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, &err),
+		-EEXIST);
 	assert_string_equal(err.service_code, "BlobAlreadyExists");
 	assert_true(err.outcome_unknown);
 	/* Answered at once: nothing to find out. */
-	assert_int_equal(adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, &err),
-			 -EEXIST);
+	assert_int_equal(
+		adafs_blob_copy(f.blob, "c", "a", "0x1", "d", "n", &meta, &cond, etag, &err),
+		-EEXIST);
 	assert_false(err.outcome_unknown);
 	assert_string_equal(etag, "7");
 	assert_int_equal(f.server.n_seen, 7);
@@ -334,7 +345,7 @@ static void test_acl(void **state)
 	ADAFS_FREE char *reply = adafs_fmt("HTTP/1.1 200 OK\r\nx-ms-blob-public-access: blob\r\n"
 					   "Content-Length: %zu\r\n\r\n%s",
 					   sizeof(body) - 1, body);
-	const struct step steps[] = {{REPLY, reply}, {REPLY, OK_EMPTY}};
+	const struct step steps[] = { { REPLY, reply }, { REPLY, OK_EMPTY } };
 	struct fixture f;
 	struct adafs_blob_acl acl;
 	begin_with(&f, steps, 2, 8000, 0);
@@ -354,8 +365,8 @@ static void test_acl(void **state)
 static void test_urls(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY_CLOSE, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel"},
-	      {REPLY, OK_HELLO}, {REPLY, CREATED});
+	BEGIN(f, { REPLY_CLOSE, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel" },
+	      { REPLY, OK_HELLO }, { REPLY, CREATED });
 	ADAFS_FREE char *container =
 		adafs_fmt("%s/acct/c?restype=container&sv=1&comp=list&sig=a%%2Bb", f.server.url);
 	ADAFS_FREE char *url = adafs_blob_url_in_container(container, "x y/z");

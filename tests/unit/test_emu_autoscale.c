@@ -29,7 +29,8 @@ static void scene_init(struct scene *s)
 {
 	memset(s, 0, sizeof(*s));
 	s->in = (struct autoscale_input){
-		.now_us = NOW, .sample = s->sample, .dedicated = 2, .low_priority = 1};
+		.now_us = NOW, .sample = s->sample, .dedicated = 2, .low_priority = 1
+	};
 	for (int i = 0; i < N_METRICS; i++)
 		s->in.current[i] = NAN;
 }
@@ -69,55 +70,55 @@ static void test_values(void **state)
 	static const struct {
 		const char *expression, *value;
 	} rows[] = {
-		{"1 + 2 * 3 - 4 / 8", "6.5"},
-		{"-(2 - 5)", "3"},
-		{"1.5e2", "150"},
-		{".5", "0.5"},
-		{"!0 + !7", "1"},
-		{"2 < 3 && 3 <= 3 || 0", "1"},
-		{"1 == 2", "0"},
-		{"1 != 2", "1"},
-		{"0 ? 1 : 0 ? 2 : 3", "3"},
-		{"[1, 2, 3]", "[1,2,3]"},
-		{"[1,2,3] * 2", "[2,4,6]"},
-		{"[1,2] + [10,20]", "[11,22]"},
-		{"-[1,2]", "[-1,-2]"},
-		{"[5,6,7][1]", "6"},
-		{"val([5,6,7], 2)", "7"},
-		{"avg(1, [2, 3], 6)", "3"},
-		{"min([4, 2, 8])", "2"},
-		{"max(0, -1)", "0"},
-		{"sum([1,2],[3])", "6"},
-		{"len([1,2],[3])", "3"},
-		{"norm(3, 4)", "5"},
-		{"range([4, 9, 6])", "5"},
-		{"std([2,4,4,4,5,5,7,9])", "2.1380899352994"},
-		{"lg(8)", "3"},
-		{"lg([8, 2])", "[3,1]"},
-		{"ln(1)", "0"},
-		{"log(1000)", "3"},
-		{"ceil(1.2)", "2"},
-		{"floor(1.8)", "1"},
-		{"round([1.4, 1.6])", "[1,2]"},
-		{"percentile([5,1,4,2,3], 50)", "3"},
-		{"percentile([5,1,4,2,3], 100)", "5"},
-		{"rand() >= 0 && rand() <= 1", "1"},
-		{"\"abc\"", "abc"},
-		{"\"abc\" < \"abd\"", "1"},
-		{"time()", "2026-03-02T13:45:10.000Z"},
-		{"time().weekday", "1"},
-		{"time().hour * 100 + time().minute", "1345"},
-		{"time().year", "2026"},
-		{"time(\"2026-03-02T13:45:00Z\").second", "0"},
-		{"time(\"Mon, 02 Mar 2026 13:45:10 GMT\") == time()", "1"},
-		{"time() - time(\"2026-03-02T13:45:00Z\") == 10 * TimeInterval_Second", "1"},
-		{"time() + TimeInterval_Day", "2026-03-03T13:45:10.000Z"},
-		{"TimeInterval_Minute * 2 > TimeInterval_Minute + 59 * TimeInterval_Second", "1"},
-		{"TimeInterval_Week / 7 == TimeInterval_Day", "1"},
-		{"-TimeInterval_Second < TimeInterval_Zero", "1"},
-		{"TimeInterval_100ns * 10 == TimeInterval_Microsecond", "1"},
-		{"TimeInterval_Year", "31536000s"},
-		{"$TargetDedicatedNodes + $TargetLowPriorityNodes", "3"},
+		{ "1 + 2 * 3 - 4 / 8", "6.5" },
+		{ "-(2 - 5)", "3" },
+		{ "1.5e2", "150" },
+		{ ".5", "0.5" },
+		{ "!0 + !7", "1" },
+		{ "2 < 3 && 3 <= 3 || 0", "1" },
+		{ "1 == 2", "0" },
+		{ "1 != 2", "1" },
+		{ "0 ? 1 : 0 ? 2 : 3", "3" },
+		{ "[1, 2, 3]", "[1,2,3]" },
+		{ "[1,2,3] * 2", "[2,4,6]" },
+		{ "[1,2] + [10,20]", "[11,22]" },
+		{ "-[1,2]", "[-1,-2]" },
+		{ "[5,6,7][1]", "6" },
+		{ "val([5,6,7], 2)", "7" },
+		{ "avg(1, [2, 3], 6)", "3" },
+		{ "min([4, 2, 8])", "2" },
+		{ "max(0, -1)", "0" },
+		{ "sum([1,2],[3])", "6" },
+		{ "len([1,2],[3])", "3" },
+		{ "norm(3, 4)", "5" },
+		{ "range([4, 9, 6])", "5" },
+		{ "std([2,4,4,4,5,5,7,9])", "2.1380899352994" },
+		{ "lg(8)", "3" },
+		{ "lg([8, 2])", "[3,1]" },
+		{ "ln(1)", "0" },
+		{ "log(1000)", "3" },
+		{ "ceil(1.2)", "2" },
+		{ "floor(1.8)", "1" },
+		{ "round([1.4, 1.6])", "[1,2]" },
+		{ "percentile([5,1,4,2,3], 50)", "3" },
+		{ "percentile([5,1,4,2,3], 100)", "5" },
+		{ "rand() >= 0 && rand() <= 1", "1" },
+		{ "\"abc\"", "abc" },
+		{ "\"abc\" < \"abd\"", "1" },
+		{ "time()", "2026-03-02T13:45:10.000Z" },
+		{ "time().weekday", "1" },
+		{ "time().hour * 100 + time().minute", "1345" },
+		{ "time().year", "2026" },
+		{ "time(\"2026-03-02T13:45:00Z\").second", "0" },
+		{ "time(\"Mon, 02 Mar 2026 13:45:10 GMT\") == time()", "1" },
+		{ "time() - time(\"2026-03-02T13:45:00Z\") == 10 * TimeInterval_Second", "1" },
+		{ "time() + TimeInterval_Day", "2026-03-03T13:45:10.000Z" },
+		{ "TimeInterval_Minute * 2 > TimeInterval_Minute + 59 * TimeInterval_Second", "1" },
+		{ "TimeInterval_Week / 7 == TimeInterval_Day", "1" },
+		{ "-TimeInterval_Second < TimeInterval_Zero", "1" },
+		{ "TimeInterval_100ns * 10 == TimeInterval_Microsecond", "1" },
+		{ "TimeInterval_Year", "31536000s" },
+		{ "$TargetDedicatedNodes + $TargetLowPriorityNodes", "3" },
 	};
 	(void)state;
 	struct scene s;
@@ -161,21 +162,21 @@ static void test_syntax(void **state)
 	static const struct {
 		const char *formula, *detail;
 	} rows[] = {
-		{"x = ;", "Line 1, Col 5"},
-		{"x = 1", NULL},
-		{"", NULL},
-		{"x = (1;", "Line 1, Col 7"},
-		{"x = 1 y = 2", "Line 1, Col 7"},
-		{"x = \"abc", "Line 1, Col 9"},
-		{"\n\nx = 1 +;", "Line 3, Col 8"},
-		{"x = frob(1);", "Unknown function frob"},
-		{"x = $CPUPercent.GetSamples(1);", "Unknown method GetSamples"},
-		{"x = time().weekend;", "Unknown member weekend"},
-		{"$RunningTasks = 1;", "read-only"},
-		{"x = 1.2.3;", "Line 1, Col 8"},
-		{"x = [1, 2;", "Line 1, Col 10"},
-		{"x = 1 ? 2;", "':'"},
-		{"x = #;", "Line 1, Col 5"},
+		{ "x = ;", "Line 1, Col 5" },
+		{ "x = 1", NULL },
+		{ "", NULL },
+		{ "x = (1;", "Line 1, Col 7" },
+		{ "x = 1 y = 2", "Line 1, Col 7" },
+		{ "x = \"abc", "Line 1, Col 9" },
+		{ "\n\nx = 1 +;", "Line 3, Col 8" },
+		{ "x = frob(1);", "Unknown function frob" },
+		{ "x = $CPUPercent.GetSamples(1);", "Unknown method GetSamples" },
+		{ "x = time().weekend;", "Unknown member weekend" },
+		{ "$RunningTasks = 1;", "read-only" },
+		{ "x = 1.2.3;", "Line 1, Col 8" },
+		{ "x = [1, 2;", "Line 1, Col 10" },
+		{ "x = 1 ? 2;", "':'" },
+		{ "x = #;", "Line 1, Col 5" },
 	};
 	(void)state;
 	struct autoscale_error error;
@@ -260,7 +261,7 @@ static void test_memory_is_bounded(void **state)
 
 static void *deep_formulas(void *arg)
 {
-	static const char *const openings[] = {"[", "(", "-", "round(", "1+(", "x[", "1?"};
+	static const char *const openings[] = { "[", "(", "-", "round(", "1+(", "x[", "1?" };
 	struct scene *s = arg;
 	char formula[8192];
 	for (size_t i = 0; i < sizeof(openings) / sizeof(*openings); i++) {
@@ -361,10 +362,14 @@ static void test_missing_samples(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),	cmocka_unit_test(test_results),
-		cmocka_unit_test(test_syntax),	cmocka_unit_test(test_evaluation_errors),
-		cmocka_unit_test(test_memory_is_bounded), cmocka_unit_test(test_depth_is_bounded),
-		cmocka_unit_test(test_samples), cmocka_unit_test(test_missing_samples),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_results),
+		cmocka_unit_test(test_syntax),
+		cmocka_unit_test(test_evaluation_errors),
+		cmocka_unit_test(test_memory_is_bounded),
+		cmocka_unit_test(test_depth_is_bounded),
+		cmocka_unit_test(test_samples),
+		cmocka_unit_test(test_missing_samples),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

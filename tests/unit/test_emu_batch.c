@@ -38,9 +38,10 @@ static const struct odata_property properties[] = {
 static void test_filter_match(void **state)
 {
 	(void)state;
-	ADAFS_JSON *task = json("{\"id\":\"render-7\",\"state\":\"completed\",\"enableAutoScale\":false,"
-				"\"creationTime\":\"2025-07-01T12:00:00.5000000Z\","
-				"\"executionInfo\":{\"exitCode\":-3}}");
+	ADAFS_JSON *task =
+		json("{\"id\":\"render-7\",\"state\":\"completed\",\"enableAutoScale\":false,"
+		     "\"creationTime\":\"2025-07-01T12:00:00.5000000Z\","
+		     "\"executionInfo\":{\"exitCode\":-3}}");
 	static const struct {
 		const char *filter;
 		bool match;
@@ -89,11 +90,28 @@ static void test_filter_refused(void **state)
 {
 	(void)state;
 	static const char *const bad[] = {
-		"", " ", "id", "id eq", "id eq x", "id eq 'x", "Id eq 'x'", "name eq 'x'",
-		"state gt 'a'", "startswith(state,'a')", "startswith(id 'a')", "id eq 'x' and",
-		"(id eq 'x'", "id eq 'x')", "executionInfo/exitCode eq '1'",
-		"executionInfo/exitCode eq 1.5", "creationTime eq 5", "creationTime eq DateTime'x'",
-		"enableAutoScale eq 1", "not id eq 'x'", "id like 'x'", "id eq 'a' or or id eq 'b'",
+		"",
+		" ",
+		"id",
+		"id eq",
+		"id eq x",
+		"id eq 'x",
+		"Id eq 'x'",
+		"name eq 'x'",
+		"state gt 'a'",
+		"startswith(state,'a')",
+		"startswith(id 'a')",
+		"id eq 'x' and",
+		"(id eq 'x'",
+		"id eq 'x')",
+		"executionInfo/exitCode eq '1'",
+		"executionInfo/exitCode eq 1.5",
+		"creationTime eq 5",
+		"creationTime eq DateTime'x'",
+		"enableAutoScale eq 1",
+		"not id eq 'x'",
+		"id like 'x'",
+		"id eq 'a' or or id eq 'b'",
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
 		struct odata_filter *f = NULL;
@@ -143,8 +161,9 @@ static enum batch_auth_result check_at(const char *method, const char *target,
 	int64_t now_us;
 	assert_int_equal(adafs_base64_decode(KEY, strlen(KEY), &key, &key_len), 0);
 	assert_int_equal(adafs_clock_parse_iso8601(now, &now_us), 0);
-	const struct batch_auth_keys keys = {.account = ACCOUNT, .key = key, .key_len = key_len};
-	enum batch_auth_result r = batch_auth_check(&req, &keys, (time_t)(now_us / 1000000), detail);
+	const struct batch_auth_keys keys = { .account = ACCOUNT, .key = key, .key_len = key_len };
+	enum batch_auth_result r =
+		batch_auth_check(&req, &keys, (time_t)(now_us / 1000000), detail);
 	free(key);
 	http_req_clear(&req);
 	return r;
@@ -156,21 +175,35 @@ static void test_signatures(void **state)
 	static const struct {
 		const char *method, *target, *headers[7], *signature;
 	} cases[] = {
-		{ "GET", "/jobs?" V "&$filter=state%20eq%20'active'&maxresults=10&timeout=30", { 0 },
+		{ "GET",
+		  "/jobs?" V "&$filter=state%20eq%20'active'&maxresults=10&timeout=30",
+		  { 0 },
 		  "MdF9Xih9vJEWvvqhY84LBofyyd16kYjACywknH0nhxk=" },
-		{ "POST", "/jobs?" V, { "Content-Type", CT, "Content-Length", "43", NULL },
+		{ "POST",
+		  "/jobs?" V,
+		  { "Content-Type", CT, "Content-Length", "43", NULL },
 		  "9kM6p9upgAHnTlelZQQbm45jLsgtSn2VDXzN3x/IrL4=" },
-		{ "DELETE", "/jobs/job1?" V, { "Content-Length", "0", NULL },
+		{ "DELETE",
+		  "/jobs/job1?" V,
+		  { "Content-Length", "0", NULL },
 		  "1CsJc+W3IAgVzv/PE/yJwJlPtq9azzzw1xNTeJ6eCHc=" },
-		{ "DELETE", "/jobs/job1?" V, { 0 }, "1CsJc+W3IAgVzv/PE/yJwJlPtq9azzzw1xNTeJ6eCHc=" },
-		{ "POST", "/jobs/job1/enable?" V, { "Content-Length", "0", NULL },
+		{ "DELETE",
+		  "/jobs/job1?" V,
+		  { 0 },
+		  "1CsJc+W3IAgVzv/PE/yJwJlPtq9azzzw1xNTeJ6eCHc=" },
+		{ "POST",
+		  "/jobs/job1/enable?" V,
+		  { "Content-Length", "0", NULL },
 		  "TyFmxJt5OY61B0IQ8c9smTTgDn2yV/NcJszsPO/4XJQ=" },
-		{ "GET", "/jobs/job1/tasks/t1/files/wd%2Fout%20put.txt?" V,
+		{ "GET",
+		  "/jobs/job1/tasks/t1/files/wd%2Fout%20put.txt?" V,
 		  { "ocp-range", "bytes=0-99", NULL },
 		  "BvsVx9NXqTkJdMeKz3sxSARKSTt9mE7JGnYtCc16HCo=" },
 		{ "HEAD", "/pools/p1?" V, { 0 }, "9I/NOak+V8L9Nupr1QWi0egnoPeRoXfK3L5rAtKcF1Q=" },
-		{ "PATCH", "/jobs/job1?" V,
-		  { "Content-Type", CT, "Content-Length", "2", "If-Match", "0x8D89006D982EEEF", NULL },
+		{ "PATCH",
+		  "/jobs/job1?" V,
+		  { "Content-Type", CT, "Content-Length", "2", "If-Match", "0x8D89006D982EEEF",
+		    NULL },
 		  "42wlTjg4BN/dMd8ycYvEL2yMxzYlW40UvbBGLcN4oeI=" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++) {
@@ -186,14 +219,16 @@ static void test_signature_refused(void **state)
 	(void)state;
 	static const char good[] = "9I/NOak+V8L9Nupr1QWi0egnoPeRoXfK3L5rAtKcF1Q=";
 	char *detail = NULL;
-	assert_int_equal(check_at("HEAD", "/pools/p2?" V, NULL, good, "2025-07-01T12:00:00Z", &detail),
-			 BATCH_AUTH_FAILED);
+	assert_int_equal(
+		check_at("HEAD", "/pools/p2?" V, NULL, good, "2025-07-01T12:00:00Z", &detail),
+		BATCH_AUTH_FAILED);
 	assert_non_null(strstr(detail, "HEAD\n\n\n\n"));
 	assert_non_null(strstr(detail, "/testaccount/pools/p2\napi-version:2022-10-01.16.0"));
 	free(detail);
 	detail = NULL;
-	assert_int_equal(check_at("HEAD", "/pools/p1?" V, NULL, good, "2025-07-01T12:16:00Z", &detail),
-			 BATCH_AUTH_FAILED);
+	assert_int_equal(
+		check_at("HEAD", "/pools/p1?" V, NULL, good, "2025-07-01T12:16:00Z", &detail),
+		BATCH_AUTH_FAILED);
 	free(detail);
 }
 
@@ -207,15 +242,18 @@ static void test_bodies(void **state)
 	} cases[] = {
 		{ "{\"id\":\"t\",\"commandLine\":\"x\"}", NULL },
 		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"displayName\":null}", NULL },
-		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"applicationPackageReferences\":[]}", NULL },
+		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"applicationPackageReferences\":[]}",
+		  NULL },
 		{ "{\"id\":\"t\"}", "MissingRequiredProperty" },
 		{ "{\"id\":\"t/\",\"commandLine\":\"x\"}", "InvalidPropertyValue" },
 		{ "{\"id\":\"\",\"commandLine\":\"x\"}", "InvalidPropertyValue" },
 		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"more\":1}", "InvalidRequestBody" },
 		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"id\":\"u\"}", "InvalidRequestBody" },
 		{ "{\"id\":\"t\",\"commandLine\":5}", "InvalidRequestBody" },
-		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"requiredSlots\":1.5}", "InvalidRequestBody" },
-		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"requiredSlots\":0}", "InvalidPropertyValue" },
+		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"requiredSlots\":1.5}",
+		  "InvalidRequestBody" },
+		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"requiredSlots\":0}",
+		  "InvalidPropertyValue" },
 		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"exitConditions\":{\"default\":null}}",
 		  "InvalidRequestBody" },
 		{ "{\"id\":\"t\",\"commandLine\":\"x\",\"exitConditions\":{\"default\":"
@@ -239,18 +277,19 @@ static void test_bodies(void **state)
 static void test_body_normalised(void **state)
 {
 	(void)state;
-	ADAFS_JSON *body = json("{\"id\":\"t\",\"commandLine\":\"x\",\"userIdentity\":{\"autoUser\":"
-				"{\"scope\":\"Task\"}},\"constraints\":{\"maxWallClockTime\":\"PT90M\"}}");
+	ADAFS_JSON *body =
+		json("{\"id\":\"t\",\"commandLine\":\"x\",\"userIdentity\":{\"autoUser\":"
+		     "{\"scope\":\"Task\"}},\"constraints\":{\"maxWallClockTime\":\"PT90M\"}}");
 	ADAFS_JSON *job = json("{\"constraints\":{\"maxTaskRetryCount\":4}}");
 	ADAFS_JSON *spec = NULL;
 	struct batch_spec_error why = { 0 };
 	assert_int_equal(batch_spec_check(batch_spec_task_add, body, &spec, &why), 0);
 	assert_int_equal(batch_spec_task_defaults(spec, job), 0);
-	ADAFS_JSON *expected =
-		json("{\"id\":\"t\",\"commandLine\":\"x\",\"userIdentity\":{\"autoUser\":{\"scope\":"
-		     "\"task\",\"elevationLevel\":\"nonadmin\"}},\"constraints\":{\"maxWallClockTime\":"
-		     "\"PT1H30M\",\"retentionTime\":\"P7D\",\"maxTaskRetryCount\":4},"
-		     "\"requiredSlots\":1}");
+	ADAFS_JSON *expected = json(
+		"{\"id\":\"t\",\"commandLine\":\"x\",\"userIdentity\":{\"autoUser\":{\"scope\":"
+		"\"task\",\"elevationLevel\":\"nonadmin\"}},\"constraints\":{\"maxWallClockTime\":"
+		"\"PT1H30M\",\"retentionTime\":\"P7D\",\"maxTaskRetryCount\":4},"
+		"\"requiredSlots\":1}");
 	assert_true(cJSON_Compare(spec, expected, true));
 }
 
@@ -293,8 +332,8 @@ static void test_exit_actions(void **state)
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++) {
 		ADAFS_JSON *c = json(cases[i].conditions);
-		struct batch_exit_action a = batch_exit_action(c, cases[i].outcome, cases[i].has_code,
-							       cases[i].code);
+		struct batch_exit_action a =
+			batch_exit_action(c, cases[i].outcome, cases[i].has_code, cases[i].code);
 		if (a.satisfy != cases[i].satisfy || a.job != cases[i].job)
 			fail_msg("case %zu", i);
 	}
@@ -327,8 +366,9 @@ static void test_dependencies(void **state)
 	char ready[200] = "";
 	struct task *both = add_task(j, "both", "{\"taskIds\":[\"B\",\"a\"]}");
 	struct task *second = add_task(j, "second", "{\"taskIds\":[\"b\"]}");
-	struct task *range = add_task(j, "range", "{\"taskIds\":[\"a\"],\"taskIdRanges\":"
-						  "[{\"start\":-1,\"end\":1},{\"start\":7,\"end\":7}]}");
+	struct task *range = add_task(j, "range",
+				      "{\"taskIds\":[\"a\"],\"taskIdRanges\":"
+				      "[{\"start\":-1,\"end\":1},{\"start\":7,\"end\":7}]}");
 	struct task *none = add_task(j, "none", NULL);
 	assert_true(deps_check(none));
 	assert_false(deps_check(both));
@@ -366,11 +406,11 @@ static void test_dependencies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_filter_match),      cmocka_unit_test(test_filter_quotes),
-		cmocka_unit_test(test_filter_refused),    cmocka_unit_test(test_select),
-		cmocka_unit_test(test_signatures),        cmocka_unit_test(test_signature_refused),
-		cmocka_unit_test(test_bodies),            cmocka_unit_test(test_body_normalised),
-		cmocka_unit_test(test_exit_actions),      cmocka_unit_test(test_dependencies),
+		cmocka_unit_test(test_filter_match),   cmocka_unit_test(test_filter_quotes),
+		cmocka_unit_test(test_filter_refused), cmocka_unit_test(test_select),
+		cmocka_unit_test(test_signatures),     cmocka_unit_test(test_signature_refused),
+		cmocka_unit_test(test_bodies),         cmocka_unit_test(test_body_normalised),
+		cmocka_unit_test(test_exit_actions),   cmocka_unit_test(test_dependencies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,6 @@
-/* What surrounds a task's process: globs of output files, command lines, starting and finding it. */
+/*
+ * What surrounds a task's process: globs of output files, command lines, starting and finding it.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,16 +29,26 @@ static void test_segments(void **state)
 		const char *pattern, *name;
 		bool match;
 	} cases[] = {
-		{ "*.txt", "a.txt", true },     { "*.txt", "a.txt.gz", false },
-		{ "*", ".hidden", false },      { ".*", ".hidden", true },
-		{ "?.txt", "a.txt", true },     { "?.txt", ".txt", false },
-		{ "[abc]x", "bx", true },       { "[a-c]x", "dx", false },
-		{ "[!x]y", "ay", true },        { "[!x]y", "xy", false },
-		{ "[*]", "*", true },           { "[*]", "a", false },
-		{ "a[]]b", "a]b", true },       { "a[b", "a[b", true },
-		{ "*a*b*c", "xaybzc", true },   { "*a*b*c", "xaybz", false },
-		{ "[a-]", "-", true },          { "std*.txt", "stdout.txt", true },
-		{ "", "", true },               { "**", "abc", true },
+		{ "*.txt", "a.txt", true },
+		{ "*.txt", "a.txt.gz", false },
+		{ "*", ".hidden", false },
+		{ ".*", ".hidden", true },
+		{ "?.txt", "a.txt", true },
+		{ "?.txt", ".txt", false },
+		{ "[abc]x", "bx", true },
+		{ "[a-c]x", "dx", false },
+		{ "[!x]y", "ay", true },
+		{ "[!x]y", "xy", false },
+		{ "[*]", "*", true },
+		{ "[*]", "a", false },
+		{ "a[]]b", "a]b", true },
+		{ "a[b", "a[b", true },
+		{ "*a*b*c", "xaybzc", true },
+		{ "*a*b*c", "xaybz", false },
+		{ "[a-]", "-", true },
+		{ "std*.txt", "stdout.txt", true },
+		{ "", "", true },
+		{ "**", "abc", true },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++)
 		if (batch_glob_segment(cases[i].pattern, cases[i].name) != cases[i].match)
@@ -72,9 +84,11 @@ static void test_walk(void **state)
 {
 	(void)state;
 	ADAFS_FREE char *dir = temporary();
-	static const char *const files[] = { "stdout.txt",        "stderr.txt",     "wd/a.txt",
-					     "wd/out/a.txt",      "wd/out/b/c.txt", "wd/out/b/d.bin",
-					     "wd/out/.hidden.txt", "wd/.git/x.txt", "wd/odd*name" };
+	static const char *const files[] = { "stdout.txt",         "stderr.txt",
+					     "wd/a.txt",           "wd/out/a.txt",
+					     "wd/out/b/c.txt",     "wd/out/b/d.bin",
+					     "wd/out/.hidden.txt", "wd/.git/x.txt",
+					     "wd/odd*name" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(files); i++)
 		put(dir, files[i]);
 	ADAFS_FREE char *wd = adafs_fmt("%s/wd", dir);
@@ -115,9 +129,8 @@ static void test_expand(void **state)
 	(void)state;
 	char *env[] = { (char *)"A=1", (char *)"AB=two", NULL };
 	static const char *const cases[][2] = {
-		{ "$A/x", "1/x" }, { "${A}B", "1B" },   { "$AB", "two" },
-		{ "$NO/x", "/x" }, { "a$", "a$" },      { "${A", "${A" },
-		{ "*.txt", "*.txt" },
+		{ "$A/x", "1/x" }, { "${A}B", "1B" }, { "$AB", "two" },     { "$NO/x", "/x" },
+		{ "a$", "a$" },    { "${A", "${A" },  { "*.txt", "*.txt" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++) {
 		ADAFS_FREE char *got = batch_glob_expand(cases[i][0], env);
@@ -161,8 +174,9 @@ static pid_t spawn(const char *dir, const char *script, const char *tag)
 	ADAFS_FREE char *out = adafs_fmt("%s/out", dir), *err = adafs_fmt("%s/err", dir);
 	char *argv[] = { (char *)"sh", (char *)"-c", (char *)script, NULL };
 	char *envp[] = { (char *)"PATH=/usr/bin:/bin", (char *)tag, NULL };
-	const struct batch_command c = { .argv = argv, .envp = envp, .cwd = dir, .stdout_path = out,
-					 .stderr_path = err };
+	const struct batch_command c = {
+		.argv = argv, .envp = envp, .cwd = dir, .stdout_path = out, .stderr_path = err
+	};
 	pid_t pid = 0;
 	assert_int_equal(batch_process_spawn(&c, &pid), 0);
 	return pid;
@@ -182,8 +196,9 @@ static void test_spawn(void **state)
 
 	char *argv[] = { (char *)"no-such-program", NULL };
 	char *envp[] = { (char *)"PATH=/usr/bin:/bin", NULL };
-	struct batch_command c = { .argv = argv, .envp = envp, .cwd = dir, .stdout_path = out,
-				   .stderr_path = out };
+	struct batch_command c = {
+		.argv = argv, .envp = envp, .cwd = dir, .stdout_path = out, .stderr_path = out
+	};
 	assert_int_equal(batch_process_spawn(&c, &pid), -ENOENT);
 	argv[0] = (char *)"./out";
 	assert_int_equal(batch_process_spawn(&c, &pid), -EACCES);

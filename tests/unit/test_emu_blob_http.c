@@ -89,9 +89,8 @@ static const struct http_service_ops echo_ops = {
 static int setup(void **state)
 {
 	struct http_server *s = NULL;
-	struct http_config config = {
-		.host = "127.0.0.1", .access_log_fd = -1, .ops = &echo_ops};
-	struct adafs_err err = {0};
+	struct http_config config = { .host = "127.0.0.1", .access_log_fd = -1, .ops = &echo_ops };
+	struct adafs_err err = { 0 };
 	assert_int_equal(http_server_new(&config, &s, &err), 0);
 	assert_int_equal(http_server_start(s, &err), 0);
 	*state = s;
@@ -108,10 +107,10 @@ static int teardown(void **state)
 static int dial(struct http_server *s)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in sa = {.sin_family = AF_INET,
-				 .sin_port = htons(http_server_port(s)),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval tv = {.tv_sec = 20};
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+				  .sin_port = htons(http_server_port(s)),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct timeval tv = { .tv_sec = 20 };
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	return fd;
@@ -263,8 +262,8 @@ static void test_only_loopback(void **state)
 {
 	(void)state;
 	struct http_server *s = NULL;
-	struct http_config config = {.host = "0.0.0.0", .access_log_fd = -1, .ops = &echo_ops};
-	struct adafs_err err = {0};
+	struct http_config config = { .host = "0.0.0.0", .access_log_fd = -1, .ops = &echo_ops };
+	struct adafs_err err = { 0 };
 	assert_int_equal(http_server_new(&config, &s, &err), -EINVAL);
 	assert_null(s);
 }

@@ -21,7 +21,7 @@ static int setup(void **state)
 	(void)state;
 	strcpy(dir, "/tmp/adafs-store-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	blob_stamp stamp;
 	assert_int_equal(blob_store_open(dir, &store, &err), 0);
 	return store_container_create(store, "box", "", "", &stamp);
@@ -36,7 +36,7 @@ static int teardown(void **state)
 
 static void reopen(void)
 {
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	blob_store_close(store);
 	store = NULL;
 	assert_int_equal(blob_store_open(dir, &store, &err), 0);
@@ -65,12 +65,13 @@ static struct blob_write to(const char *name)
 {
 	static const struct blob_headers none;
 	return (struct blob_write){
-		.container = "box", .name = name, .headers = &none, .metadata = ""};
+		.container = "box", .name = name, .headers = &none, .metadata = ""
+	};
 }
 
 static void put(const char *name, const char *text)
 {
-	struct blob_writer w = {0};
+	struct blob_writer w = { 0 };
 	struct blob_write bw = to(name);
 	blob_stamp stamp;
 	assert_int_equal(store_writer_open(store, &w), 0);
@@ -81,7 +82,7 @@ static void put(const char *name, const char *text)
 
 static int stage(const char *name, const char *id, const char *text)
 {
-	struct block_writer w = {0};
+	struct block_writer w = { 0 };
 	assert_int_equal(store_block_open(store, "box", name, id, strlen(text), &w), 0);
 	assert_int_equal(store_block_add(&w, text, strlen(text)), 0);
 	int rc = store_block_stage(&w, "box", name, id);
@@ -95,15 +96,15 @@ static int commit(const char *name, const char *const *ids, size_t n)
 	struct blob_write bw = to(name);
 	blob_stamp stamp;
 	for (size_t i = 0; i < n; i++)
-		refs[i] = (struct block_ref){.from = BLOCK_LATEST, .id = (char *)ids[i]};
+		refs[i] = (struct block_ref){ .from = BLOCK_LATEST, .id = (char *)ids[i] };
 	return store_blob_commit(store, &bw, refs, n, &stamp);
 }
 
 /* The blob's content as text, and in how many pieces it lies. */
 static size_t pieces_of(const char *name, blob_stamp snapshot, const char *want)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = { 0 };
 	char text[256] = "";
 	size_t n = 0;
 	assert_int_equal(store_blob_get(store, "box", name, snapshot, &b), 0);
@@ -124,7 +125,7 @@ static size_t pieces_of(const char *name, blob_stamp snapshot, const char *want)
 static void stage_big(const char *id, char letter, size_t len)
 {
 	static char text[2 * BIG_BLOCK];
-	struct block_writer w = {0};
+	struct block_writer w = { 0 };
 	memset(text, letter, len);
 	assert_int_equal(store_block_open(store, "box", "big", id, len, &w), 0);
 	assert_int_equal(store_block_add(&w, text, len), 0);
@@ -136,8 +137,8 @@ static void stage_big(const char *id, char letter, size_t len)
 /* How many pieces "big" has; it must begin and end with these letters. */
 static size_t big_pieces(char first, char last)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = { 0 };
 	char c = 0;
 	assert_int_equal(store_blob_get(store, "box", "big", BLOB_SNAPSHOT_NONE, &b), 0);
 	assert_int_equal(store_content_open(store, b.content, 0, b.size, &p), 0);
@@ -154,8 +155,8 @@ static void test_numbered_blocks_are_one_piece(void **state)
 {
 	(void)state;
 	/* "block-000000" to "block-000003" */
-	static const char *const ids[] = {"YmxvY2stMDAwMDAw", "YmxvY2stMDAwMDAx",
-					  "YmxvY2stMDAwMDAy", "YmxvY2stMDAwMDAz"};
+	static const char *const ids[] = { "YmxvY2stMDAwMDAw", "YmxvY2stMDAwMDAx",
+					   "YmxvY2stMDAwMDAy", "YmxvY2stMDAwMDAz" };
 	stage_big(ids[2], 'c', BIG_BLOCK);
 	stage_big(ids[1], 0, BIG_BLOCK); /* broken off: its place is free again */
 	stage_big(ids[1], 'b', BIG_BLOCK);
@@ -165,7 +166,7 @@ static void test_numbered_blocks_are_one_piece(void **state)
 	assert_int_equal(big_pieces('a', 'd'), 1);
 
 	/* Named by their offsets, encoded twice: "00065536", "00000000" */
-	static const char *const offsets[] = {"TURBd01EQXdNREE9", "TURBd05qVTFNelk9"};
+	static const char *const offsets[] = { "TURBd01EQXdNREE9", "TURBd05qVTFNelk9" };
 	stage_big(offsets[1], 'f', BIG_BLOCK);
 	stage_big(offsets[0], 'e', BIG_BLOCK);
 	assert_int_equal(commit("big", offsets, 2), 0);
@@ -182,7 +183,7 @@ static void test_numbered_blocks_are_one_piece(void **state)
 static void test_blocks_in_order_are_one_piece(void **state)
 {
 	(void)state;
-	static const char *const ids[] = {"AAAA", "BBBB", "CCCC"};
+	static const char *const ids[] = { "AAAA", "BBBB", "CCCC" };
 	assert_int_equal(stage("b", "AAAA", "first "), 0);
 	assert_int_equal(stage("b", "BBBB", "second "), 0);
 	assert_int_equal(stage("b", "CCCC", "third"), 0);
@@ -195,8 +196,8 @@ static void test_blocks_in_order_are_one_piece(void **state)
 static void test_blocks_out_of_order(void **state)
 {
 	(void)state;
-	static const char *const ids[] = {"AAAA", "BBBB"}, *const again[] = {"BBBB", "CCCC",
-									     "AAAA"};
+	static const char *const ids[] = { "AAAA", "BBBB" }, *const again[] = { "BBBB", "CCCC",
+										"AAAA" };
 	assert_int_equal(stage("b", "BBBB", "second"), 0);
 	assert_int_equal(stage("b", "AAAA", "first "), 0);
 	assert_int_equal(commit("b", ids, 2), 0);
@@ -212,7 +213,7 @@ static void test_blocks_out_of_order(void **state)
 static void test_commit_is_all_or_nothing(void **state)
 {
 	(void)state;
-	static const char *const ids[] = {"AAAA", "none"};
+	static const char *const ids[] = { "AAAA", "none" };
 	put("b", "old");
 	assert_int_equal(stage("b", "AAAA", "new"), 0);
 	assert_int_equal(stage("b", "BBBBBBBB", "x"), BE_INVALID_BLOB_OR_BLOCK);
@@ -226,16 +227,16 @@ static void test_snapshots_and_copies_share(void **state)
 {
 	(void)state;
 	blob_stamp snapshot, stamp;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	put("b", "bytes");
 	assert_int_equal(
 		store_blob_snapshot(store, "box", "b", NULL, NULL, NULL, &snapshot, &stamp), 0);
 	struct blob_write bw = to("copy");
-	struct blob_copy copy = {.source_container = "box",
-				 .source_name = "b",
-				 .source_snapshot = snapshot,
-				 .copy_id = "id",
-				 .copy_source = "url"};
+	struct blob_copy copy = { .source_container = "box",
+				  .source_name = "b",
+				  .source_snapshot = snapshot,
+				  .copy_id = "id",
+				  .copy_source = "url" };
 	assert_int_equal(store_blob_copy(store, &bw, &copy, &b), 0);
 	assert_int_equal(data_files(), 1);
 	put("b", "other");
@@ -253,8 +254,8 @@ static void test_snapshots_and_copies_share(void **state)
 static void test_open_removes_what_nothing_names(void **state)
 {
 	(void)state;
-	static const char *const ids[] = {"AAAA"};
-	struct blob_writer w = {0};
+	static const char *const ids[] = { "AAAA" };
+	struct blob_writer w = { 0 };
 	put("b", "kept");
 	assert_int_equal(stage("s", "AAAA", "staged"), 0);
 	assert_int_equal(store_writer_open(store, &w), 0);
@@ -271,7 +272,7 @@ static void test_open_removes_what_nothing_names(void **state)
 static void test_stamps_rise_over_a_restart(void **state)
 {
 	(void)state;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info a = {0}, b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info a = { 0 }, b = { 0 };
 	put("b", "1");
 	assert_int_equal(store_blob_get(store, "box", "b", BLOB_SNAPSHOT_NONE, &a), 0);
 	reopen();
@@ -283,14 +284,14 @@ static void test_stamps_rise_over_a_restart(void **state)
 static void test_discarded_upload_in_flight(void **state)
 {
 	(void)state;
-	struct block_writer w = {0};
+	struct block_writer w = { 0 };
 	assert_int_equal(stage("b", "AAAA", "one"), 0);
 	assert_int_equal(store_block_open(store, "box", "b", NULL, 3, &w), 0);
 	put("b", "whole"); /* drops the staged block; the writer goes on */
 	assert_int_equal(store_block_add(&w, "two", 3), 0);
 	assert_int_equal(store_block_stage(&w, "box", "b", "BBBB"), 0);
 	store_block_close(&w);
-	static const char *const ids[] = {"BBBB"};
+	static const char *const ids[] = { "BBBB" };
 	assert_int_equal(commit("b", ids, 1), 0);
 	pieces_of("b", BLOB_SNAPSHOT_NONE, "two");
 	/* One that is given up leaves nothing. */
@@ -318,12 +319,12 @@ static void *write_many(void *arg)
 	uintptr_t wrong = 0;
 	for (int i = 0; i < N_PUTS; i++) {
 		ADAFS_FREE char *name = adafs_fmt("%s-%02d", letter, i);
-		struct blob_writer w = {0};
-		struct blob_write bw = {.container = "box",
-					.name = name,
-					.headers = &none,
-					.metadata = "",
-					.guard = i % 3 ? NULL : refuse};
+		struct blob_writer w = { 0 };
+		struct blob_write bw = { .container = "box",
+					 .name = name,
+					 .headers = &none,
+					 .metadata = "",
+					 .guard = i % 3 ? NULL : refuse };
 		blob_stamp stamp;
 		wrong |= store_writer_open(store, &w) != 0;
 		wrong |= store_writer_add(&w, letter, 1) != 0;
@@ -337,10 +338,11 @@ static void *write_many(void *arg)
 static void test_writers_share_a_commit(void **state)
 {
 	(void)state;
-	static const char *const letters[N_WRITERS] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+	static const char *const letters[N_WRITERS] = { "a", "b", "c", "d", "e", "f", "g", "h" };
 	pthread_t threads[N_WRITERS];
 	for (int i = 0; i < N_WRITERS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, write_many, (void *)letters[i]), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, write_many, (void *)letters[i]),
+				 0);
 	for (int i = 0; i < N_WRITERS; i++) {
 		void *wrong;
 		assert_int_equal(pthread_join(threads[i], &wrong), 0);
@@ -364,14 +366,14 @@ static void test_writers_share_a_commit(void **state)
 static void test_ids_come_once(void **state)
 {
 	(void)state;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
-	ADAFS_CLEANUP(container_info_clear) struct container_info old = {0}, new = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = { 0 };
+	ADAFS_CLEANUP(container_info_clear) struct container_info old = { 0 }, new = { 0 };
 	blob_stamp stamp;
 	put("gone", "mine");
 	assert_int_equal(store_blob_get(store, "box", "gone", BLOB_SNAPSHOT_NONE, &b), 0);
-	assert_int_equal(
-		store_blob_delete(store, "box", "gone", BLOB_SNAPSHOT_NONE, 0, NULL, NULL), 0);
+	assert_int_equal(store_blob_delete(store, "box", "gone", BLOB_SNAPSHOT_NONE, 0, NULL, NULL),
+			 0);
 	put("other", "theirs");
 	assert_int_equal(store_content_open(store, b.content, 0, b.size, &p), -ESTALE);
 
@@ -388,10 +390,14 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_blocks_in_order_are_one_piece),
-		CASE(test_numbered_blocks_are_one_piece),   CASE(test_blocks_out_of_order),
-		CASE(test_commit_is_all_or_nothing),	    CASE(test_snapshots_and_copies_share),
-		CASE(test_open_removes_what_nothing_names), CASE(test_stamps_rise_over_a_restart),
-		CASE(test_discarded_upload_in_flight),	    CASE(test_writers_share_a_commit),
+		CASE(test_numbered_blocks_are_one_piece),
+		CASE(test_blocks_out_of_order),
+		CASE(test_commit_is_all_or_nothing),
+		CASE(test_snapshots_and_copies_share),
+		CASE(test_open_removes_what_nothing_names),
+		CASE(test_stamps_rise_over_a_restart),
+		CASE(test_discarded_upload_in_flight),
+		CASE(test_writers_share_a_commit),
 		CASE(test_ids_come_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,22 +49,22 @@ static void test_delegation(void **state)
 	static const struct {
 		const char *version, *signature;
 	} rows[] = {
-		{"2018-11-09", "E1IqMvXOkBha6PwcgzajcBlnesir+upLNd/gk6dW9pU="},
-		{"2020-02-10", "ncegHikjCmEiQV6uHsBiATauiVuycufdp/62yPN3OD8="},
-		{"2020-12-06", "mI+ZCg6djG8vmFxj5wKmv/ybchVBWQkjJLpV2vKdi/s="},
-		{"2025-07-05", "Ii874Pjpam8gVGiPB30YpE/VCgbKHHV4Ci09UhYy1yk="},
-		{"2026-04-06", "hHH/WjTwtM4U5C+1BNVeuysyHr0SEyY/UTOAe1r2cqE="},
+		{ "2018-11-09", "E1IqMvXOkBha6PwcgzajcBlnesir+upLNd/gk6dW9pU=" },
+		{ "2020-02-10", "ncegHikjCmEiQV6uHsBiATauiVuycufdp/62yPN3OD8=" },
+		{ "2020-12-06", "mI+ZCg6djG8vmFxj5wKmv/ybchVBWQkjJLpV2vKdi/s=" },
+		{ "2025-07-05", "Ii874Pjpam8gVGiPB30YpE/VCgbKHHV4Ci09UhYy1yk=" },
+		{ "2026-04-06", "hHH/WjTwtM4U5C+1BNVeuysyHr0SEyY/UTOAe1r2cqE=" },
 	};
 	const struct adafs_sas_delegation d = delegation();
-	const struct adafs_storage_account a = {.name = (char *)"devstoreaccount1"};
+	const struct adafs_storage_account a = { .name = (char *)"devstoreaccount1" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
-		const struct adafs_sas sas = {.version = rows[i].version,
-					      .resource = "b",
-					      .permissions = "r",
-					      .start = "2026-01-01T00:00:00Z",
-					      .expiry = "2026-01-02T00:00:00Z",
-					      .protocol = "https",
-					      .delegation = &d};
+		const struct adafs_sas sas = { .version = rows[i].version,
+					       .resource = "b",
+					       .permissions = "r",
+					       .start = "2026-01-01T00:00:00Z",
+					       .expiry = "2026-01-02T00:00:00Z",
+					       .protocol = "https",
+					       .delegation = &d };
 		char *query;
 		assert_int_equal(adafs_sas_sign(&a, "vectors", "x.bin", &sas, &query, NULL), 0);
 		char *encoded = adafs_url_encode(rows[i].signature, strlen(rows[i].signature), "");
@@ -85,11 +85,11 @@ static void test_delegation_resources(void **state)
 {
 	(void)state;
 	const struct adafs_sas_delegation d = delegation();
-	const struct adafs_sas container = {.version = "2021-12-02",
-					    .resource = "c",
-					    .permissions = "rl",
-					    .expiry = "2026-01-02T00:00:00Z",
-					    .delegation = &d};
+	const struct adafs_sas container = { .version = "2021-12-02",
+					     .resource = "c",
+					     .permissions = "rl",
+					     .expiry = "2026-01-02T00:00:00Z",
+					     .delegation = &d };
 	char *text = adafs_sas_string_to_sign("acct", "box", NULL, &container);
 	assert_string_equal(text, "rl\n\n2026-01-02T00:00:00Z\n/blob/acct/box\n"
 				  "11111111-1111-1111-1111-111111111111\n"
@@ -209,7 +209,7 @@ static void test_assertion(void **state)
 {
 	(void)state;
 	size_t len;
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	char *pem = make_pem(NULL, NULL, &len);
 	char *jwt = assertion(pem, len, NULL, &err);
 	assert_non_null(jwt);
@@ -240,16 +240,16 @@ static void test_clouds(void **state)
 	static const struct {
 		const char *endpoint, *resource, *authority;
 	} rows[] = {
-		{"https://a.westeurope.batch.azure.com", "https://batch.core.windows.net/",
-		 "https://login.microsoftonline.com"},
-		{"https://a.usgovvirginia.batch.usgovcloudapi.net",
-		 "https://batch.core.usgovcloudapi.net/", "https://login.microsoftonline.us"},
-		{"https://a.chinaeast2.batch.chinacloudapi.cn:443/",
-		 "https://batch.chinacloudapi.cn/", "https://login.chinacloudapi.cn"},
-		{"http://127.0.0.1:5", "https://batch.core.windows.net/",
-		 "https://login.microsoftonline.com"},
-		{"https://x.chinacloudapi.cn.evil.example", "https://batch.core.windows.net/",
-		 "https://login.microsoftonline.com"},
+		{ "https://a.westeurope.batch.azure.com", "https://batch.core.windows.net/",
+		  "https://login.microsoftonline.com" },
+		{ "https://a.usgovvirginia.batch.usgovcloudapi.net",
+		  "https://batch.core.usgovcloudapi.net/", "https://login.microsoftonline.us" },
+		{ "https://a.chinaeast2.batch.chinacloudapi.cn:443/",
+		  "https://batch.chinacloudapi.cn/", "https://login.chinacloudapi.cn" },
+		{ "http://127.0.0.1:5", "https://batch.core.windows.net/",
+		  "https://login.microsoftonline.com" },
+		{ "https://x.chinacloudapi.cn.evil.example", "https://batch.core.windows.net/",
+		  "https://login.microsoftonline.com" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
 		struct adafs_entra_resource r = adafs_entra_batch(rows[i].endpoint);
@@ -302,33 +302,33 @@ static void test_rights(void **state)
 		const char *word; /* of the refusal */
 		enum adafs_sas_use use;
 	} rows[] = {
-		{"sv=2&sr=c&sp=racwdl&se=2026-02-01T00:00:00Z&sig=x", false, 0, "",
-		 ADAFS_SAS_READ_WRITE},
-		{"sv=2&sr=c&sp=cwrld&se=2026-02-01&sig=x", false, 0, "", ADAFS_SAS_READ_WRITE},
-		{"sv=2&sr=c&sp=rl&se=2026-02-01&sig=x", false, 0, "", ADAFS_SAS_READ_ONLY},
-		{"sv=2&sr=c&sp=rcl&se=2026-02-01&sig=x", true, 0, "", ADAFS_SAS_READ_ONLY},
-		{"sv=2&sr=c&sp=rcl&se=2026-02-01&sig=x", false, -EACCES, "w (write)", 0},
-		{"sv=2&sr=c&sp=rcwl&se=2026-02-01&sig=x", false, -EACCES, "d (delete)", 0},
-		{"sv=2&sr=c&sp=l&se=2026-02-01&sig=x", true, -EACCES, "r (read)", 0},
-		{"sv=2&sr=c&sp=racwd&se=2026-02-01&sig=x", false, -EACCES, "l (list)", 0},
-		{"sv=2&sr=b&sp=r&se=2026-02-01&sig=x", true, -EACCES, "one blob", 0},
-		{"sv=2&sr=d&sdd=1&sp=rl&se=2026-02-01&sig=x", true, -EACCES, "one directory", 0},
-		{"sv=2&sr=c&si=mine&sig=x", false, 0, "", ADAFS_SAS_READ_WRITE},
-		{"sv=2&sr=c&sp=rl&se=2025-12-31T23%3A59%3A59Z&sig=x", false, -EACCES,
-		 "ended at 2025-12-31T23:59:59Z", 0},
-		{"sv=2&sr=c&sp=rl&st=2026-01-02&se=2026-02-01&sig=x", false, -EACCES,
-		 "starts at 2026-01-02", 0},
-		{"sv=2&sr=c&sp=rl&se=2026-02-01&ske=2025-12-01&skoid=o&sig=x", false, -EACCES,
-		 "ended at 2025-12-01", 0},
-		{"sv=2&ss=b&srt=sco&sp=rwdlac&se=2026-02-01&sig=x", false, 0, "",
-		 ADAFS_SAS_READ_WRITE},
-		{"sv=2&ss=qt&srt=sco&sp=rwdlac&se=2026-02-01&sig=x", false, -EACCES, "ss=qt", 0},
-		{"sv=2&ss=b&srt=o&sp=rwdlac&se=2026-02-01&sig=x", false, -EACCES,
-		 "resource types o only", 0},
+		{ "sv=2&sr=c&sp=racwdl&se=2026-02-01T00:00:00Z&sig=x", false, 0, "",
+		  ADAFS_SAS_READ_WRITE },
+		{ "sv=2&sr=c&sp=cwrld&se=2026-02-01&sig=x", false, 0, "", ADAFS_SAS_READ_WRITE },
+		{ "sv=2&sr=c&sp=rl&se=2026-02-01&sig=x", false, 0, "", ADAFS_SAS_READ_ONLY },
+		{ "sv=2&sr=c&sp=rcl&se=2026-02-01&sig=x", true, 0, "", ADAFS_SAS_READ_ONLY },
+		{ "sv=2&sr=c&sp=rcl&se=2026-02-01&sig=x", false, -EACCES, "w (write)", 0 },
+		{ "sv=2&sr=c&sp=rcwl&se=2026-02-01&sig=x", false, -EACCES, "d (delete)", 0 },
+		{ "sv=2&sr=c&sp=l&se=2026-02-01&sig=x", true, -EACCES, "r (read)", 0 },
+		{ "sv=2&sr=c&sp=racwd&se=2026-02-01&sig=x", false, -EACCES, "l (list)", 0 },
+		{ "sv=2&sr=b&sp=r&se=2026-02-01&sig=x", true, -EACCES, "one blob", 0 },
+		{ "sv=2&sr=d&sdd=1&sp=rl&se=2026-02-01&sig=x", true, -EACCES, "one directory", 0 },
+		{ "sv=2&sr=c&si=mine&sig=x", false, 0, "", ADAFS_SAS_READ_WRITE },
+		{ "sv=2&sr=c&sp=rl&se=2025-12-31T23%3A59%3A59Z&sig=x", false, -EACCES,
+		  "ended at 2025-12-31T23:59:59Z", 0 },
+		{ "sv=2&sr=c&sp=rl&st=2026-01-02&se=2026-02-01&sig=x", false, -EACCES,
+		  "starts at 2026-01-02", 0 },
+		{ "sv=2&sr=c&sp=rl&se=2026-02-01&ske=2025-12-01&skoid=o&sig=x", false, -EACCES,
+		  "ended at 2025-12-01", 0 },
+		{ "sv=2&ss=b&srt=sco&sp=rwdlac&se=2026-02-01&sig=x", false, 0, "",
+		  ADAFS_SAS_READ_WRITE },
+		{ "sv=2&ss=qt&srt=sco&sp=rwdlac&se=2026-02-01&sig=x", false, -EACCES, "ss=qt", 0 },
+		{ "sv=2&ss=b&srt=o&sp=rwdlac&se=2026-02-01&sig=x", false, -EACCES,
+		  "resource types o only", 0 },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
 		struct adafs_sas_rights r;
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		enum adafs_sas_use use = ADAFS_SAS_READ_WRITE;
 		assert_int_equal(adafs_sas_rights_parse(rows[i].sas, &r, &err), 0);
 		int rc = adafs_sas_rights_check(&r, NOW_US, rows[i].read_only, &use, &err);
@@ -342,16 +342,16 @@ static void test_rights_broken(void **state)
 {
 	(void)state;
 	static const char *const rows[][2] = {
-		{"sv=2", "sig="},
-		{"sr=c&sp=rl&sig=x", "sv="},
-		{"sv=2&sp=rl&sig=x", "sr="},
-		{"sv=2&sr=c&sp=rl&se=soon&sig=secret", "se="},
-		{"sv=2&sr=c&sp=%zz&sig=secret", "sp="},
-		{"sv=2&sr=cccccccc&sp=r&sig=secret", "sr="},
+		{ "sv=2", "sig=" },
+		{ "sr=c&sp=rl&sig=x", "sv=" },
+		{ "sv=2&sp=rl&sig=x", "sr=" },
+		{ "sv=2&sr=c&sp=rl&se=soon&sig=secret", "se=" },
+		{ "sv=2&sr=c&sp=%zz&sig=secret", "sp=" },
+		{ "sv=2&sr=cccccccc&sp=r&sig=secret", "sr=" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
 		struct adafs_sas_rights r;
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		assert_int_equal(adafs_sas_rights_parse(rows[i][0], &r, &err), -EINVAL);
 		if (!strstr(err.msg, rows[i][1]) || strstr(err.msg, "secret"))
 			fail_msg("row %zu: %s", i, err.msg);

@@ -19,9 +19,9 @@ static void test_pairing(void **state)
 {
 	(void)state;
 	const struct pairing_image images[] = {
-		{"images/e/pre-event/x.tif", 0},  {"images/e/post-event/x.tiff", 1},
-		{"images/e/post-event/X.tif", 1}, {"images/e/pre-event/y.2020.tif", 0},
-		{"images/e/post-event/y.tif", 1}, {"images/e/pre-event/x.png", 0},
+		{ "images/e/pre-event/x.tif", 0 },  { "images/e/post-event/x.tiff", 1 },
+		{ "images/e/post-event/X.tif", 1 }, { "images/e/pre-event/y.2020.tif", 0 },
+		{ "images/e/post-event/y.tif", 1 }, { "images/e/pre-event/x.png", 0 },
 	};
 	size_t partner[2];
 	/* x.png comes before x.tif: it is the one that pairs, the other waits. */
@@ -57,19 +57,19 @@ static void test_complete(void **state)
 {
 	(void)state;
 	struct results_blob list[] = {
-		{.name = (char *)"merged/e/q/2-a/b.geojson", .size = 10},
-		{.name = (char *)"merged/e/q/2-a/summary.json", .size = 99},
+		{ .name = (char *)"merged/e/q/2-a/b.geojson", .size = 10 },
+		{ .name = (char *)"merged/e/q/2-a/summary.json", .size = 99 },
 	};
 	static const struct {
 		const char *json;
 		bool complete;
 	} row[] = {
-		{"{\"files\":[{\"path\":\"b.geojson\",\"size\":10}]}", true},
-		{"{\"files\":[]}", true},
-		{"{\"files\":[{\"path\":\"b.geojson\",\"size\":11}]}", false},
-		{"{\"files\":[{\"path\":\"c.geojson\",\"size\":10}]}", false},
-		{"{\"files\":[7]}", false},
-		{"{}", false},
+		{ "{\"files\":[{\"path\":\"b.geojson\",\"size\":10}]}", true },
+		{ "{\"files\":[]}", true },
+		{ "{\"files\":[{\"path\":\"b.geojson\",\"size\":11}]}", false },
+		{ "{\"files\":[{\"path\":\"c.geojson\",\"size\":10}]}", false },
+		{ "{\"files\":[7]}", false },
+		{ "{}", false },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(row); i++) {
 		ADAFS_JSON *summary = cJSON_Parse(row[i].json);
@@ -83,8 +83,8 @@ static void test_complete(void **state)
 static void test_policy(void **state)
 {
 	(void)state;
-	struct adafs_blob_policy p[ADAFS_BLOB_MAX_POLICIES] = {
-		{.id = "theirs", .permissions = "r"}};
+	struct adafs_blob_policy p[ADAFS_BLOB_MAX_POLICIES] = { { .id = "theirs",
+								  .permissions = "r" } };
 	int64_t now = 1767225600 * INT64_C(1000000), expiry;
 	size_t n = 1;
 	bool changed, added;
@@ -108,8 +108,8 @@ static void test_policy(void **state)
 static void test_table(void **state)
 {
 	(void)state;
-	struct foreman_table t = {0};
-	static const char *const names[] = {"m", "c", "x", "a", "d", "z", "b"};
+	struct foreman_table t = { 0 };
+	static const char *const names[] = { "m", "c", "x", "a", "d", "z", "b" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++)
 		assert_int_equal(foreman_table_insert(&t, foreman_image_new(names[i])), 0);
 	for (size_t i = 1; i < t.n; i++)
@@ -142,9 +142,9 @@ static void test_event(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pairing),	 cmocka_unit_test(test_merge_names),
+		cmocka_unit_test(test_pairing),  cmocka_unit_test(test_merge_names),
 		cmocka_unit_test(test_complete), cmocka_unit_test(test_policy),
-		cmocka_unit_test(test_table),	 cmocka_unit_test(test_event),
+		cmocka_unit_test(test_table),    cmocka_unit_test(test_event),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

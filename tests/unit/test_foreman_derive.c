@@ -14,31 +14,31 @@
 
 static struct foreman_job *make_job(void)
 {
-	static const char *const names[N] = {"cover", "tile", "filter", "merge"};
+	static const char *const names[N] = { "cover", "tile", "filter", "merge" };
 	struct foreman_job *j = foreman_job_new("flood-a-12345678");
-	struct adafs_plan_step steps[N] = {0};
-	struct adafs_plan plan = {.steps = steps, .n_steps = N};
-	size_t on_cover[] = {0}, on_both[] = {1, 2};
+	struct adafs_plan_step steps[N] = { 0 };
+	struct adafs_plan plan = { .steps = steps, .n_steps = N };
+	size_t on_cover[] = { 0 }, on_both[] = { 1, 2 };
 	char ids[N][32];
 	for (unsigned i = 0; i < N; i++) {
 		snprintf(ids[i], sizeof(ids[i]), "%02u-%s", i + 1, names[i]);
-		steps[i] = (struct adafs_plan_step){.number = i + 1,
-						    .name = (char *)names[i],
-						    .task_id = ids[i],
-						    .command = (char *)"true",
-						    .work_prefix = (char *)"work/",
-						    .depends_on = i == 3 ? on_both : on_cover,
-						    .n_depends_on = i == 0   ? 0
-								    : i == 3 ? 2
-									     : 1,
-						    .merge = i == 3};
+		steps[i] = (struct adafs_plan_step){ .number = i + 1,
+						     .name = (char *)names[i],
+						     .task_id = ids[i],
+						     .command = (char *)"true",
+						     .work_prefix = (char *)"work/",
+						     .depends_on = i == 3 ? on_both : on_cover,
+						     .n_depends_on = i == 0   ? 0
+								     : i == 3 ? 2
+									      : 1,
+						     .merge = i == 3 };
 	}
 	assert_non_null(j);
 	assert_int_equal(foreman_job_take_plan(j, &plan), 0);
 	return j;
 }
 
-static const struct derive_pool pool = {.id = "local", .state = "steady", .nodes = 1};
+static const struct derive_pool pool = { .id = "local", .state = "steady", .nodes = 1 };
 
 /* Parse an array of tasks and derive; single quotes stand for double ones. */
 static void apply(struct foreman_job *j, const char *text, const struct derive_job *job)
@@ -76,7 +76,7 @@ static void apply(struct foreman_job *j, const char *text, const struct derive_j
 static void test_progress(void **state)
 {
 	(void)state;
-	struct derive_job job = {0};
+	struct derive_job job = { 0 };
 	struct foreman_job *j = make_job();
 	apply(j,
 	      "[" ACTIVE("01-cover") "," ACTIVE("02-tile") "," ACTIVE("03-filter") "," ACTIVE(
@@ -125,7 +125,7 @@ static void test_progress(void **state)
 static void test_idempotent(void **state)
 {
 	(void)state;
-	struct derive_job job = {0};
+	struct derive_job job = { 0 };
 	struct foreman_job *j = make_job();
 	apply(j, "[" DONE("01-cover") "," RUNNING("02-tile") "]", &job);
 	j->dirty = false;
@@ -143,31 +143,32 @@ static void test_endings(void **state)
 		enum adafs_state tile, job;
 		const char *word;
 	} row[] = {
-		{EXIT("02-tile", "64"), ADAFS_STATE_EMPTY, ADAFS_STATE_EMPTY, "nothing was found"},
-		{EXIT("02-tile", "97"), ADAFS_STATE_SKIPPED, ADAFS_STATE_FAILED, "skipped"},
-		{EXIT("02-tile", "66"), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED,
-		 "output is missing"},
-		{EXIT("02-tile", "77"), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "SAS"},
-		{EXIT("02-tile", "137"), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "out of memory"},
-		{EXIT("02-tile", "150"), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "signal 22"},
-		{FAIL("02-tile", "BlobAccessDenied", ""), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED,
-		 "may not read"},
-		{FAIL("02-tile", "SomethingNew", "{'name':'a','value':'b'}"), ADAFS_STATE_FAILED,
-		 ADAFS_STATE_FAILED, "SomethingNew: text (a: b)"},
-		{FAIL("02-tile", "TaskEnded", ""), ADAFS_STATE_CANCELLED, ADAFS_STATE_CANCELLED,
-		 "ended outside"},
-		{FAIL("02-tile", "TaskEnded",
-		      "{'name':'Message','value':'The maximum execution time configured on the "
-		      "task was exceeded'}"),
-		 ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "time limit"},
+		{ EXIT("02-tile", "64"), ADAFS_STATE_EMPTY, ADAFS_STATE_EMPTY,
+		  "nothing was found" },
+		{ EXIT("02-tile", "97"), ADAFS_STATE_SKIPPED, ADAFS_STATE_FAILED, "skipped" },
+		{ EXIT("02-tile", "66"), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED,
+		  "output is missing" },
+		{ EXIT("02-tile", "77"), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "SAS" },
+		{ EXIT("02-tile", "137"), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "out of memory" },
+		{ EXIT("02-tile", "150"), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "signal 22" },
+		{ FAIL("02-tile", "BlobAccessDenied", ""), ADAFS_STATE_FAILED, ADAFS_STATE_FAILED,
+		  "may not read" },
+		{ FAIL("02-tile", "SomethingNew", "{'name':'a','value':'b'}"), ADAFS_STATE_FAILED,
+		  ADAFS_STATE_FAILED, "SomethingNew: text (a: b)" },
+		{ FAIL("02-tile", "TaskEnded", ""), ADAFS_STATE_CANCELLED, ADAFS_STATE_CANCELLED,
+		  "ended outside" },
+		{ FAIL("02-tile", "TaskEnded",
+		       "{'name':'Message','value':'The maximum execution time configured on the "
+		       "task was exceeded'}"),
+		  ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "time limit" },
 		/* Exit 0 with a failed upload is a failure. */
-		{"{'id':'02-tile','state':'completed','executionInfo':{'exitCode':0,'result':'"
-		 "failure',"
-		 "'failureInfo':{'code':'FileUploadAccessDenied','message':'x'}}}",
-		 ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "may not write"},
+		{ "{'id':'02-tile','state':'completed','executionInfo':{'exitCode':0,'result':'"
+		  "failure',"
+		  "'failureInfo':{'code':'FileUploadAccessDenied','message':'x'}}}",
+		  ADAFS_STATE_FAILED, ADAFS_STATE_FAILED, "may not write" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(row); i++) {
-		struct derive_job job = {0};
+		struct derive_job job = { 0 };
 		char text[4096];
 		struct foreman_job *j = make_job();
 		snprintf(text, sizeof(text),
@@ -186,7 +187,7 @@ static void test_endings(void **state)
 static void test_failure_outranks_empty(void **state)
 {
 	(void)state;
-	struct derive_job job = {0};
+	struct derive_job job = { 0 };
 	struct foreman_job *j = make_job();
 	apply(j,
 	      "[" DONE("01-cover") "," EXIT("02-tile", "64") "," EXIT("03-filter",
@@ -201,7 +202,7 @@ static void test_failure_outranks_empty(void **state)
 static void test_skipped_names_the_cause(void **state)
 {
 	(void)state;
-	struct derive_job job = {0};
+	struct derive_job job = { 0 };
 	struct foreman_job *j = make_job();
 	apply(j,
 	      "[" EXIT("01-cover", "1") "," EXIT("02-tile", "97") "," EXIT(
@@ -216,7 +217,7 @@ static void test_skipped_names_the_cause(void **state)
 static void test_empty_merge(void **state)
 {
 	(void)state;
-	struct derive_job job = {0};
+	struct derive_job job = { 0 };
 	struct foreman_job *j = make_job();
 	apply(j,
 	      "[" DONE("01-cover") "," DONE("02-tile") "," DONE("03-filter") "," EXIT("04-merge",
@@ -235,13 +236,13 @@ static void test_job_ended(void **state)
 		enum adafs_state job;
 		const char *word;
 	} row[] = {
-		{"", true, ADAFS_STATE_CANCELLED, "cancelled"},
-		{DERIVE_CANCEL_REASON, false, ADAFS_STATE_CANCELLED, "cancelled"},
-		{"UserTerminate", false, ADAFS_STATE_CANCELLED, "outside adafs"},
-		{"MaxWallClockTimeExpiry", false, ADAFS_STATE_FAILED, "time limit"},
+		{ "", true, ADAFS_STATE_CANCELLED, "cancelled" },
+		{ DERIVE_CANCEL_REASON, false, ADAFS_STATE_CANCELLED, "cancelled" },
+		{ "UserTerminate", false, ADAFS_STATE_CANCELLED, "outside adafs" },
+		{ "MaxWallClockTimeExpiry", false, ADAFS_STATE_FAILED, "time limit" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(row); i++) {
-		struct derive_job job = {.ended = true, .cancel = row[i].cancel};
+		struct derive_job job = { .ended = true, .cancel = row[i].cancel };
 		struct foreman_job *j = make_job();
 		strcpy(job.reason, row[i].reason);
 		apply(j,
@@ -261,31 +262,37 @@ static void test_job_ended(void **state)
 static void test_pool_sentences(void **state)
 {
 	(void)state;
-	struct derive_job job = {0};
+	struct derive_job job = { 0 };
 	struct foreman_job *j = make_job();
-	struct derive_pool none = {.id = "gpu", .state = "steady", .nodes = 0};
-	struct derive_pool starting = {.id = "gpu", .state = "resizing", .nodes = 0};
+	struct derive_pool none = { .id = "gpu", .state = "steady", .nodes = 0 };
+	struct derive_pool starting = { .id = "gpu", .state = "resizing", .nodes = 0 };
 	derive_steps(j, NULL, 0, &job, &none);
 	assert_string_equal(j->step[0].waiting_for,
 			    "waits for a node: pool 'gpu' has none; resize it");
 	derive_steps(j, NULL, 0, &job, &starting);
 	assert_string_equal(j->step[0].waiting_for, "waits for the nodes of pool 'gpu' to start");
-	struct derive_pool scaled = {.id = "gpu", .state = "steady", .scaled = true, .trouble = ""};
+	struct derive_pool scaled = {
+		.id = "gpu", .state = "steady", .scaled = true, .trouble = ""
+	};
 	derive_steps(j, NULL, 0, &job, &scaled);
-	assert_string_equal(j->step[0].waiting_for,
-			    "waits for a node: pool 'gpu' is empty and starts one within 6 minutes");
-	struct derive_pool booting = {.id = "gpu", .state = "steady", .nodes = 2, .starting = 2};
+	assert_string_equal(
+		j->step[0].waiting_for,
+		"waits for a node: pool 'gpu' is empty and starts one within 6 minutes");
+	struct derive_pool booting = { .id = "gpu", .state = "steady", .nodes = 2, .starting = 2 };
 	derive_steps(j, NULL, 0, &job, &booting);
 	assert_string_equal(j->step[0].waiting_for,
 			    "waits for the nodes of pool 'gpu' to start: 2 on the way");
-	struct derive_pool broken = {.id = "gpu", .state = "steady", .nodes = 2, .broken = 2};
+	struct derive_pool broken = { .id = "gpu", .state = "steady", .nodes = 2, .broken = 2 };
 	derive_steps(j, NULL, 0, &job, &broken);
-	assert_string_equal(j->step[0].waiting_for,
-			    "waits for a node: 2 of pool 'gpu' cannot run tasks; pool/nodes says why");
+	assert_string_equal(
+		j->step[0].waiting_for,
+		"waits for a node: 2 of pool 'gpu' cannot run tasks; pool/nodes says why");
 	struct derive_pool refused = {
-		.id = "gpu", .state = "resizing", .scaled = true, .trouble = "X: ask for more"};
+		.id = "gpu", .state = "resizing", .scaled = true, .trouble = "X: ask for more"
+	};
 	derive_steps(j, NULL, 0, &job, &refused);
-	assert_string_equal(j->step[0].waiting_for, "waits for a node of pool 'gpu': X: ask for more");
+	assert_string_equal(j->step[0].waiting_for,
+			    "waits for a node of pool 'gpu': X: ask for more");
 	foreman_job_free(j);
 }
 

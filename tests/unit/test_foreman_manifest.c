@@ -13,23 +13,23 @@
 static struct foreman_job *make_job(void)
 {
 	struct foreman_job *j = foreman_job_new("flood-a-12345678");
-	size_t dep[] = {0};
+	size_t dep[] = { 0 };
 	struct adafs_plan_step steps[] = {
-		{.number = 1,
-		 .name = (char *)"cover",
-		 .task_id = (char *)"01-cover",
-		 .command = (char *)"cover \"{image}\"\n",
-		 .work_prefix = (char *)"work/x/01-cover/1/"},
-		{.number = 2,
-		 .name = (char *)"merge",
-		 .task_id = (char *)"02-merge",
-		 .command = (char *)"",
-		 .work_prefix = (char *)"work/x/02-merge/1/",
-		 .depends_on = dep,
-		 .n_depends_on = 1,
-		 .merge = true},
+		{ .number = 1,
+		  .name = (char *)"cover",
+		  .task_id = (char *)"01-cover",
+		  .command = (char *)"cover \"{image}\"\n",
+		  .work_prefix = (char *)"work/x/01-cover/1/" },
+		{ .number = 2,
+		  .name = (char *)"merge",
+		  .task_id = (char *)"02-merge",
+		  .command = (char *)"",
+		  .work_prefix = (char *)"work/x/02-merge/1/",
+		  .depends_on = dep,
+		  .n_depends_on = 1,
+		  .merge = true },
 	};
-	struct adafs_plan plan = {.steps = steps, .n_steps = 2};
+	struct adafs_plan plan = { .steps = steps, .n_steps = 2 };
 	assert_non_null(j);
 	j->created_us = INT64_C(1767225600123456);
 	j->run = 3;
@@ -71,7 +71,7 @@ static void test_meta(void **state)
 {
 	(void)state;
 	struct foreman_job *a = make_job(), *b = foreman_job_new(a->id);
-	struct adafs_blob_meta m = {0};
+	struct adafs_blob_meta m = { 0 };
 	end_job(a);
 	assert_int_equal(manifest_meta(a, &m), 0);
 	size_t total = 0;
@@ -139,9 +139,9 @@ static void test_active_body(void **state)
 static void test_bad(void **state)
 {
 	(void)state;
-	static const char *const text[] = {"", "[]", "{}",
-					   "{\"id\":\"other\",\"images\":[],\"steps\":[]}",
-					   "{\"id\":\"x\",\"images\":[1],\"steps\":3}"};
+	static const char *const text[] = { "", "[]", "{}",
+					    "{\"id\":\"other\",\"images\":[],\"steps\":[]}",
+					    "{\"id\":\"x\",\"images\":[1],\"steps\":3}" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(text); i++) {
 		struct foreman_job *j = foreman_job_new("x");
 		assert_int_not_equal(manifest_apply_body(j, text[i], strlen(text[i]), NULL), 0);
@@ -152,7 +152,7 @@ static void test_bad(void **state)
 	const char *odd =
 		"{\"id\":\"x\",\"images\":[1],\"steps\":[2,{\"dependsOn\":[3,\"a\"],\"task\":4}]}";
 	assert_int_equal(manifest_apply_body(j, odd, strlen(odd), NULL), 0);
-	struct adafs_blob_meta m = {0};
+	struct adafs_blob_meta m = { 0 };
 	assert_int_not_equal(manifest_apply_meta(j, &m), 0);
 	adafs_blob_meta_set(&m, "adafsstate", "completed");
 	adafs_blob_meta_set(&m, "adafsimages", "no colon");
@@ -177,7 +177,7 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_meta),	    cmocka_unit_test(test_body),
+		cmocka_unit_test(test_meta),        cmocka_unit_test(test_body),
 		cmocka_unit_test(test_active_body), cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_names),
 	};

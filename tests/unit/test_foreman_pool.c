@@ -25,7 +25,7 @@ static struct adafs_pipeline *pipeline(const char *container, int slots)
 		 "\"merge\":{\"command\":\"ls {parts} > all\",\"outputs\":{\"all\":\"all\"}}}",
 		 container, slots);
 	struct adafs_pipeline *p;
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	if (adafs_pipeline_parse("p.json", text, strlen(text), &p, &err) < 0)
 		fail_msg("%s", err.msg);
 	return p;
@@ -34,8 +34,8 @@ static struct adafs_pipeline *pipeline(const char *container, int slots)
 static void test_sizes(void **state)
 {
 	(void)state;
-	const struct adafs_pool_settings s = {.vm_sizes = (char *)"A1, B2 ,C3"};
-	const char *sizes[] = {"A1", "B2", "C3"};
+	const struct adafs_pool_settings s = { .vm_sizes = (char *)"A1, B2 ,C3" };
+	const char *sizes[] = { "A1", "B2", "C3" };
 	for (unsigned i = 0; i < 3; i++) {
 		char *size = pool_settings_size(&s, i);
 		assert_string_equal(size, sizes[i]);
@@ -50,8 +50,8 @@ static void test_body(void **state)
 {
 	(void)state;
 	struct adafs_pipeline *p = pipeline("\"container\":{\"image\":\"r.io/a:1\"},", 4);
-	const struct adafs_pool_settings s = {.vm_sizes = (char *)"A1", .slots = 6, .spot = 3};
-	struct adafs_err err = {0};
+	const struct adafs_pool_settings s = { .vm_sizes = (char *)"A1", .slots = 6, .spot = 3 };
+	struct adafs_err err = { 0 };
 	assert_int_equal(adafs_pool_settings_check(&s, p, &err), 0);
 	cJSON *body = pool_make_body(&s, p, "ada", "A1", NOW);
 	const cJSON *vm = adafs_json_get(body, "virtualMachineConfiguration");
@@ -74,7 +74,7 @@ static void test_body(void **state)
 	/* Nothing said: one dedicated node, four slots, or what the largest step takes; no
 	 * containers. */
 	p = pipeline("", 1);
-	const struct adafs_pool_settings least = {.vm_sizes = (char *)"A1"};
+	const struct adafs_pool_settings least = { .vm_sizes = (char *)"A1" };
 	pool_settings_formula(&least, p, NOW, &pf);
 	assert_int_equal(pf.dedicated, 1);
 	assert_int_equal(pf.tasks_per_node, 4);
@@ -94,21 +94,21 @@ static void test_checks(void **state)
 		struct adafs_pool_settings s;
 		const char *words;
 	} rows[] = {
-		{{.vm_sizes = (char *)" , "}, "names no VM size"},
-		{{.vm_sizes = (char *)"A", .slots = 3}, "set pool_slots=4"},
-		{{.vm_sizes = (char *)"A", .containers = (char *)"x,y"},
-		 "set pool_container_image=x,y,r.io/a:1"},
-		{{.vm_sizes = (char *)"A", .image = (char *)"a:b"}, "PUBLISHER:OFFER:SKU"},
-		{{.vm_sizes = (char *)"A", .image = (char *)"a:b:c"}, "set pool_node_agent"},
-		{{.vm_sizes = (char *)"A", .node_agent = (char *)"n"}, "set pool_image"},
-		{{.vm_sizes = (char *)"A",
-		  .registry = (char *)"r.io",
-		  .registry_user = (char *)"u"},
-		 "ADAFS_REGISTRY_PASSWORD"},
+		{ { .vm_sizes = (char *)" , " }, "names no VM size" },
+		{ { .vm_sizes = (char *)"A", .slots = 3 }, "set pool_slots=4" },
+		{ { .vm_sizes = (char *)"A", .containers = (char *)"x,y" },
+		  "set pool_container_image=x,y,r.io/a:1" },
+		{ { .vm_sizes = (char *)"A", .image = (char *)"a:b" }, "PUBLISHER:OFFER:SKU" },
+		{ { .vm_sizes = (char *)"A", .image = (char *)"a:b:c" }, "set pool_node_agent" },
+		{ { .vm_sizes = (char *)"A", .node_agent = (char *)"n" }, "set pool_image" },
+		{ { .vm_sizes = (char *)"A",
+		    .registry = (char *)"r.io",
+		    .registry_user = (char *)"u" },
+		  "ADAFS_REGISTRY_PASSWORD" },
 	};
 	struct adafs_pipeline *p = pipeline("\"container\":{\"image\":\"r.io/a:1\"},", 4);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		assert_int_equal(adafs_pool_settings_check(&rows[i].s, p, &err), -EINVAL);
 		if (!strstr(err.msg, rows[i].words))
 			fail_msg("'%s' is not in '%s'", rows[i].words, err.msg);
@@ -133,18 +133,18 @@ static void test_trouble(void **state)
 	static const struct {
 		const char *pool, *words;
 	} rows[] = {
-		{"{\"resizeErrors\":[{\"code\":\"AccountCoreQuotaReached\"}]}",
-		 "AccountCoreQuotaReached: the Batch account's quota of dedicated cores is used "
-		 "up: ask"},
-		{"{\"resizeErrors\":[{\"code\":\"New\",\"message\":\"it broke\"}]}",
-		 "New: it broke"},
-		{"{\"resizeErrors\":[{\"code\":\"AllocationFailed\"},{\"code\":\"B\",\"message\":"
-		 "\"c\"}]}",
-		 "; B: c"},
-		{"{\"autoScaleRun\":{\"error\":{\"code\":\"InsufficientSampleData\",\"message\":"
-		 "\"m\","
-		 "\"values\":[{\"name\":\"Message\",\"value\":\"Line 1, Col 2: no\"}]}}}",
-		 "the pool's formula fails (InsufficientSampleData: Line 1, Col 2: no)"},
+		{ "{\"resizeErrors\":[{\"code\":\"AccountCoreQuotaReached\"}]}",
+		  "AccountCoreQuotaReached: the Batch account's quota of dedicated cores is used "
+		  "up: ask" },
+		{ "{\"resizeErrors\":[{\"code\":\"New\",\"message\":\"it broke\"}]}",
+		  "New: it broke" },
+		{ "{\"resizeErrors\":[{\"code\":\"AllocationFailed\"},{\"code\":\"B\",\"message\":"
+		  "\"c\"}]}",
+		  "; B: c" },
+		{ "{\"autoScaleRun\":{\"error\":{\"code\":\"InsufficientSampleData\",\"message\":"
+		  "\"m\","
+		  "\"values\":[{\"name\":\"Message\",\"value\":\"Line 1, Col 2: no\"}]}}}",
+		  "the pool's formula fails (InsufficientSampleData: Line 1, Col 2: no)" },
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char *words = trouble(rows[i].pool);
@@ -163,11 +163,11 @@ static void test_other_size(void **state)
 	static const struct {
 		const char *code;
 		bool other;
-	} rows[] = {{"AllocationFailed", true},
-		    {"AccountVMSeriesCoreQuotaReached", true},
-		    {"AccountCoreQuotaReached", false},
-		    {"ResizeStopped", false},
-		    {"Unknown", false}};
+	} rows[] = { { "AllocationFailed", true },
+		     { "AccountVMSeriesCoreQuotaReached", true },
+		     { "AccountCoreQuotaReached", false },
+		     { "ResizeStopped", false },
+		     { "Unknown", false } };
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char text[128];
 		snprintf(text, sizeof(text), "{\"resizeErrors\":[{\"code\":\"%s\"}]}",
@@ -235,8 +235,8 @@ static void test_state_and_nodes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes),	   cmocka_unit_test(test_body),
-		cmocka_unit_test(test_checks),	   cmocka_unit_test(test_trouble),
+		cmocka_unit_test(test_sizes),      cmocka_unit_test(test_body),
+		cmocka_unit_test(test_checks),     cmocka_unit_test(test_trouble),
 		cmocka_unit_test(test_other_size), cmocka_unit_test(test_state_and_nodes),
 		cmocka_unit_test(test_counts),
 	};

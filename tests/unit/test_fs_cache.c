@@ -1,4 +1,5 @@
-/* The block cache when the system gives it no memory: its readers are told, and none waits for ever. */
+/* The block cache when the system gives it no memory: its readers are told, and none waits for
+ * ever. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,8 +42,8 @@ static struct get {
 static unsigned n_gets;
 
 void fake_get_start(struct adafs_blob_client *c, const char *container, const char *name,
-			   const char *snapshot, int64_t off, size_t len, const char *etag, void *buf,
-			   adafs_blob_get_done *done, void *arg)
+		    const char *snapshot, int64_t off, size_t len, const char *etag, void *buf,
+		    adafs_blob_get_done *done, void *arg)
 {
 	(void)c, (void)container, (void)name, (void)snapshot, (void)off, (void)etag;
 	assert_true(n_gets < MAX_GETS);
@@ -166,8 +167,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_nothing_is_under_way, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_request_under_way_takes_up_the_queue, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_the_last_request_leaves_no_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_request_under_way_takes_up_the_queue, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_the_last_request_leaves_no_memory, setup,
+						teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The disk cache: what it gives back is what was stored, whatever became of its files; its bound holds for two mounts. */
+/* The disk cache: what it gives back is what was stored, whatever became of its files; its bound
+ * holds for two mounts. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -94,7 +95,7 @@ static int teardown(void **state)
 
 static struct diskcache_files files_of(uint64_t limit)
 {
-	return (struct diskcache_files){.dir = dir, .limit = limit, .count_at = limit};
+	return (struct diskcache_files){ .dir = dir, .limit = limit, .count_at = limit };
 }
 
 static void test_what_was_stored_is_found(void **state)
@@ -104,10 +105,15 @@ static void test_what_was_stored_is_found(void **state)
 	static const struct {
 		int64_t off;
 		size_t len;
-	} parts[] = {{0, 100}, {PAGE, PAGE}, {8 * MIB, 4 * MIB}, {3 * MIB, MIB}, {12 * MIB + PAGE, 2 * PAGE + 1}};
+	} parts[] = { { 0, 100 },
+		      { PAGE, PAGE },
+		      { 8 * MIB, 4 * MIB },
+		      { 3 * MIB, MIB },
+		      { 12 * MIB + PAGE, 2 * PAGE + 1 } };
 	struct diskcache_files f = files_of(64 * MIB);
 	for (unsigned i = 0; i < 5; i++) {
-		const struct diskcache_range r = {"a", parts[i].off, parts[i].len}, other = {"b", parts[i].off, parts[i].len};
+		const struct diskcache_range r = { "a", parts[i].off, parts[i].len },
+					     other = { "b", parts[i].off, parts[i].len };
 		assert_false(diskcache_files_read(&f, &r, out));
 		fill(in, r.len, r.off, 0);
 		diskcache_files_write(&f, &r, in);
@@ -116,7 +122,8 @@ static void test_what_was_stored_is_found(void **state)
 		assert_false(diskcache_files_read(&f, &other, out));
 	}
 	/* A part of what is there, and more than is there. */
-	const struct diskcache_range inner = {"a", 9 * MIB, PAGE}, outer = {"a", 2 * MIB, 2 * MIB};
+	const struct diskcache_range inner = { "a", 9 * MIB, PAGE },
+				     outer = { "a", 2 * MIB, 2 * MIB };
 	assert_true(diskcache_files_read(&f, &inner, out));
 	assert_true(is_filled(out, inner.len, inner.off, 0));
 	assert_false(diskcache_files_read(&f, &outer, out));
@@ -126,8 +133,9 @@ static void test_what_was_stored_is_found(void **state)
 static struct diskcache_range range_of_block(unsigned i, char key[32])
 {
 	snprintf(key, 32, "account/container/%u", i);
-	return (struct diskcache_range){key, (int64_t)i * DISKCACHE_BLOCK + (i % 3) * (int64_t)PAGE,
-					(i % 4 + 1) * PAGE - i};
+	return (struct diskcache_range){ key,
+					 (int64_t)i * DISKCACHE_BLOCK + (i % 3) * (int64_t)PAGE,
+					 (i % 4 + 1) * PAGE - i };
 }
 
 static void store_block(struct diskcache_files *f, unsigned i)
@@ -169,7 +177,8 @@ static off_t place_in(unsigned i, char key[32])
 	case 0:
 		return (off_t)dice(PAGE);
 	case 1:
-		return TABLE_OFF + (off_t)(first * sizeof(uint64_t) + dice((r.len + PAGE - 1) / PAGE * sizeof(uint64_t)));
+		return TABLE_OFF + (off_t)(first * sizeof(uint64_t) +
+					   dice((r.len + PAGE - 1) / PAGE * sizeof(uint64_t)));
 	default:
 		return DATA_OFF + (off_t)(first * PAGE + dice((unsigned)r.len));
 	}
@@ -230,7 +239,8 @@ static void *filler_main(void *arg)
 	static const char zeros[4 * MIB];
 	diskcache_files_scan(&m->files);
 	for (int64_t i = 0; i < 60; i++) {
-		const struct diskcache_range r = {m->who, i * DISKCACHE_BLOCK, i % 4 ? 4 * MIB : 3 * PAGE};
+		const struct diskcache_range r = { m->who, i * DISKCACHE_BLOCK,
+						   i % 4 ? 4 * MIB : 3 * PAGE };
 		diskcache_files_write(&m->files, &r, zeros);
 		uint64_t bytes = 0;
 		for_all_files(add_size, &bytes);
@@ -242,7 +252,8 @@ static void *filler_main(void *arg)
 static void test_two_mounts_stay_below_one_limit(void **state)
 {
 	(void)state;
-	struct filler m[2] = {{.files = files_of(80 * MIB), .who = "one"}, {.files = files_of(80 * MIB), .who = "two"}};
+	struct filler m[2] = { { .files = files_of(80 * MIB), .who = "one" },
+			       { .files = files_of(80 * MIB), .who = "two" } };
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&m[i].thread, NULL, filler_main, &m[i]), 0);
 	for (int i = 0; i < 2; i++) {
@@ -264,7 +275,7 @@ static void test_closing_ends_every_load(void **state)
 	struct adafs_err err;
 	char buf[PAGE];
 	unsigned ended = 0;
-	const struct diskcache_range r = {"a", 0, PAGE};
+	const struct diskcache_range r = { "a", 0, PAGE };
 	assert_int_equal(diskcache_open(dir, 64 * MIB, &d, &err), 0);
 	for (int i = 0; i < 200; i++)
 		diskcache_load(d, &r, buf, count_load, &ended);
@@ -288,9 +299,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_was_stored_is_found, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_flipped_bit_is_returned, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_cut_file_is_not_there, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_two_mounts_stay_below_one_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_mounts_stay_below_one_limit, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_closing_ends_every_load, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_directory_of_others_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_directory_of_others_is_refused, setup,
+						teardown),
 	};
 	/* Each flip is worth a warning. */
 	struct adafs_err err;

@@ -44,34 +44,38 @@ static long fake_writev(int fd, const struct iovec *iov, int count)
 	return 0;
 }
 
-/* FUSE_CAP_ of Linux 5.4 (7.31) and 6.18 (7.45) as libfuse sees them; the first as long as kernels write to pipes. */
-#define CAPS_5_4                                                                                     \
-	(FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_ATOMIC_O_TRUNC |                      \
-	 FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK | FUSE_CAP_SPLICE_WRITE |                      \
-	 FUSE_CAP_SPLICE_MOVE | FUSE_CAP_SPLICE_READ | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_IOCTL_DIR |   \
-	 FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |               \
-	 FUSE_CAP_ASYNC_DIO | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_NO_OPEN_SUPPORT |                  \
-	 FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL | FUSE_CAP_HANDLE_KILLPRIV |                  \
+/* FUSE_CAP_ of Linux 5.4 (7.31) and 6.18 (7.45) as libfuse sees them; the first as long as kernels
+ * write to pipes. */
+#define CAPS_5_4                                                                                   \
+	(FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_ATOMIC_O_TRUNC |                    \
+	 FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK | FUSE_CAP_SPLICE_WRITE |                    \
+	 FUSE_CAP_SPLICE_MOVE | FUSE_CAP_SPLICE_READ | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_IOCTL_DIR | \
+	 FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |             \
+	 FUSE_CAP_ASYNC_DIO | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_NO_OPEN_SUPPORT |                \
+	 FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL | FUSE_CAP_HANDLE_KILLPRIV |                \
 	 FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_EXPLICIT_INVAL_DATA)
 #define CAPS_6_18 (CAPS_5_4 | FUSE_CAP_EXPIRE_ONLY)
 /* One of long ago: 3.18 has neither parallel directory operations nor invalidation by request. */
-#define CAPS_3_18 (CAPS_5_4 & ~(FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL |                      \
-				FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_CACHE_SYMLINKS |                 \
-				FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_EXPLICIT_INVAL_DATA))
+#define CAPS_3_18                                                                     \
+	(CAPS_5_4 &                                                                   \
+	 ~(FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL | FUSE_CAP_HANDLE_KILLPRIV | \
+	   FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_EXPLICIT_INVAL_DATA))
 /* Flags of their INIT. */
 #define INIT_5_4 0x03fffffbu
 #define INIT_6_18 0x73fffffbu
 /* What libfuse 3.14 wants unasked. */
-#define LIBFUSE_WANTS                                                                                \
-	(FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_AUTO_INVAL_DATA |                 \
-	 FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_ASYNC_DIO | FUSE_CAP_IOCTL_DIR |                        \
-	 FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_SPLICE_READ | FUSE_CAP_READDIRPLUS |                     \
+#define LIBFUSE_WANTS                                                                \
+	(FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_AUTO_INVAL_DATA | \
+	 FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_ASYNC_DIO | FUSE_CAP_IOCTL_DIR |        \
+	 FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_SPLICE_READ | FUSE_CAP_READDIRPLUS |     \
 	 FUSE_CAP_READDIRPLUS_AUTO)
 
 static struct fuse_conn_info agree(unsigned capable, unsigned max_write)
 {
-	struct fuse_conn_info conn = { .proto_major = 7, .capable = capable,
-				       .want = capable & LIBFUSE_WANTS, .max_write = max_write };
+	struct fuse_conn_info conn = { .proto_major = 7,
+				       .capable = capable,
+				       .want = capable & LIBFUSE_WANTS,
+				       .max_write = max_write };
 
 	kernel_negotiate(&conn);
 	/* libfuse ends a session that wants more than there is. */
@@ -88,10 +92,11 @@ static void test_wants_of_known_kernels(void **state)
 	(void)state;
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(caps); i++) {
 		struct fuse_conn_info conn = agree(caps[i], KERNEL_MAX_IO);
-		assert_int_equal(conn.want, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
-						    FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ATOMIC_O_TRUNC |
-						    FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-						    FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV);
+		assert_int_equal(conn.want,
+				 FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
+					 FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ATOMIC_O_TRUNC |
+					 FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+					 FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV);
 		assert_int_equal(conn.max_write, KERNEL_MAX_IO);
 	}
 }
@@ -141,7 +146,8 @@ static void test_more_flags_go_into_the_reply(void **state)
 	struct fs fs = { .options = &options };
 
 	(void)state;
-	assert_int_equal(init_reply(&fs, INIT_6_18, 0x4240e029u), 0x4240e029u | FUSE_HANDLE_KILLPRIV_V2);
+	assert_int_equal(init_reply(&fs, INIT_6_18, 0x4240e029u),
+			 0x4240e029u | FUSE_HANDLE_KILLPRIV_V2);
 	/* Once: a later reply may have this size by chance. */
 	assert_int_equal(init_reply(&fs, INIT_6_18, 0x1u), 0x1u);
 	fs = (struct fs){ .options = &options };

@@ -10,9 +10,12 @@
 #include "fs/blob/blob_entry.c"
 #include "fs/blob/meta.c"
 
-static int set(struct adafs_blob_meta *m, const char *name, const void *value, size_t len, int flags)
+static int set(struct adafs_blob_meta *m, const char *name, const void *value, size_t len,
+	       int flags)
 {
-	const struct meta_change ch = { .xattr = name, .value = value, .value_len = len, .xattr_flags = flags };
+	const struct meta_change ch = {
+		.xattr = name, .value = value, .value_len = len, .xattr_flags = flags
+	};
 	bool changed;
 	return meta_apply(m, &ch, false, &changed);
 }
@@ -31,11 +34,16 @@ static void test_names_of_attributes(void **state)
 	static const struct {
 		const char *xattr, *meta;
 	} cases[] = {
-		{ "user.event", "event" },	   { "user._a1", "_a1" },
-		{ "user.A", "xattr__41" },	   { "user.1a", "xattr_1a" },
-		{ "user.a.b", "xattr_a_2eb" },	   { "user.mtime", "xattr_mtime" },
-		{ "user.mode", "xattr_mode" },	   { "user.adafsnonce", "xattr_adafsnonce" },
-		{ "user.xattr_a", "xattr_xattr_5fa" }, { "user.\xc3\xbc", "xattr__c3_bc" },
+		{ "user.event", "event" },
+		{ "user._a1", "_a1" },
+		{ "user.A", "xattr__41" },
+		{ "user.1a", "xattr_1a" },
+		{ "user.a.b", "xattr_a_2eb" },
+		{ "user.mtime", "xattr_mtime" },
+		{ "user.mode", "xattr_mode" },
+		{ "user.adafsnonce", "xattr_adafsnonce" },
+		{ "user.xattr_a", "xattr_xattr_5fa" },
+		{ "user.\xc3\xbc", "xattr__c3_bc" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++) {
 		struct adafs_blob_meta m = { 0 };
@@ -75,11 +83,14 @@ static void test_any_value_comes_back(void **state)
 	for (int turn = 0; turn < 3000; turn++) {
 		struct adafs_blob_meta m = { 0 };
 		char value[40], name[32] = "user.";
-		size_t len = (size_t)rand_r(&seed) % sizeof(value), n = 1 + (size_t)rand_r(&seed) % 20;
+		size_t len = (size_t)rand_r(&seed) % sizeof(value),
+		       n = 1 + (size_t)rand_r(&seed) % 20;
 		for (size_t i = 0; i < len; i++)
-			value[i] = (char)(turn % 2 ? rand_r(&seed) : " ~base64:="[rand_r(&seed) % 10]);
+			value[i] =
+				(char)(turn % 2 ? rand_r(&seed) : " ~base64:="[rand_r(&seed) % 10]);
 		for (size_t i = 0; i < n; i++)
-			name[5 + i] = (char)(turn % 3 ? 1 + rand_r(&seed) % 255 : "xattr_a09_"[rand_r(&seed) % 10]);
+			name[5 + i] = (char)(turn % 3 ? 1 + rand_r(&seed) % 255
+						      : "xattr_a09_"[rand_r(&seed) % 10]);
 		name[5 + n] = 0;
 		if (strncmp(name + 5, "adafs.", 6)) {
 			assert_int_equal(set(&m, name, value, len, 0), 0);
@@ -116,8 +127,14 @@ static void test_modes(void **state)
 		const char *text;
 		mode_t file, dir;
 	} cases[] = {
-		{ "100755", 0755, 0755 }, { "0100600", 0600, 0600 }, { "644", 0644, 0644 }, { "104755", 0755, 0755 },
-		{ "0", 0, 0 },		  { "9", 0644, 0755 },	     { "755x", 0644, 0755 }, { "777777777", 0644, 0755 },
+		{ "100755", 0755, 0755 },
+		{ "0100600", 0600, 0600 },
+		{ "644", 0644, 0644 },
+		{ "104755", 0755, 0755 },
+		{ "0", 0, 0 },
+		{ "9", 0644, 0755 },
+		{ "755x", 0644, 0755 },
+		{ "777777777", 0644, 0755 },
 		{ "-1", 0644, 0755 },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++) {
@@ -145,7 +162,8 @@ static void test_what_is_carried(void **state)
 {
 	(void)state;
 	struct adafs_blob_meta m = { 0 }, c = { 0 };
-	static const char *const own[] = { "mtime", "AdafsNonce", "adafssha256", "hdi_isfolder", "Is_Symlink" };
+	static const char *const own[] = { "mtime", "AdafsNonce", "adafssha256", "hdi_isfolder",
+					   "Is_Symlink" };
 	static const char *const carried[] = { "mode", "author", "xattr_a_2eb" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(own); i++)
 		assert_int_equal(adafs_blob_meta_set(&m, own[i], "1"), 0);
@@ -162,9 +180,12 @@ static void test_what_is_carried(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names_of_attributes), cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_any_value_comes_back), cmocka_unit_test(test_names_of_others),
-		cmocka_unit_test(test_modes), cmocka_unit_test(test_what_is_carried),
+		cmocka_unit_test(test_names_of_attributes),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_any_value_comes_back),
+		cmocka_unit_test(test_names_of_others),
+		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_what_is_carried),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

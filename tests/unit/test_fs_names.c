@@ -17,10 +17,24 @@ static void test_blob_names(void **state)
 		const char *name;
 		int rc;
 	} cases[] = {
-		{ "a", 0 }, { "a/b c/d.tif", 0 }, { "tail.", 0 }, { "e\xcc\x81", 0 }, { "\xf0\x9f\x8c\x8d", 0 },
-		{ "", -EINVAL }, { "a//b", -EINVAL }, { "/a", -EINVAL }, { "a/", -EINVAL }, { "a/./b", -EINVAL },
-		{ "..", -EINVAL }, { "a\\b", -EINVAL }, { "a\tb", -EINVAL }, { "\x7f", -EINVAL },
-		{ "\xef\xbf\xbe", -EINVAL }, { "\xef\xbf\xbd", 0 }, { "\xff", -EILSEQ }, { "\xed\xa0\x80", -EILSEQ },
+		{ "a", 0 },
+		{ "a/b c/d.tif", 0 },
+		{ "tail.", 0 },
+		{ "e\xcc\x81", 0 },
+		{ "\xf0\x9f\x8c\x8d", 0 },
+		{ "", -EINVAL },
+		{ "a//b", -EINVAL },
+		{ "/a", -EINVAL },
+		{ "a/", -EINVAL },
+		{ "a/./b", -EINVAL },
+		{ "..", -EINVAL },
+		{ "a\\b", -EINVAL },
+		{ "a\tb", -EINVAL },
+		{ "\x7f", -EINVAL },
+		{ "\xef\xbf\xbe", -EINVAL },
+		{ "\xef\xbf\xbd", 0 },
+		{ "\xff", -EILSEQ },
+		{ "\xed\xa0\x80", -EILSEQ },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(cases); i++)
 		assert_int_equal(names_check_blob(cases[i].name), cases[i].rc);
@@ -108,8 +122,8 @@ static void test_entry_keeps_metadata(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_blob_names),	 cmocka_unit_test(test_long_names),
-		cmocka_unit_test(test_container_names), cmocka_unit_test(test_mtime),
+		cmocka_unit_test(test_blob_names),           cmocka_unit_test(test_long_names),
+		cmocka_unit_test(test_container_names),      cmocka_unit_test(test_mtime),
 		cmocka_unit_test(test_entry_keeps_metadata),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

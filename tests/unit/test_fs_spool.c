@@ -93,7 +93,8 @@ static void test_blocks(void **state)
 	spool_space_free(space);
 }
 
-/* Every block starts where the one before it ends, and an offset finds its block, to the last byte that a blob can have. */
+/* Every block starts where the one before it ends, and an offset finds its block, to the last byte
+ * that a blob can have. */
 static void test_blocks_grow_with_the_file(void **state)
 {
 	(void)state;
@@ -128,7 +129,8 @@ static void check_crc(struct spool *s, size_t i)
 	assert_int_equal(adafs_crc64(0, all, src.crc_len), src.crc);
 }
 
-/* A huge file with a few bytes written takes a few blocks, and its checksums are those of what a reader finds. */
+/* A huge file with a few bytes written takes a few blocks, and its checksums are those of what a
+ * reader finds. */
 static void test_huge_offsets(void **state)
 {
 	(void)state;
@@ -177,7 +179,9 @@ static void test_checksums_follow_the_bytes(void **state)
 	spool_space_free(space);
 }
 
-/* A small file has no file on disk until it grows or memory is short, and reads the same in both. */
+/*
+ * A small file has no file on disk until it grows or memory is short, and reads the same in both.
+ */
 static void test_small_ones_stay_in_memory(void **state)
 {
 	(void)state;
@@ -190,7 +194,8 @@ static void test_small_ones_stay_in_memory(void **state)
 	assert_int_equal(spool_truncate(s, 60), 0);
 	assert_int_equal(spool_truncate(s, 200), 0);
 	assert_int_equal(spool_read(s, got, sizeof(got), 0), 200);
-	assert_true(got[49] == 0 && got[50] == 'm' && got[59] == 'm' && got[60] == 0 && got[199] == 0);
+	assert_true(got[49] == 0 && got[50] == 'm' && got[59] == 'm' && got[60] == 0 &&
+		    got[199] == 0);
 	assert_ptr_equal((const char *)spool_block_source(s, 0).data, s->mem);
 	assert_int_equal(spool_write(s, data, BLOCK, 100), 0);
 	assert_true(spool_fd(s) >= 0 && space->memory == 0);

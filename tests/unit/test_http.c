@@ -9,9 +9,9 @@
 static void test_get_and_keep_alive(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, OK_HELLO});
+	BEGIN(f, { REPLY, OK_HELLO });
 	for (int i = 0; i < 3; i++) {
-		struct adafs_http_response r = {0};
+		struct adafs_http_response r = { 0 };
 		assert_int_equal(
 			adafs_http_perform(f.http, request(&f, "GET", "/a/../b?x=%2F"), &r, NULL),
 			0);
@@ -34,8 +34,8 @@ static void test_get_and_keep_alive(void **state)
 static void test_bodies(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, OK_EMPTY});
-	static const char *const methods[] = {"PUT", "POST", "PATCH"};
+	BEGIN(f, { REPLY, OK_EMPTY });
+	static const char *const methods[] = { "PUT", "POST", "PATCH" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(methods); i++)
 		assert_int_equal(
 			adafs_http_perform(f.http, request(&f, methods[i], "/"), NULL, NULL), 0);
@@ -70,7 +70,7 @@ static void test_bodies(void **state)
 static void test_caps(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, OK_HELLO});
+	BEGIN(f, { REPLY, OK_HELLO });
 	char small[4];
 	struct adafs_err err;
 	struct adafs_http_request *rq = request(&f, "GET", "/");
@@ -92,7 +92,7 @@ static void test_caps(void **state)
 static void test_header_injection(void **state)
 {
 	(void)state;
-	struct adafs_http_headers h = {0};
+	struct adafs_http_headers h = { 0 };
 	assert_int_equal(adafs_http_headers_set(&h, "a", "b\r\nc: d"), -EINVAL);
 	assert_int_equal(adafs_http_headers_set(&h, "a\n", "b"), -EINVAL);
 	assert_int_equal(adafs_http_headers_set(&h, "A", "1"), 0);
@@ -105,8 +105,8 @@ static void test_header_injection(void **state)
 static void test_not_modified(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n"});
-	struct adafs_http_response r = {0};
+	BEGIN(f, { REPLY, "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n" });
+	struct adafs_http_response r = { 0 };
 	struct adafs_http_request *rq = request(&f, "GET", "/");
 	adafs_http_headers_set(&rq->headers, "If-None-Match", "\"x\"");
 	assert_int_equal(adafs_http_perform(f.http, rq, &r, NULL), 0);
@@ -128,7 +128,7 @@ static void test_error_body(void **state)
 	ADAFS_FREE char *reply = adafs_fmt(
 		"HTTP/1.1 404 Not Found\r\nx-ms-request-id: id-1\r\nContent-Length: %zu\r\n\r\n%s",
 		sizeof(body) - 1, body);
-	const struct step steps[] = {{REPLY, reply}};
+	const struct step steps[] = { { REPLY, reply } };
 	struct fixture f;
 	begin_with(&f, steps, 1, 8000, 0);
 	struct adafs_err err;
@@ -138,9 +138,9 @@ static void test_error_body(void **state)
 	assert_int_equal(err.http_status, 404);
 	assert_string_equal(err.service_code, "BlobNotFound");
 	assert_string_equal(err.request_id, "id-1");
-	assert_string_equal(err.msg,
-			    "Get Blob '/acct/c/n' with the key of 'acct': 404 BlobNotFound: the blob "
-			    "does not exist; look whether somebody deleted or renamed it");
+	assert_string_equal(
+		err.msg, "Get Blob '/acct/c/n' with the key of 'acct': 404 BlobNotFound: the blob "
+			 "does not exist; look whether somebody deleted or renamed it");
 	assert_false(err.retryable || err.outcome_unknown);
 	assert_int_equal(retries(&f), 0);
 	end(&f);
@@ -149,8 +149,8 @@ static void test_error_body(void **state)
 static void test_throttle(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, BUSY}, {REPLY, BUSY}, {REPLY, CREATED});
-	const struct adafs_blob_source src = {.data = "hello", .len = 5};
+	BEGIN(f, { REPLY, BUSY }, { REPLY, BUSY }, { REPLY, CREATED });
+	const struct adafs_blob_source src = { .data = "hello", .len = 5 };
 	char etag[ADAFS_ETAG_LEN], a[256], b[256];
 	assert_int_equal(adafs_blob_put(f.blob, "c", "a b+/ü", &src, NULL, etag, NULL), 0);
 	assert_string_equal(etag, "0x8D1");
@@ -174,7 +174,7 @@ static void test_throttle(void **state)
 static void test_attempts_end(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"});
+	BEGIN(f, { REPLY, "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n" });
 	struct adafs_err err;
 	struct adafs_http_request *rq = request(&f, "PUT", "/");
 	rq->no_retry = true;
@@ -187,9 +187,10 @@ static void test_attempts_end(void **state)
 static void test_retry_after(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, "HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"},
-	      {REPLY, "HTTP/1.1 503 Slow\r\nx-ms-retry-after-ms: 600\r\nContent-Length: 0\r\n\r\n"},
-	      {REPLY, OK_EMPTY});
+	BEGIN(f, { REPLY, "HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n" },
+	      { REPLY,
+		"HTTP/1.1 503 Slow\r\nx-ms-retry-after-ms: 600\r\nContent-Length: 0\r\n\r\n" },
+	      { REPLY, OK_EMPTY });
 	uint64_t start = adafs_clock_mono_ms();
 	assert_int_equal(adafs_http_perform(f.http, request(&f, "GET", "/"), NULL, NULL), 0);
 	assert_true(adafs_clock_mono_ms() - start >= 1600);
@@ -200,7 +201,8 @@ static void test_retry_after_beyond_budget(void **state)
 {
 	(void)state;
 	static const struct step steps[] = {
-		{REPLY, "HTTP/1.1 503 Slow\r\nRetry-After: 3000\r\nContent-Length: 0\r\n\r\n"}};
+		{ REPLY, "HTTP/1.1 503 Slow\r\nRetry-After: 3000\r\nContent-Length: 0\r\n\r\n" }
+	};
 	struct fixture f;
 	begin_with(&f, steps, 1, 2000, 0);
 	struct adafs_err err;
@@ -213,8 +215,8 @@ static void test_retry_after_beyond_budget(void **state)
 static void test_cut_body(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY_CLOSE, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel"},
-	      {REPLY, OK_HELLO});
+	BEGIN(f, { REPLY_CLOSE, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel" },
+	      { REPLY, OK_HELLO });
 	char *text;
 	size_t len;
 	assert_int_equal(adafs_blob_get_text(f.blob, "c", "n", 100, &text, &len, NULL, NULL), 0);
@@ -228,7 +230,7 @@ static void test_cut_body(void **state)
 static void test_reset(void **state)
 {
 	(void)state;
-	BEGIN(f, {RESET, NULL}, {LOSE, NULL}, {REPLY, OK_HELLO});
+	BEGIN(f, { RESET, NULL }, { LOSE, NULL }, { REPLY, OK_HELLO });
 	assert_int_equal(adafs_http_perform(f.http, request(&f, "GET", "/"), NULL, NULL), 0);
 	end(&f);
 }
@@ -236,9 +238,9 @@ static void test_reset(void **state)
 static void test_nobody_listens(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, OK_EMPTY});
+	BEGIN(f, { REPLY, OK_EMPTY });
 	struct adafs_err err;
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(a);
 	int fd = socket(AF_INET, SOCK_STREAM,
 			0); /* bound, not listening: nobody else gets the port */
@@ -261,11 +263,12 @@ static void test_nobody_listens(void **state)
 	end(&f);
 }
 
-/* What does not resolve (".invalid" never does) says so, and leaves nothing behind that fails the next request. */
+/* What does not resolve (".invalid" never does) says so, and leaves nothing behind that fails the
+ * next request. */
 static void test_unknown_host(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, OK_HELLO});
+	BEGIN(f, { REPLY, OK_HELLO });
 	struct adafs_err err;
 	struct adafs_http_request *rq =
 		adafs_http_request_new("GET", strdup("http://adafs.invalid/"));
@@ -282,20 +285,20 @@ static void await_up(struct fixture *f)
 {
 	uint64_t deadline = adafs_clock_mono_ms() + 20000;
 	while (adafs_http_is_down(f->http, f->server.url) && adafs_clock_mono_ms() < deadline)
-		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 	assert_false(adafs_http_is_down(f->http, f->server.url));
 }
 
 static void test_hang_and_recovery(void **state)
 {
 	(void)state;
-	static const struct step hang[] = {{HANG, NULL}}, well[] = {{REPLY, OK_HELLO}};
+	static const struct step hang[] = { { HANG, NULL } }, well[] = { { REPLY, OK_HELLO } };
 	struct fixture f;
 	struct adafs_err err;
 	begin_with(&f, hang, 1, 400, 0);
 	f.server.heads_apart = true;
 	uint64_t start = adafs_clock_mono_ms();
-	const struct adafs_blob_source src = {.data = "hello", .len = 5};
+	const struct adafs_blob_source src = { .data = "hello", .len = 5 };
 	assert_int_equal(adafs_blob_put(f.blob, "c", "n", &src, NULL, NULL, &err), -ETIMEDOUT);
 	uint64_t took = adafs_clock_mono_ms() - start;
 	assert_in_range(took, 400, 1400);
@@ -318,7 +321,7 @@ static void test_hang_and_recovery(void **state)
 static void test_slow_is_not_late(void **state)
 {
 	(void)state;
-	static const struct step steps[] = {{TRICKLE, OK_HELLO}};
+	static const struct step steps[] = { { TRICKLE, OK_HELLO } };
 	struct fixture f;
 	begin_with(&f, steps, 1, 500, 0);
 	uint64_t start = adafs_clock_mono_ms();
@@ -331,15 +334,16 @@ static void test_slow_is_not_late(void **state)
 static void test_slow_upload_is_not_late(void **state)
 {
 	(void)state;
-	static const struct step steps[] = {{REPLY, CREATED}};
+	static const struct step steps[] = { { REPLY, CREATED } };
 	struct fixture f;
 	begin_with(&f, steps, 1, 600, 0);
 	f.server.slow_reader = true;
 	assert_int_equal(
-		setsockopt(f.server.listener, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int)), 0);
+		setsockopt(f.server.listener, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int)),
+		0);
 	size_t len = 512 * 1024;
 	char *data = calloc(1, len);
-	const struct adafs_blob_source src = {.data = data, .len = len};
+	const struct adafs_blob_source src = { .data = data, .len = len };
 	uint64_t start = adafs_clock_mono_ms();
 	assert_int_equal(adafs_blob_put(f.blob, "c", "n", &src, NULL, NULL, NULL), 0);
 	assert_true(adafs_clock_mono_ms() - start > 1200); /* 128 pieces, 20 ms each */
@@ -352,7 +356,8 @@ static void test_hang_amid_body(void **state)
 {
 	(void)state;
 	static const struct step steps[] = {
-		{REPLY, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello"}};
+		{ REPLY, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello" }
+	};
 	struct fixture f;
 	struct adafs_err err;
 	begin_with(&f, steps, 1, 400, 0);
@@ -381,8 +386,8 @@ static void on_cancelled(void *arg, struct adafs_http_response *r, const struct 
 static void test_stop_cancels(void **state)
 {
 	(void)state;
-	BEGIN(f, {HANG, NULL});
-	struct cancelled c = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	BEGIN(f, { HANG, NULL });
+	struct cancelled c = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	for (int i = 0; i < 5; i++)
 		adafs_http_send(f.http, request(&f, "GET", "/"), on_cancelled, &c);
 	adafs_http_stop(f.http);
@@ -413,13 +418,13 @@ static void *burst_thread(void *arg)
 static void test_bounded_concurrency(void **state)
 {
 	(void)state;
-	static const struct step steps[] = {{REPLY, OK_HELLO}};
+	static const struct step steps[] = { { REPLY, OK_HELLO } };
 	struct fixture f;
 	begin_with(&f, steps, 1, 8000, 2);
 	pthread_t threads[4];
 	struct burst bursts[4];
 	for (int i = 0; i < 4; i++) {
-		bursts[i] = (struct burst){.f = &f};
+		bursts[i] = (struct burst){ .f = &f };
 		pthread_create(&threads[i], NULL, burst_thread, &bursts[i]);
 	}
 	for (int i = 0; i < 4; i++) {
@@ -439,15 +444,15 @@ static void test_bounded_concurrency(void **state)
 
 static int put_new(struct fixture *f, struct adafs_err *err)
 {
-	const struct adafs_blob_source src = {.data = "hello", .len = 5};
-	const struct adafs_blob_put put = {.cond.if_none_match = "*"};
+	const struct adafs_blob_source src = { .data = "hello", .len = 5 };
+	const struct adafs_blob_put put = { .cond.if_none_match = "*" };
 	return adafs_blob_put(f->blob, "c", "n", &src, &put, NULL, err);
 }
 
 static void test_lost_reply(void **state)
 {
 	(void)state;
-	BEGIN(f, {LOSE, NULL}, {REPLY, EXISTS});
+	BEGIN(f, { LOSE, NULL }, { REPLY, EXISTS });
 	struct adafs_err err;
 	assert_int_equal(put_new(&f, &err), -EEXIST);
 	assert_true(err.outcome_unknown);
@@ -462,7 +467,7 @@ static void test_lost_reply(void **state)
 static void test_lost_reply_on_kept_connection(void **state)
 {
 	(void)state;
-	BEGIN(f, {REPLY, OK_EMPTY}, {LOSE, NULL}, {REPLY, EXISTS});
+	BEGIN(f, { REPLY, OK_EMPTY }, { LOSE, NULL }, { REPLY, EXISTS });
 	struct adafs_err err;
 	assert_int_equal(adafs_http_perform(f.http, request(&f, "GET", "/"), NULL, NULL), 0);
 	assert_int_equal(put_new(&f, &err), -EEXIST);
@@ -475,9 +480,9 @@ static void test_lost_reply_on_kept_connection(void **state)
 static void test_lost_delete(void **state)
 {
 	(void)state;
-	BEGIN(f, {LOSE, NULL},
-	      {REPLY,
-	       "HTTP/1.1 404 Gone\r\nx-ms-error-code: BlobNotFound\r\nContent-Length: 0\r\n\r\n"});
+	BEGIN(f, { LOSE, NULL },
+	      { REPLY,
+		"HTTP/1.1 404 Gone\r\nx-ms-error-code: BlobNotFound\r\nContent-Length: 0\r\n\r\n" });
 	struct adafs_err err;
 	assert_int_equal(adafs_blob_delete(f.blob, "c", "n", true, NULL, &err), 0);
 	assert_int_equal(adafs_blob_delete(f.blob, "c", "n", true, NULL, &err), -ENOENT);
@@ -497,7 +502,7 @@ static void test_clock_skew(void **state)
 		adafs_fmt("HTTP/1.1 403 Forbidden\r\nDate: %s\r\nx-ms-error-code: "
 			  "AuthenticationFailed\r\nContent-Length: 0\r\n\r\n",
 			  date);
-	const struct step steps[] = {{REPLY, refusal}, {REPLY, CREATED}, {REPLY, refusal}};
+	const struct step steps[] = { { REPLY, refusal }, { REPLY, CREATED }, { REPLY, refusal } };
 	struct fixture f;
 	struct adafs_err err;
 	begin_with(&f, steps, 3, 8000, 0);

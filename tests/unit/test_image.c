@@ -38,8 +38,8 @@ static int check_bytes(const void *data, size_t len, struct adafs_image_info *in
 static char *shared_file(const char *name)
 {
 	const char *dir = getenv("ADAFS_SHARED");
-	return dir ? adafs_fmt("%s/data/%s", dir, name) :
-		     adafs_fmt("%s/../shared/data/%s", ADAFS_SOURCE_DIR, name);
+	return dir ? adafs_fmt("%s/data/%s", dir, name)
+		   : adafs_fmt("%s/../shared/data/%s", ADAFS_SOURCE_DIR, name);
 }
 
 static int check_shared(const char *name, struct adafs_image_info *info, struct adafs_err *err)
@@ -214,7 +214,10 @@ static struct bytes make_codestream(bool boxed)
 	uint8_t tile[200] = { 0 };
 	if (boxed) {
 		adafs_buf_add(&b, "\0\0\0\fjP  \r\n\x87\n", 12);
-		adafs_buf_add(&b, "\0\0\0\x14" "ftypjp2 \0\0\0\0jp2 ", 20);
+		adafs_buf_add(&b,
+			      "\0\0\0\x14"
+			      "ftypjp2 \0\0\0\0jp2 ",
+			      20);
 		put32(&b, 8 + 2 + 49 + 2 * (12 + 202) + 2);
 		adafs_buf_add(&b, "jp2c", 4);
 	}
@@ -239,15 +242,17 @@ static struct bytes make_codestream(bool boxed)
 static struct bytes make(size_t i)
 {
 	size_t n = ADAFS_ARRAY_SIZE(layouts);
-	return i < n ? make_tiff(&layouts[i]) : i == n ? make_png() : i == n + 1 ? make_jpeg() :
-								     make_codestream(i == n + 2);
+	return i < n        ? make_tiff(&layouts[i])
+	       : i == n     ? make_png()
+	       : i == n + 1 ? make_jpeg()
+			    : make_codestream(i == n + 2);
 }
 
 static void test_generated(void **state)
 {
 	(void)state;
-	static const char *const formats[] = { "TIFF", "TIFF", "BigTIFF", "TIFF", "PNG", "JPEG", "JPEG 2000",
-					       "JPEG 2000" };
+	static const char *const formats[] = { "TIFF", "TIFF", "BigTIFF",   "TIFF",
+					       "PNG",  "JPEG", "JPEG 2000", "JPEG 2000" };
 	for (size_t i = 0; i < N_MADE; i++) {
 		struct bytes b = make(i);
 		struct adafs_image_info info = { 0 };
@@ -280,7 +285,7 @@ static void test_truncated(void **state)
 	for (size_t i = 0; i < N_MADE; i++) {
 		struct bytes b = make(i);
 		size_t step = b.len > 3000 ? b.len / 1500 : 1, passed = 0;
-		for (size_t len = 0; len < b.len; len += len + 100 > b.len || len < 100 ? 1 : step) {
+		for (size_t len = 0; len<b.len; len += len + 100> b.len || len < 100 ? 1 : step) {
 			struct adafs_image_info info;
 			struct adafs_err err;
 			int rc = check_bytes(b.data, len, &info, &err);
@@ -325,8 +330,8 @@ static void damage(struct bytes *b, uint64_t *seed)
 		if (next_random(seed) % 2)
 			at = b->len - 1 - at;
 		static const uint8_t nasty[] = { 0, 0xff, 0x7f, 0x80, 1 };
-		b->data[at] = next_random(seed) % 2 ? nasty[next_random(seed) % sizeof(nasty)] :
-						      (uint8_t)next_random(seed);
+		b->data[at] = next_random(seed) % 2 ? nasty[next_random(seed) % sizeof(nasty)]
+						    : (uint8_t)next_random(seed);
 	}
 }
 
@@ -367,7 +372,8 @@ static void test_loop(void **state)
 {
 	(void)state;
 	struct bytes b = make_tiff(&layouts[3]);
-	/* The last directory's link to the next one leads back to the first: little-endian, classic. */
+	/* The last directory's link to the next one leads back to the first: little-endian,
+	 * classic. */
 	uint32_t first = 0;
 	memcpy(&first, b.data + 4, 4);
 	for (uint32_t at = first, n = 0;; n++) {
@@ -432,10 +438,15 @@ static void test_read_error(void **state)
 static void test_names(void **state)
 {
 	(void)state;
-	static const char *const litter[] = { ".a.tif", "a.tif~", "~", "a.tif.part", "a.TMP", "b.crdownload",
-					      "c.filepart", "Thumbs.db", "desktop.ini", ".a.tif.Xy12" };
-	static const char *const fine[] = { "a.tif", "a", "part", "x.part.tif", "tmp", "Thumbs.dbx" };
-	static const char *const sidecar[] = { "a.tfw", "a.prj", "a.tif.aux.xml", "a.tif.ovr", "A.TFW", "a.wld" };
+	static const char *const litter[] = { ".a.tif",     "a.tif~",    "~",
+					      "a.tif.part", "a.TMP",     "b.crdownload",
+					      "c.filepart", "Thumbs.db", "desktop.ini",
+					      ".a.tif.Xy12" };
+	static const char *const fine[] = {
+		"a.tif", "a", "part", "x.part.tif", "tmp", "Thumbs.dbx"
+	};
+	static const char *const sidecar[] = { "a.tfw",     "a.prj", "a.tif.aux.xml",
+					       "a.tif.ovr", "A.TFW", "a.wld" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(litter); i++)
 		assert_true(adafs_name_is_litter(litter[i]));
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(fine); i++) {
@@ -452,7 +463,7 @@ int main(void)
 		cmocka_unit_test(test_real_files), cmocka_unit_test(test_corrupt_file),
 		cmocka_unit_test(test_generated),  cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_zero_tail),  cmocka_unit_test(test_rubbish),
-		cmocka_unit_test(test_loop),	   cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_loop),       cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_read_error), cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,8 +31,9 @@ static const struct {
 	const char *says;
 } wrong[] = {
 	/* JSON and the top level */
-	{ "{\"name\":\"p\",\n\"steps\":[\n{}\n", "3: not valid JSON; look for a missing comma, quote or "
-						 "bracket at or before this line" },
+	{ "{\"name\":\"p\",\n\"steps\":[\n{}\n",
+	  "3: not valid JSON; look for a missing comma, quote or "
+	  "bracket at or before this line" },
 	{ "[]", "1: the pipeline is no object; write { ... }" },
 	{ "{\n\"steps\":[" LAST "]}", "1: the pipeline has no \"name\"; add \"name\": \"...\"" },
 	{ "{\n\"name\":\"P 1\",\"steps\":[]}",
@@ -49,7 +50,8 @@ static const struct {
 	  "2: input 'pre' has no \"match\"; say which files of an event it takes, such as \"pre-event/*\"" },
 	{ "{\"name\":\"p\",\"inputs\":{\n\"pre\":\"a/b/*\"},\"steps\":[" LAST "]}",
 	  "2: match 'a/b/*' fits no image of an event; write <pattern> or <folder>/<pattern>" },
-	{ "{\"name\":\"p\",\"inputs\":{\n\"pre\":{\"match\":\"*\",\n\"many\":1}},\"steps\":[" LAST "]}",
+	{ "{\"name\":\"p\",\"inputs\":{\n\"pre\":{\"match\":\"*\",\n\"many\":1}},\"steps\":[" LAST
+	  "]}",
 	  "3: many is no truth value; write true or false" },
 	{ "{\"name\":\"p\",\"inputs\":{},\n\"steps\":[" LAST "]}",
 	  "1: inputs is empty; name a role, or leave inputs out for one {image}" },
@@ -70,19 +72,23 @@ static const struct {
 	  "2: script folder 'nowhere' cannot be read: No such file or directory; correct the path, which is "
 	  "relative to the pipeline file" },
 	/* container, shell, environments, defaults */
-	{ "{\"name\":\"p\",\"container\":{\n\"user\":\"root\",\"image\":\"i\"},\"steps\":[" LAST "]}",
+	{ "{\"name\":\"p\",\"container\":{\n\"user\":\"root\",\"image\":\"i\"},\"steps\":[" LAST
+	  "]}",
 	  "2: user is neither \"admin\" nor \"nonadmin\"; write one of them" },
 	{ "{\"name\":\"p\",\n\"shell\":\"/bin/bash\",\"steps\":[" LAST "]}",
 	  "2: shell is no list of words; write [\"/bin/bash\", \"-c\"]" },
 	{ "{\"name\":\"p\",\"defaults\":{\n\"env\":\"base\"},\"steps\":[" LAST "]}",
 	  "2: environment 'base' is not known; add it to environments" },
-	{ "{\"name\":\"p\",\"defaults\":{\"retries\":1,\n\"time_limit\":\"2h\"},\"steps\":[" LAST "]}",
+	{ "{\"name\":\"p\",\"defaults\":{\"retries\":1,\n\"time_limit\":\"2h\"},\"steps\":[" LAST
+	  "]}",
 	  "2: time_limit '2h' is no duration from PT1S to P30D; write ISO 8601 such as \"PT2H\" or \"PT30M\"" },
 	{ "{\"name\":\"p\",\"defaults\":{\n\"retries\":-1},\"steps\":[" LAST "]}",
 	  "2: retries is no whole number from 0 to 10; correct it" },
 	/* steps */
-	{ STEPS("{\n\"command\":\"c\"}," LAST), "2: a step has no \"name\"; add \"name\": \"...\"" },
-	{ STEPS("\n{\"name\":\"a\"}," LAST), "3: step 'a' has no \"command\"; add \"command\": \"...\"" },
+	{ STEPS("{\n\"command\":\"c\"}," LAST),
+	  "2: a step has no \"name\"; add \"name\": \"...\"" },
+	{ STEPS("\n{\"name\":\"a\"}," LAST),
+	  "3: step 'a' has no \"command\"; add \"command\": \"...\"" },
 	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\n\"comand\":\"c\"}," LAST),
 	  "3: a step has an unknown key \"comand\"; known are name, description, command, env, files, outputs, "
 	  "after, retries, time_limit, slots, shards, stop_on, result" },
@@ -165,9 +171,11 @@ static const struct {
 	  "3: the merge has no \"command\"; add \"command\": \"...\"" },
 	{ HEAD "\"steps\":[" LAST "],\n\"merge\":{\"command\":\"c {z.o}\"}}",
 	  "3: the merge refers to '{z.o}'; it reads only {parts} and assets" },
-	{ HEAD "\"steps\":[" LAST "],\"merge\":{\"command\":\"c\",\"outputs\":{\n\"m\":\"*.txt\"}}}",
+	{ HEAD "\"steps\":[" LAST
+	       "],\"merge\":{\"command\":\"c\",\"outputs\":{\n\"m\":\"*.txt\"}}}",
 	  "3: output 'm' of the merge has a wildcard; name single files" },
-	{ HEAD "\"steps\":[" LAST "],\"merge\":{\"command\":\"c\",\n\"outputs\":{\"m\":\"summary.json\"}}}",
+	{ HEAD "\"steps\":[" LAST
+	       "],\"merge\":{\"command\":\"c\",\n\"outputs\":{\"m\":\"summary.json\"}}}",
 	  "3: output 'm' of step 'merge' would be called summary.json, a name of adafs; choose another" },
 	{ HEAD "\"steps\":[" LAST "],\"merge\":{\"command\":\"c\",\"when_empty\":{\n\"m\":\"x\"}}}",
 	  "3: 'm' is no output of the merge; name one of its outputs" },
@@ -182,8 +190,8 @@ static void test_errors(void **state)
 		int rc = parse(wrong[i].text, &p, &err);
 		ADAFS_FREE char *expected = adafs_fmt("p.json:%s", wrong[i].says);
 		if (rc != -EINVAL || strcmp(err.msg, expected))
-			fail_msg("row %zu: %d\n  got      %s\n  expected %s\n  of %s", i, rc, err.msg, expected,
-				 wrong[i].text);
+			fail_msg("row %zu: %d\n  got      %s\n  expected %s\n  of %s", i, rc,
+				 err.msg, expected, wrong[i].text);
 		assert_null(p);
 		assert_int_equal(err.rc, -EINVAL);
 	}
@@ -195,8 +203,8 @@ static void test_good(void **state)
 	static const char text[] =
 		"\xef\xbb\xbf{\"name\":\"p\",\"description\":\"d\",\"pool\":\"gpu\",\"container\":\"img\","
 		"\"inputs\":{\"pre\":\"pre-event/*\",\"post\":{\"match\":\"post-event/x-?.tif\"}},"
-		"\"steps\":[{\"name\":\"a\",\"command\":\"awk '{ print $1 }' ${x} {A} {} {pre} {pre. } ${pre}\"},"
-		LAST "],\"merge\":{\"command\":\"m {parts}\",\"outputs\":{\"o\":\"o\"},\"when_empty\":{\"o\":\"\"}}}\n";
+		"\"steps\":[{\"name\":\"a\",\"command\":\"awk '{ print $1 }' ${x} {A} {} {pre} {pre. } ${pre}\"}," LAST
+		"],\"merge\":{\"command\":\"m {parts}\",\"outputs\":{\"o\":\"o\"},\"when_empty\":{\"o\":\"\"}}}\n";
 	struct adafs_pipeline *p = NULL;
 	struct adafs_err err;
 	if (parse(text, &p, &err) < 0)
@@ -213,8 +221,9 @@ static void test_good(void **state)
 	assert_int_equal(adafs_pipeline_role(p, "pre-event/a.tif", &err), 0);
 	assert_int_equal(adafs_pipeline_role(p, "post-event/x-1.tif", &err), 1);
 	assert_int_equal(adafs_pipeline_role(p, "post-event/x-12.tif", &err), -ENOENT);
-	assert_string_equal(err.msg, "pipeline 'p' has no role for 'post-event/x-12.tif'; inside an event it "
-				     "takes pre-event/* (pre), post-event/x-?.tif (post)");
+	assert_string_equal(
+		err.msg, "pipeline 'p' has no role for 'post-event/x-12.tif'; inside an event it "
+			 "takes pre-event/* (pre), post-event/x-?.tif (post)");
 	assert_int_equal(adafs_pipeline_role(p, "a.tif", &err), -ENOENT);
 	assert_int_equal(adafs_pipeline_runnable(p, &err), 0);
 	assert_int_equal(adafs_pipeline_n_assets(p), 1);
@@ -250,7 +259,8 @@ static void test_not_runnable(void **state)
 	} rows[] = {
 		{ "{\"name\":\"p\",\"unit\":{\"grid_zoom\":3},\"steps\":[" LAST "]}",
 		  "p.json: this version runs no pipeline with \"unit\" (one job a grid cell) yet" },
-		{ "{\"name\":\"p\",\"inputs\":{\"a\":{\"match\":\"*\",\"many\":true}},\"steps\":[" LAST "]}",
+		{ "{\"name\":\"p\",\"inputs\":{\"a\":{\"match\":\"*\",\"many\":true}},\"steps\":[" LAST
+		  "]}",
 		  "p.json: input 'a' has \"many\", and this version pairs images by name, one a role, not by "
 		  "footprint yet" },
 		{ STEPS("{\"name\":\"s\",\"command\":\"c\",\"shards\":4}," LAST),
@@ -284,17 +294,19 @@ static void test_load_with_scripts(void **state)
 	write_file(dir, "tools/.hidden", "h");
 	write_file(dir, "tools/c.pyc", "c");
 	write_file(sub, "a.py", "a");
-	write_file(dir, "mine.json",
-		   "{\"name\":\"mine\",\"scripts\":{\"one\":\"one.py\",\"tools\":\"tools/\"},"
-		   "\"steps\":[{\"name\":\"a\",\"command\":\"{one} {tools}/b.py\",\"outputs\":{\"o\":\"o\"},"
-		   "\"result\":true}]}");
+	write_file(
+		dir, "mine.json",
+		"{\"name\":\"mine\",\"scripts\":{\"one\":\"one.py\",\"tools\":\"tools/\"},"
+		"\"steps\":[{\"name\":\"a\",\"command\":\"{one} {tools}/b.py\",\"outputs\":{\"o\":\"o\"},"
+		"\"result\":true}]}");
 	setenv("ADAFS_PIPELINES", dir, 1);
 	struct adafs_pipeline *p = NULL;
 	struct adafs_err err = { 0 };
 	if (adafs_pipeline_load("mine", &p, &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_int_equal(adafs_pipeline_n_assets(p), 4);
-	const struct adafs_pipeline_asset *one = adafs_pipeline_asset(p, 0), *b = adafs_pipeline_asset(p, 1),
+	const struct adafs_pipeline_asset *one = adafs_pipeline_asset(p, 0),
+					  *b = adafs_pipeline_asset(p, 1),
 					  *a = adafs_pipeline_asset(p, 2);
 	assert_string_equal(one->name, "one");
 	assert_false(one->folder);
@@ -321,7 +333,8 @@ static void test_shipped(void **state)
 	static const char *const names[] = { "quicklook", "damage" };
 	unsetenv("ADAFS_PIPELINES");
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
-		ADAFS_FREE char *path = adafs_fmt("%s/batch/pipelines/%s.json", ADAFS_SOURCE_DIR, names[i]);
+		ADAFS_FREE char *path =
+			adafs_fmt("%s/batch/pipelines/%s.json", ADAFS_SOURCE_DIR, names[i]);
 		struct adafs_pipeline *p = NULL;
 		struct adafs_err err = { 0 };
 		if (adafs_pipeline_load(path, &p, &err) < 0 || adafs_pipeline_runnable(p, &err) < 0)
@@ -337,8 +350,9 @@ static void test_rubbish(void **state)
 	(void)state;
 	ADAFS_FREE char *text = NULL;
 	size_t len = 0;
-	assert_int_equal(adafs_file_read(ADAFS_SOURCE_DIR "/batch/pipelines/ada.json", 1 << 20, &text, &len,
-					 NULL), 0);
+	assert_int_equal(adafs_file_read(ADAFS_SOURCE_DIR "/batch/pipelines/ada.json", 1 << 20,
+					 &text, &len, NULL),
+			 0);
 	for (size_t n = 0; n < len; n++) {
 		struct adafs_pipeline *p = NULL;
 		struct adafs_err err = { 0 };
@@ -359,9 +373,12 @@ static void test_rubbish(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_errors),	     cmocka_unit_test(test_good),
-		cmocka_unit_test(test_single_image), cmocka_unit_test(test_not_runnable),
-		cmocka_unit_test(test_load_with_scripts), cmocka_unit_test(test_rubbish),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_single_image),
+		cmocka_unit_test(test_not_runnable),
+		cmocka_unit_test(test_load_with_scripts),
+		cmocka_unit_test(test_rubbish),
 		cmocka_unit_test(test_shipped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

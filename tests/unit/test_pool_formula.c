@@ -19,7 +19,8 @@
 #define START (INT64_C(1772459110) * 1000000)
 #define MAX_SAMPLES 512
 
-/* A run of the pool's life: samples each 30 s that are seen a minute late, the formula each 5 min.
+/*
+ * A run of the pool's life: samples each 30 s that are seen a minute late, the formula each 5 min.
  */
 struct life {
 	struct pool_formula pf;
@@ -32,10 +33,10 @@ struct life {
 
 static void evaluate(struct life *l, double minute)
 {
-	struct autoscale_input in = {.now_us = START + (int64_t)(minute * MINUTE),
-				     .sample = l->sample,
-				     .dedicated = l->dedicated,
-				     .low_priority = l->spot};
+	struct autoscale_input in = { .now_us = START + (int64_t)(minute * MINUTE),
+				      .sample = l->sample,
+				      .dedicated = l->dedicated,
+				      .low_priority = l->spot };
 	for (int i = 0; i < N_METRICS; i++)
 		in.current[i] = NAN;
 	for (double at = 0; at <= minute - 1 && in.n_samples < MAX_SAMPLES; at += 0.5) {
@@ -73,7 +74,7 @@ static void live(struct life *l, double phase, double until)
 	l->formula = NULL;
 }
 
-static const struct pool_formula usual = {.dedicated = 2, .spot = 4, .tasks_per_node = 3};
+static const struct pool_formula usual = { .dedicated = 2, .spot = 4, .tasks_per_node = 3 };
 
 static float none(double minute)
 {
@@ -106,12 +107,12 @@ static float lost(double minute)
 
 static void test_zero_within_20_minutes(void **state)
 {
-	static float (*const histories[])(double) = {burst, burst_with_holes, lost};
+	static float (*const histories[])(double) = { burst, burst_with_holes, lost };
 	(void)state;
 	for (size_t i = 0; i < sizeof(histories) / sizeof(histories[0]); i++) {
 		/* Whenever the formula happens to run within its five minutes. */
 		for (double phase = 0; phase < 5; phase += 0.25) {
-			struct life l = {.pf = usual, .tasks = histories[i]};
+			struct life l = { .pf = usual, .tasks = histories[i] };
 			live(&l, phase, 45);
 			assert_int_equal(l.dedicated, 2);
 			assert_int_equal(l.spot, 4);
@@ -128,7 +129,7 @@ static void test_zero_within_20_minutes(void **state)
 static void test_size_follows_tasks(void **state)
 {
 	(void)state;
-	struct life l = {.pf = usual, .tasks = burst};
+	struct life l = { .pf = usual, .tasks = burst };
 	live(&l, 0, 25);
 	assert_int_equal(l.dedicated, 2);
 	assert_int_equal(l.spot, 4); /* ten nodes would be right, six are allowed */
@@ -136,7 +137,7 @@ static void test_size_follows_tasks(void **state)
 	live(&l, 0, 60);
 	assert_int_equal(l.dedicated, 1);
 	assert_int_equal(l.spot, 0);
-	l.pf = (struct pool_formula){.dedicated = 0, .spot = 20, .tasks_per_node = 4};
+	l.pf = (struct pool_formula){ .dedicated = 0, .spot = 20, .tasks_per_node = 4 };
 	live(&l, 0, 40);
 	assert_int_equal(l.dedicated, 0);
 	assert_int_equal(l.spot, 8); /* 30 tasks, four a node */
@@ -147,10 +148,10 @@ static void test_size_follows_tasks(void **state)
 
 static void test_first_minutes(void **state)
 {
-	static float (*const histories[])(double) = {none, nothing_known};
+	static float (*const histories[])(double) = { none, nothing_known };
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
-		struct life l = {.pf = usual, .tasks = histories[i]};
+		struct life l = { .pf = usual, .tasks = histories[i] };
 		l.pf.first_until_us = START + POOL_FORMULA_FIRST_US;
 		live(&l, 0, 0);
 		assert_int_equal(l.dedicated, 1);
@@ -172,7 +173,7 @@ static void test_first_minutes(void **state)
 static void test_floor_expires(void **state)
 {
 	(void)state;
-	struct life l = {.pf = usual, .tasks = none};
+	struct life l = { .pf = usual, .tasks = none };
 	l.pf.floor = 5;
 	l.pf.floor_until_us = START + 60 * MINUTE;
 	live(&l, 0, 55);
@@ -197,12 +198,12 @@ static void test_floor_expires(void **state)
 static void test_parse(void **state)
 {
 	(void)state;
-	struct pool_formula pf = {.dedicated = 3,
-				  .spot = 7,
-				  .tasks_per_node = 2,
-				  .floor = 4,
-				  .first_until_us = START,
-				  .floor_until_us = START + MINUTE};
+	struct pool_formula pf = { .dedicated = 3,
+				   .spot = 7,
+				   .tasks_per_node = 2,
+				   .floor = 4,
+				   .first_until_us = START,
+				   .floor_until_us = START + MINUTE };
 	struct pool_formula back;
 	char *text = pool_formula_make(&pf);
 	assert_true(pool_formula_parse(text, &back));

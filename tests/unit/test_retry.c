@@ -10,14 +10,14 @@
 
 #include "batch/azure/retry.h"
 
-static const struct adafs_err busy = {.rc = -EAGAIN, .http_status = 503, .retryable = true};
+static const struct adafs_err busy = { .rc = -EAGAIN, .http_status = 503, .retryable = true };
 
 static void test_backoff_grows_and_is_capped(void **state)
 {
 	(void)state;
 	uint32_t range = ADAFS_RETRY_BASE_MS;
 	for (unsigned attempts = 1; attempts < ADAFS_RETRY_MAX_ATTEMPTS; attempts++) {
-		struct adafs_retry r = {.attempts = attempts, .last_progress_ms = 1000};
+		struct adafs_retry r = { .attempts = attempts, .last_progress_ms = 1000 };
 		/* Full jitter: from nothing to the whole range. */
 		assert_int_equal(adafs_retry_delay(&r, &busy, 60000, 1000, 0), 0);
 		assert_int_equal(adafs_retry_delay(&r, &busy, 60000, 1000, range), range);
@@ -29,9 +29,9 @@ static void test_backoff_grows_and_is_capped(void **state)
 static void test_gives_up(void **state)
 {
 	(void)state;
-	struct adafs_retry r = {.attempts = ADAFS_RETRY_MAX_ATTEMPTS, .last_progress_ms = 1000};
+	struct adafs_retry r = { .attempts = ADAFS_RETRY_MAX_ATTEMPTS, .last_progress_ms = 1000 };
 	assert_int_equal(adafs_retry_delay(&r, &busy, 60000, 1000, 0), -1);
-	const struct adafs_err final = {.rc = -ENOENT, .http_status = 404};
+	const struct adafs_err final = { .rc = -ENOENT, .http_status = 404 };
 	r.attempts = 1;
 	assert_int_equal(adafs_retry_delay(&r, &final, 60000, 1000, 0), -1);
 	/* The next attempt would start when the budget has gone. */
@@ -43,7 +43,7 @@ static void test_gives_up(void **state)
 static void test_service_asks(void **state)
 {
 	(void)state;
-	struct adafs_retry r = {.attempts = 1, .last_progress_ms = 0};
+	struct adafs_retry r = { .attempts = 1, .last_progress_ms = 0 };
 	struct adafs_err e = busy;
 	e.retry_after_ms = 3000;
 	assert_int_equal(adafs_retry_delay(&r, &e, 30000, 0, 5), 3000);
@@ -56,9 +56,10 @@ static void test_service_asks(void **state)
 static void test_damaged_once(void **state)
 {
 	(void)state;
-	const struct adafs_err damaged = {
-		.rc = -EIO, .http_status = 400, .service_code = "Crc64Mismatch"};
-	struct adafs_retry r = {.attempts = 1};
+	const struct adafs_err damaged = { .rc = -EIO,
+					   .http_status = 400,
+					   .service_code = "Crc64Mismatch" };
+	struct adafs_retry r = { .attempts = 1 };
 	assert_int_equal(adafs_retry_delay(&r, &damaged, 30000, 0, 5), 0);
 	r.attempts = 2;
 	assert_int_equal(adafs_retry_delay(&r, &damaged, 30000, 0, 5), -1);
@@ -66,7 +67,7 @@ static void test_damaged_once(void **state)
 
 static uint32_t after(const char *name, const char *value, const char *name2, const char *value2)
 {
-	struct adafs_http_headers h = {0};
+	struct adafs_http_headers h = { 0 };
 	assert_int_equal(adafs_http_headers_set(&h, name, value), 0);
 	if (name2)
 		assert_int_equal(adafs_http_headers_set(&h, name2, value2), 0);

@@ -1,4 +1,5 @@
-/* A source of tokens against a scripted issuer: Azure Arc's challenge, waiting, failing, refusals.
+/*
+ * A source of tokens against a scripted issuer: Azure Arc's challenge, waiting, failing, refusals.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,14 +31,14 @@ static void add(struct fixture *f, const char *head, const char *body)
 {
 	f->replies[f->n] =
 		adafs_fmt("HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n%s", head, strlen(body), body);
-	f->steps[f->n] = (struct step){REPLY, f->replies[f->n]};
+	f->steps[f->n] = (struct step){ REPLY, f->replies[f->n] };
 	f->n++;
 }
 
 static void begin(struct fixture *f, enum adafs_entra_kind kind, uint32_t io_timeout_ms)
 {
-	const struct adafs_http_config config = {.io_timeout_ms = io_timeout_ms};
-	struct adafs_err err = {0};
+	const struct adafs_http_config config = { .io_timeout_ms = io_timeout_ms };
+	struct adafs_err err = { 0 };
 	snprintf(f->dir, sizeof(f->dir), "/tmp/adafs-test-token-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	server_start(&f->server, f->steps, f->n);
@@ -96,8 +97,8 @@ static int ask(struct fixture *f, struct adafs_err *err)
 static void test_one_token_for_many(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
-	struct adafs_err err = {0};
+	struct fixture f = { 0 };
+	struct adafs_err err = { 0 };
 	char value[256];
 	add(&f, "200 OK", TOKEN("one"));
 	add(&f, "200 OK", "");
@@ -122,8 +123,8 @@ static void test_one_token_for_many(void **state)
 static void test_refused(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
-	struct adafs_err err = {0};
+	struct fixture f = { 0 };
+	struct adafs_err err = { 0 };
 	char value[256];
 	add(&f, "200 OK", TOKEN("one"));
 	add(&f, "401 Unauthorized", "");
@@ -144,8 +145,8 @@ static void test_refused(void **state)
 static void test_failure(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
-	struct adafs_err err = {0};
+	struct fixture f = { 0 };
+	struct adafs_err err = { 0 };
 	add(&f, "401 Unauthorized",
 	    "{\"error\":\"invalid_client\",\"error_description\":\"AADSTS7000222: The client "
 	    "secret has "
@@ -165,11 +166,11 @@ static void test_failure(void **state)
 static void test_rubbish(void **state)
 {
 	(void)state;
-	static const char *const bodies[] = {"", "[]", "{\"access_token\":7}", "<html>",
-					     "{\"access_token\":\"x\",\"expires_in\":\"0\"}"};
+	static const char *const bodies[] = { "", "[]", "{\"access_token\":7}", "<html>",
+					      "{\"access_token\":\"x\",\"expires_in\":\"0\"}" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bodies); i++) {
-		struct fixture f = {0};
-		struct adafs_err err = {0};
+		struct fixture f = { 0 };
+		struct adafs_err err = { 0 };
 		add(&f, "200 OK", bodies[i]);
 		begin(&f, ADAFS_ENTRA_ENVIRONMENT, 8000);
 		begin_token(&f);
@@ -184,8 +185,8 @@ static void test_rubbish(void **state)
 static void test_hang(void **state)
 {
 	(void)state;
-	struct fixture f = {.steps = {{HANG, NULL}}, .n = 1};
-	struct adafs_err err = {0};
+	struct fixture f = { .steps = { { HANG, NULL } }, .n = 1 };
+	struct adafs_err err = { 0 };
 	begin(&f, ADAFS_ENTRA_ENVIRONMENT, 1000);
 	begin_token(&f);
 	uint64_t began = adafs_clock_mono_ms();
@@ -208,8 +209,8 @@ static void begin_arc(struct fixture *f)
 static void test_arc(void **state)
 {
 	(void)state;
-	struct fixture f = {0};
-	struct adafs_err err = {0};
+	struct fixture f = { 0 };
+	struct adafs_err err = { 0 };
 	char value[256];
 	add(&f, "401 Unauthorized", "{}"); /* replaced below: it names the key file */
 	add(&f, "200 OK", TOKEN("arc"));
@@ -242,11 +243,11 @@ static void test_arc(void **state)
 static void test_arc_key_elsewhere(void **state)
 {
 	(void)state;
-	static const char *const names[] = {"/etc/passwd", "%s/../x.key", "%s/sub/x.key",
-					    "%s/x.txt",	   "%s/.key",	  "%s"};
+	static const char *const names[] = { "/etc/passwd", "%s/../x.key", "%s/sub/x.key",
+					     "%s/x.txt",    "%s/.key",     "%s" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
-		struct fixture f = {0};
-		struct adafs_err err = {0};
+		struct fixture f = { 0 };
+		struct adafs_err err = { 0 };
 		add(&f, "401 Unauthorized", "{}");
 		begin_arc(&f);
 		ADAFS_FREE char *name = NULL;

@@ -1,4 +1,5 @@
-/* The table of traps: what is taken, what is refused, and that draws keep to their rate and seed.
+/*
+ * The table of traps: what is taken, what is refused, and that draws keep to their rate and seed.
  */
 #include "batch/emulator/traps.h"
 
@@ -28,15 +29,18 @@ static void test_all_or_none_is_set(void **state)
 {
 	(void)state;
 	struct traps *t = traps_new();
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	assert_int_equal(traps_set(t, "job_quota=3, busy_rate=0.5\nsas_clock=-60", &err), 0);
 	assert_true(trap_value(t, TRAP_JOB_QUOTA) == 3);
 	assert_true(trap_value(t, TRAP_BUSY_RATE) == 0.5);
 	assert_true(trap_value(t, TRAP_SAS_CLOCK) == -60);
 	static const char *const bad[][2] = {
-		{"job_quota=9 busy_rat=1", "busy_rate"}, {"job_quota=9 busy_rate=1.5", "0 to 1"},
-		{"job_quota=9 busy_rate=", "number"},	 {"job_quota=9 busy_rate=nan", "number"},
-		{"job_quota=9 busy_rate", "NAME=VALUE"}, {"job_quota=9 cut_rate=1x", "number"},
+		{ "job_quota=9 busy_rat=1", "busy_rate" },
+		{ "job_quota=9 busy_rate=1.5", "0 to 1" },
+		{ "job_quota=9 busy_rate=", "number" },
+		{ "job_quota=9 busy_rate=nan", "number" },
+		{ "job_quota=9 busy_rate", "NAME=VALUE" },
+		{ "job_quota=9 cut_rate=1x", "number" },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
 		assert_int_equal(traps_set(t, bad[i][0], &err), -EINVAL);

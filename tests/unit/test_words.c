@@ -1,4 +1,5 @@
-/* Refusals of the services in words: every row of the table names code, object, identity and action. */
+/* Refusals of the services in words: every row of the table names code, object, identity and
+ * action. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,8 +23,8 @@ static void test_rows(void **state)
 {
 	size_t n;
 	const struct adafs_words_row *row = adafs_words_table(&n);
-	struct adafs_http_request *rq =
-		request("https://acct.blob.core.windows.net/ada/images/a%20b.tif?comp=x&sv=1&sig=SECRET");
+	struct adafs_http_request *rq = request(
+		"https://acct.blob.core.windows.net/ada/images/a%20b.tif?comp=x&sv=1&sig=SECRET");
 	(void)state;
 	assert_true(n >= 25);
 	for (size_t i = 0; i < n; i++) {
@@ -58,20 +59,21 @@ static void test_identities(void **state)
 	static const struct {
 		const char *url, *auth, *identity;
 	} rows[] = {
-		{"https://h/c", "SharedKey acct:c2VjcmV0", "the key of 'acct'"},
-		{"https://h/c", "Bearer ey.secret.x", "an Entra ID token"},
-		{"https://h/c?si=adafs-1&sig=x", NULL, "a SAS of access policy 'adafs-1'"},
-		{"https://h/c?sv=1&skoid=1&sig=x", NULL, "a user delegation SAS"},
-		{"https://h/c?sig=x&si=%27%0a", NULL, "a SAS"},
-		{"https://h/c", NULL, "no credential"},
+		{ "https://h/c", "SharedKey acct:c2VjcmV0", "the key of 'acct'" },
+		{ "https://h/c", "Bearer ey.secret.x", "an Entra ID token" },
+		{ "https://h/c?si=adafs-1&sig=x", NULL, "a SAS of access policy 'adafs-1'" },
+		{ "https://h/c?sv=1&skoid=1&sig=x", NULL, "a user delegation SAS" },
+		{ "https://h/c?sig=x&si=%27%0a", NULL, "a SAS" },
+		{ "https://h/c", NULL, "no credential" },
 	};
 	(void)state;
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
 		struct adafs_http_request *rq = request(rows[i].url);
 		char text[96];
 		if (rows[i].auth)
-			assert_int_equal(adafs_http_headers_set(&rq->headers, "Authorization",
-								rows[i].auth), 0);
+			assert_int_equal(
+				adafs_http_headers_set(&rq->headers, "Authorization", rows[i].auth),
+				0);
 		adafs_words_identity(rq, text, sizeof(text));
 		assert_string_equal(text, rows[i].identity);
 		adafs_http_request_free(rq);
@@ -101,7 +103,8 @@ static void test_detail(void **state)
 	char line[512];
 	(void)state;
 	adafs_words_line(rq, 403, "authenticationfailed",
-			 "Signature not valid in the specified time frame: ...", line, sizeof(line));
+			 "Signature not valid in the specified time frame: ...", line,
+			 sizeof(line));
 	assert_non_null(strstr(line, "AuthenticationFailed"));
 	assert_non_null(strstr(line, "specified time frame"));
 	assert_non_null(strstr(line, "adafs check"));
@@ -111,7 +114,7 @@ static void test_detail(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),	   cmocka_unit_test(test_unknown_code),
+		cmocka_unit_test(test_rows),       cmocka_unit_test(test_unknown_code),
 		cmocka_unit_test(test_identities), cmocka_unit_test(test_objects),
 		cmocka_unit_test(test_detail),
 	};

@@ -75,8 +75,8 @@ static char *string_to_sign(const struct http_req *req, const char *account,
 			    const char *content_length, bool with_empty)
 {
 	static const char *const before[] = { "Content-Encoding", "Content-Language" };
-	static const char *const after[] = { "Content-MD5",   "Content-Type",        "Date",
-					     "If-Modified-Since", "If-Match",        "If-None-Match",
+	static const char *const after[] = { "Content-MD5",         "Content-Type", "Date",
+					     "If-Modified-Since",   "If-Match",     "If-None-Match",
 					     "If-Unmodified-Since", "Range" };
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf b = ADAFS_BUF_INIT(STRING_MAX);
 	int rc = adafs_buf_addf(&b, "%s\n", req->method);
@@ -144,9 +144,9 @@ static bool any_variant_fits(const struct http_req *req, const char *account, co
 static enum batch_auth_result check_token(const struct http_req *req, struct token_issuer *issuer,
 					  const char *token, time_t now, char **ret_detail)
 {
-	static const char *const audiences[] = {"https://batch.core.windows.net"};
+	static const char *const audiences[] = { "https://batch.core.windows.net" };
 	struct token_claims who;
-	struct adafs_err err = {0};
+	struct adafs_err err = { 0 };
 	if (token_check(issuer, token + strspn(token, " "), audiences, ADAFS_ARRAY_SIZE(audiences),
 			(int64_t)now, &who, &err) < 0) {
 		*ret_detail = strdup(err.msg);
@@ -171,9 +171,9 @@ enum batch_auth_result batch_auth_check(const struct http_req *req,
 	if (keys->issuer && strncasecmp(auth, "Bearer ", 7) == 0)
 		return check_token(req, keys->issuer, auth + 7, now, ret_detail);
 	if (strncasecmp(auth, scheme, n) != 0) {
-		*ret_detail = strdup(keys->issuer
-					     ? "The scheme is neither SharedKey nor Bearer."
-					     : "The emulator takes the SharedKey scheme only.");
+		*ret_detail =
+			strdup(keys->issuer ? "The scheme is neither SharedKey nor Bearer."
+					    : "The emulator takes the SharedKey scheme only.");
 		return BATCH_AUTH_FAILED;
 	}
 	if (keys->no_shared_key) {
@@ -182,20 +182,22 @@ enum batch_auth_result batch_auth_check(const struct http_req *req,
 	}
 	const char *who = auth + n + strspn(auth + n, " ");
 	if (strncasecmp(who, account, account_len) != 0 || who[account_len] != ':') {
-		*ret_detail = adafs_fmt("The account in the Authorization header is not '%s'.",
-					account);
+		*ret_detail =
+			adafs_fmt("The account in the Authorization header is not '%s'.", account);
 		return BATCH_AUTH_FAILED;
 	}
 	if (!date_fits(req, now)) {
-		*ret_detail = strdup("The ocp-date or Date header is missing or more than 15 minutes "
-				     "off.");
+		*ret_detail =
+			strdup("The ocp-date or Date header is missing or more than 15 minutes "
+			       "off.");
 		return BATCH_AUTH_FAILED;
 	}
 	ADAFS_FREE char *text = NULL;
 	if (any_variant_fits(req, account, keys->key, keys->key_len, who + account_len + 1, &text))
 		return BATCH_AUTH_OK;
-	*ret_detail = adafs_fmt("The MAC signature found in the HTTP request is not the same as any "
-				"computed signature. Server used following string to sign: '%s'.",
-				text ? text : "");
+	*ret_detail =
+		adafs_fmt("The MAC signature found in the HTTP request is not the same as any "
+			  "computed signature. Server used following string to sign: '%s'.",
+			  text ? text : "");
 	return BATCH_AUTH_FAILED;
 }

@@ -19,13 +19,14 @@ struct batch_auth_keys {
 	const char *account;
 	const uint8_t *key;
 	size_t key_len;
-	bool no_shared_key;	     /* tokens only */
+	bool no_shared_key;          /* tokens only */
 	struct token_issuer *issuer; /* NULL: no tokens */
 };
 
 /*
- * Check a bearer token, or the signature and the date (15 minutes either way). On BATCH_AUTH_FAILED *ret_detail is a
- * sentence that holds the string which was signed here; free() it (NULL: out of memory).
+ * Check a bearer token, or the signature and the date (15 minutes either way). On BATCH_AUTH_FAILED
+ * *ret_detail is a sentence that holds the string which was signed here; free() it (NULL: out of
+ * memory).
  */
 enum batch_auth_result batch_auth_check(const struct http_req *req,
 					const struct batch_auth_keys *keys, time_t now,

@@ -72,14 +72,14 @@ void service_wake_locked(struct batch_service *s)
 /* A task whose job is being deleted needs no row: the job's deletion takes them all. */
 static bool row_wanted(const struct entity *e)
 {
-	return e->kind != ENTITY_TASK ||
-	       !ADAFS_CONTAINER_OF(e, const struct task, e)->job->e.gone;
+	return e->kind != ENTITY_TASK || !ADAFS_CONTAINER_OF(e, const struct task, e)->job->e.gone;
 }
 
 static int write_dirty(struct batch_service *s)
 {
 	struct entity *e;
-	TAILQ_FOREACH(e, &s->dirty, dirty_link) {
+	TAILQ_FOREACH(e, &s->dirty, dirty_link)
+	{
 		int rc = !row_wanted(e) ? 0
 			 : e->gone      ? batch_store_delete(s->store, e)
 					: batch_store_save(s->store, e);
@@ -96,9 +96,9 @@ static void note_counts(struct batch_service *s)
 		return;
 	struct entity *e;
 	TAILQ_FOREACH(e, &s->dirty, dirty_link)
-		if (e->kind != ENTITY_POOL && !e->gone)
-			counts_note_locked(e->kind == ENTITY_JOB ? entity_job(e) : entity_task(e)->job,
-					   adafs_clock_wall_us());
+	if (e->kind != ENTITY_POOL && !e->gone)
+		counts_note_locked(e->kind == ENTITY_JOB ? entity_job(e) : entity_task(e)->job,
+				   adafs_clock_wall_us());
 }
 
 int service_commit_locked(struct batch_service *s)
@@ -217,7 +217,7 @@ static int copy_config(struct batch_service *s, const struct batch_service_confi
 	s->issuer = c->issuer;
 	s->no_shared_key = c->no_shared_key;
 	s->blob_authority = c->blob_authority ? strdup(c->blob_authority) : NULL;
-	s->local_slots = c->slots                  ? c->slots
+	s->local_slots = c->slots                 ? c->slots
 			 : cpus > MIN_LOCAL_SLOTS ? (unsigned)cpus
 						  : MIN_LOCAL_SLOTS;
 	if (c->containers) {
@@ -237,8 +237,11 @@ static int copy_config(struct batch_service *s, const struct batch_service_confi
 static int bind_server(struct batch_service *s, const struct batch_service_config *c,
 		       struct adafs_err *reterr)
 {
-	struct http_config http = { .host = c->host, .port = c->port,
-				    .access_log_fd = c->access_log_fd, .traps = c->traps, .ops = &batch_api_ops,
+	struct http_config http = { .host = c->host,
+				    .port = c->port,
+				    .access_log_fd = c->access_log_fd,
+				    .traps = c->traps,
+				    .ops = &batch_api_ops,
 				    .service = s };
 	int rc = http_server_new(&http, &s->server, reterr);
 	if (rc < 0)

@@ -32,10 +32,11 @@ struct batch_service_config {
 	int access_log_fd;   /* one line a request is appended; -1: none; borrowed until stop */
 	struct traps *traps; /* NULL: none; borrowed until free */
 	bool containers;     /* container tasks run in podman or docker; -ENOENT where neither is */
-	struct token_issuer *issuer; /* of bearer tokens; NULL: none are taken; borrowed until free */
-	bool no_shared_key;  /* refuse the account key */
-	const char *blob_authority; /* "127.0.0.1:10000" of the Blob service with the same account and
-				       key: identities of pools enter there; NULL: nowhere */
+	struct token_issuer
+		*issuer;    /* of bearer tokens; NULL: none are taken; borrowed until free */
+	bool no_shared_key; /* refuse the account key */
+	const char *blob_authority; /* "127.0.0.1:10000" of the Blob service with the same account
+				       and key: identities of pools enter there; NULL: nowhere */
 };
 
 /*

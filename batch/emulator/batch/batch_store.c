@@ -104,7 +104,8 @@ static int migrate(struct batch_store *st, struct adafs_err *reterr)
 	sqlite3_reset(stmt);
 	if (version > n)
 		return adafs_err_set(reterr, -EINVAL,
-				     "batch state was written by a newer adafs (version %d)", version);
+				     "batch state was written by a newer adafs (version %d)",
+				     version);
 	for (; version < n; version++) {
 		char *text = sqlite3_mprintf("BEGIN; %s PRAGMA user_version = %d; COMMIT",
 					     migrations[version], version + 1);
@@ -126,8 +127,8 @@ static int open_db(struct batch_store *st, const char *path, struct adafs_err *r
 				     sqlite3_errstr(rc));
 	sqlite3_busy_timeout(st->db, 5000);
 	/* FULL: with WAL, NORMAL would lose the last commits in a power cut. */
-	rc = sqlite3_exec(st->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL, NULL,
-			  NULL);
+	rc = sqlite3_exec(st->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL,
+			  NULL, NULL);
 	if (rc != SQLITE_OK)
 		return adafs_err_set(reterr, rc_of(rc), "batch state %s: %s", path,
 				     sqlite3_errmsg(st->db));

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/batch_store.h - the Batch state on disk: one SQLite database, rows of JSON. Callers
- * hold the service's lock, so there is one user at a time.
+ * emulator/batch/batch_store.h - the Batch state on disk: one SQLite database, rows of JSON.
+ * Callers hold the service's lock, so there is one user at a time.
  */
 #ifndef ADAFS_EMULATOR_BATCH_STORE_H
 #define ADAFS_EMULATOR_BATCH_STORE_H
@@ -10,11 +10,12 @@
 
 struct batch_store;
 
-int batch_store_open(const char *path, struct batch_store **ret, struct adafs_err *reterr)
-	ADAFS_MUST_CHECK;
+int batch_store_open(const char *path, struct batch_store **ret,
+		     struct adafs_err *reterr) ADAFS_MUST_CHECK;
 void batch_store_close(struct batch_store *st);
 
-/* Nothing of a transaction lasts unless it is committed; commit returns after the bytes are on disk. */
+/* Nothing of a transaction lasts unless it is committed; commit returns after the bytes are on
+ * disk. */
 int batch_store_begin(struct batch_store *st);
 int batch_store_commit(struct batch_store *st);
 void batch_store_rollback(struct batch_store *st);

@@ -1,8 +1,9 @@
 /*
  * emulator/batch/service.h - what the parts of the Batch service share.
  *
- * api/ answers requests, engine/ holds pools, jobs and tasks and decides what runs where, node/ runs one task
- * as a node does, autoscale/ evaluates formulas; this folder has the service itself and its database.
+ * api/ answers requests, engine/ holds pools, jobs and tasks and decides what runs where, node/
+ * runs one task as a node does, autoscale/ evaluates formulas; this folder has the service itself
+ * and its database.
  *
  * Threads: the HTTP server's pool runs handlers (api_*.c), one scheduler thread starts tasks and
  * keeps deadlines (scheduler.c), one thread a running task moves its files and waits for its
@@ -28,13 +29,14 @@ struct batch_store;
 
 struct batch_service {
 	/* Constant after batch_service_new. */
-	char *dir;   /* DIR/batch, canonical */
+	char *dir; /* DIR/batch, canonical */
 	char *account;
 	uint8_t *key;
 	size_t key_len;
 	unsigned local_nodes, local_slots;
-	struct traps *traps; /* borrowed; NULL: none */
-	char *container_engine; /* path of podman or docker; NULL: container tasks run on this machine */
+	struct traps *traps;         /* borrowed; NULL: none */
+	char *container_engine;      /* path of podman or docker; NULL: container tasks run on this
+					machine */
 	struct token_issuer *issuer; /* borrowed; NULL: no bearer tokens */
 	bool no_shared_key;
 	char *blob_authority; /* NULL: identities enter nowhere */
@@ -43,11 +45,11 @@ struct batch_service {
 	struct adafs_http *client; /* of the runners; exists from start to free */
 
 	struct adafs_mutex lock;
-	struct adafs_cond wake; /* the scheduler has something to do */
-	struct adafs_cond idle; /* a run has ended */
+	struct adafs_cond wake;     /* the scheduler has something to do */
+	struct adafs_cond idle;     /* a run has ended */
 	struct adafs_cond prepared; /* a preparation has ended, or who waits for it is to */
 	struct adafs_cond trash_added;
-	bool work;              /* something changed since the scheduler's last pass */
+	bool work; /* something changed since the scheduler's last pass */
 	bool stopping;
 	bool started;
 	pthread_t scheduler, janitor;
@@ -57,11 +59,11 @@ struct batch_service {
 	struct strmap node_users; /* "<node>/<name>"; see node_ops.h */
 	TAILQ_HEAD(dirty_list, entity) dirty;
 	uint64_t next_seq;
-	int64_t last_us;    /* of service_now_locked */
+	int64_t last_us;                /* of service_now_locked */
 	TAILQ_HEAD(run_list, run) runs; /* of tasks, jobs and nodes; see runner.h */
-	unsigned n_runs;    /* in that list: their threads */
+	unsigned n_runs;                /* in that list: their threads */
 	uint64_t next_trash;
-	bool trash; /* something was thrown away */
+	bool trash;            /* something was thrown away */
 	int64_t next_sweep_us; /* when files past their retention are looked for */
 };
 
@@ -74,8 +76,8 @@ void service_set_state_locked(struct batch_service *s, struct entity *e, int sta
 /* A change by a client: new ETag and Last-Modified. */
 void service_touch_locked(struct batch_service *s, struct entity *e);
 /*
- * Write what is dirty in one transaction. On failure everything stays dirty, in memory it holds, and
- * the scheduler tries again: the caller answers 500, whose outcome is open.
+ * Write what is dirty in one transaction. On failure everything stays dirty, in memory it holds,
+ * and the scheduler tries again: the caller answers 500, whose outcome is open.
  */
 int service_commit_locked(struct batch_service *s);
 /* Wake the scheduler. */

@@ -1,4 +1,5 @@
-/* Operations on the account, and what an account without hierarchy, pages or soft delete answers.
+/*
+ * Operations on the account, and what an account without hierarchy, pages or soft delete answers.
  */
 #include "batch/emulator/blob/blob.h"
 
@@ -34,7 +35,7 @@ int op_service_stats(struct blob_call *c, struct http_resp *resp)
 int op_restore_container(struct blob_call *c, struct http_resp *resp)
 {
 	(void)resp;
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
 	int rc = store_container_get(c->service->store, c->container, false, &info);
 	return rc == 0 ? BE_CONTAINER_ALREADY_EXISTS : rc; /* nothing is kept of deleted ones */
 }
@@ -43,7 +44,7 @@ int op_restore_container(struct blob_call *c, struct http_resp *resp)
 int op_page(struct blob_call *c, struct http_resp *resp)
 {
 	(void)resp;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = store_blob_get(c->service->store, c->container, c->name, c->snapshot, &b);
 	return rc == 0 ? BE_INVALID_BLOB_TYPE : rc;
 }

@@ -7,8 +7,9 @@
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 
-#define TICKS_1970 621355968000000000LL /* of 100 ns since the year 1, the service's kind of ETag \
-					 */
+#define TICKS_1970                                                                     \
+	621355968000000000LL /* of 100 ns since the year 1, the service's kind of ETag \
+			      */
 
 void blob_etag(blob_stamp stamp, char out[24])
 {
@@ -100,7 +101,7 @@ int xml_metadata(struct adafs_buf *b, const char *metadata)
 {
 	if (!metadata || !*metadata)
 		return adafs_buf_adds(b, "<Metadata />");
-	struct xml_target x = {.b = b, .rc = adafs_buf_adds(b, "<Metadata>")};
+	struct xml_target x = { .b = b, .rc = adafs_buf_adds(b, "<Metadata>") };
 	each_metadata(metadata, metadata_element, &x);
 	return x.rc < 0 ? x.rc : adafs_buf_adds(b, "</Metadata>");
 }

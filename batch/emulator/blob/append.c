@@ -70,8 +70,8 @@ static long long max_append(const struct blob_call *c)
 
 int begin_append_block(struct blob_call *c)
 {
-	struct append a = {0};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	struct append a = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = body_length(c, max_append(c), &a.len);
 	if (rc == 0 && !a.len)
 		rc = call_bad_header(c, BE_INVALID_HEADER_VALUE, "Content-Length");
@@ -92,10 +92,11 @@ int begin_append_block(struct blob_call *c)
 
 static int append(struct blob_call *c, struct http_resp *resp, uint64_t len)
 {
-	struct append a = {.len = len};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	struct append a = { .len = len };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	struct blob_append to = {
-		.container = c->container, .name = c->name, .guard = append_guard, .guard_arg = &a};
+		.container = c->container, .name = c->name, .guard = append_guard, .guard_arg = &a
+	};
 	int rc = append_parse(c, &a);
 	if (rc == 0)
 		rc = store_blob_append(c->service->store, &to, &c->block, &b);
@@ -123,10 +124,11 @@ int op_append_block_from_url(struct blob_call *c, struct http_resp *resp)
 
 int op_seal(struct blob_call *c, struct http_resp *resp)
 {
-	struct append a = {.seal = true};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	struct append a = { .seal = true };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	struct blob_append to = {
-		.container = c->container, .name = c->name, .guard = append_guard, .guard_arg = &a};
+		.container = c->container, .name = c->name, .guard = append_guard, .guard_arg = &a
+	};
 	int rc = append_parse(c, &a);
 	if (rc == 0)
 		rc = store_blob_seal(c->service->store, &to, &b);

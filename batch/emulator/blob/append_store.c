@@ -64,11 +64,11 @@ static int lease_settle_locked(struct blob_store *s, const struct blob_info *b)
 {
 	if (!b->lease.id || lease_holds(&b->lease, adafs_clock_wall_us()))
 		return 0;
-	return lease_set_locked(s, b->id, &(struct blob_lease){0});
+	return lease_set_locked(s, b->id, &(struct blob_lease){ 0 });
 }
 
-static int append_locked(struct blob_store *s, const struct blob_append *a,
-			 struct block_writer *w, struct blob_info *b)
+static int append_locked(struct blob_store *s, const struct blob_append *a, struct block_writer *w,
+			 struct blob_info *b)
 {
 	int rc = find_locked(s, a, b);
 	if (rc != 0)
@@ -113,7 +113,7 @@ int store_blob_append(struct blob_store *s, const struct blob_append *a, struct 
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	struct blob_info b = {0};
+	struct blob_info b = { 0 };
 	rc = db_end(s, append_locked(s, a, w, &b));
 	w->staged = rc == 0;
 	return answer(rc, &b, ret_info);
@@ -124,7 +124,7 @@ int store_blob_seal(struct blob_store *s, const struct blob_append *a, struct bl
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	struct blob_info b = {0};
+	struct blob_info b = { 0 };
 	rc = find_locked(s, a, &b);
 	if (rc == 0 && !b.sealed) { /* sealing twice is no error and no change */
 		struct sqlite3_stmt *st = db_stmt(s->writer, ST_BLOB_SEAL);
@@ -165,7 +165,8 @@ static int expired_find(struct db *db, blob_stamp before, struct expired **ret_v
 			break;
 		}
 		v = grown;
-		v[n++] = (struct expired){sqlite3_column_int64(st, 0), db_column_text(st, 1, &oom)};
+		v[n++] = (struct expired){ sqlite3_column_int64(st, 0),
+					   db_column_text(st, 1, &oom) };
 	}
 	sqlite3_reset(st);
 	if (rc < 0 || oom) {

@@ -43,7 +43,7 @@ static int pairs_add(struct pairs *p, const char *name, char *value)
 	for (char *c = lower; *c; c++)
 		*c = (char)tolower((unsigned char)*c);
 	p->v = grown;
-	grown[p->n++] = (struct pair){lower, value};
+	grown[p->n++] = (struct pair){ lower, value };
 	return 0;
 }
 
@@ -80,7 +80,7 @@ static int compare_culture(const void *a, const void *b)
 
 static int add_canonical_headers(const struct http_req *req, bool culture, struct adafs_buf *b)
 {
-	ADAFS_CLEANUP(pairs_clear) struct pairs p = {0};
+	ADAFS_CLEANUP(pairs_clear) struct pairs p = { 0 };
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < req->n_headers; i++)
 		if (strncasecmp(req->headers[i].name, "x-ms-", 5) == 0)
@@ -105,7 +105,7 @@ static char *with_blanks(const char *value, bool plus_is_space)
 static int add_canonical_resource(const struct http_req *req, const char *account,
 				  bool plus_is_space, struct adafs_buf *b)
 {
-	ADAFS_CLEANUP(pairs_clear) struct pairs p = {0};
+	ADAFS_CLEANUP(pairs_clear) struct pairs p = { 0 };
 	int rc = adafs_buf_addf(b, "/%s%s", account, req->path);
 	for (size_t i = 0; rc == 0 && i < req->n_params; i++)
 		rc = pairs_add(&p, req->params[i].name,
@@ -254,7 +254,7 @@ static int check_public(struct blob_call *c)
 	if (!read || c->route->no_service_sas || !c->route->permissions ||
 	    !strpbrk(c->route->permissions, "rl"))
 		return BE_NO_AUTHENTICATION_INFORMATION;
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
 	int rc = store_container_get(c->service->store, c->container, false, &info);
 	if (rc < 0)
 		return rc;
@@ -281,11 +281,11 @@ int call_authorize(struct blob_call *c)
 		return check_shared_key(c, authorization);
 	}
 	if (sig || call_param(c, "sv")) {
-		struct sas_request r = {.req = c->req,
-					.container = c->container,
-					.name = c->name,
-					.peer = c->req->peer,
-					.route = c->route};
+		struct sas_request r = { .req = c->req,
+					 .container = c->container,
+					 .name = c->name,
+					 .peer = c->req->peer,
+					 .route = c->route };
 		return sas_check(c, &r, &c->auth, &c->may_overwrite);
 	}
 	c->auth = AUTH_ANONYMOUS;

@@ -16,9 +16,9 @@ static int check_token(struct blob_call *c, const char *token, struct token_clai
 	ADAFS_FREE char *own = adafs_fmt("https://%s.blob.core.windows.net", c->service->account);
 	if (!own)
 		return -ENOMEM;
-	const char *const audiences[] = {"https://storage.azure.com",
-					 "e406a681-f3d4-42a8-90b6-c2b029497af1", own};
-	struct adafs_err err = {0};
+	const char *const audiences[] = { "https://storage.azure.com",
+					  "e406a681-f3d4-42a8-90b6-c2b029497af1", own };
+	struct adafs_err err = { 0 };
 	int rc = token_check(c->service->issuer, token, audiences, ADAFS_ARRAY_SIZE(audiences),
 			     adafs_clock_wall_us() / 1000000, ret, &err);
 	if (rc != -EACCES)
@@ -76,8 +76,8 @@ struct key_info {
 static int key_info_end(void *arg, const char *path, const char *text, size_t len)
 {
 	struct key_info *k = arg;
-	char *to = strcmp(path, "KeyInfo/Start") == 0		   ? k->start
-		   : strcmp(path, "KeyInfo/Expiry") == 0	   ? k->expiry
+	char *to = strcmp(path, "KeyInfo/Start") == 0              ? k->start
+		   : strcmp(path, "KeyInfo/Expiry") == 0           ? k->expiry
 		   : strcmp(path, "KeyInfo/DelegatedUserTid") == 0 ? k->delegated_tid
 								   : NULL;
 	if (!to)
@@ -115,14 +115,14 @@ static int key_body(const struct delegation_fields *f, const char *delegated_tid
 {
 	ADAFS_FREE char *value = adafs_base64_encode(key, ADAFS_SHA256_LEN);
 	const char *const members[][2] = {
-		{"SignedOid", f->oid},
-		{"SignedTid", f->tid},
-		{"SignedStart", f->start},
-		{"SignedExpiry", f->expiry},
-		{"SignedService", f->service},
-		{"SignedVersion", f->version},
-		{"SignedDelegatedUserTid", delegated_tid},
-		{"Value", value},
+		{ "SignedOid", f->oid },
+		{ "SignedTid", f->tid },
+		{ "SignedStart", f->start },
+		{ "SignedExpiry", f->expiry },
+		{ "SignedService", f->service },
+		{ "SignedVersion", f->version },
+		{ "SignedDelegatedUserTid", delegated_tid },
+		{ "Value", value },
 	};
 	int rc = value ? adafs_buf_adds(b, "<UserDelegationKey>") : -ENOMEM;
 	for (size_t i = 0; rc == 0 && i < ADAFS_ARRAY_SIZE(members); i++)
@@ -135,8 +135,8 @@ static int key_body(const struct delegation_fields *f, const char *delegated_tid
 
 int op_user_delegation_key(struct blob_call *c, struct http_resp *resp)
 {
-	struct key_info info = {0};
-	struct adafs_xml_handler h = {.end = key_info_end, .arg = &info};
+	struct key_info info = { 0 };
+	struct adafs_xml_handler h = { .end = key_info_end, .arg = &info };
 	char start[ADAFS_ISO8601_LEN], expiry[ADAFS_ISO8601_LEN];
 	if (c->auth != AUTH_BEARER) {
 		call_detail(c, "AuthenticationErrorDetail",
@@ -148,13 +148,13 @@ int op_user_delegation_key(struct blob_call *c, struct http_resp *resp)
 	int rc = key_times(c, &info, start, expiry);
 	if (rc != 0)
 		return rc;
-	struct delegation_fields f = {.oid = c->who.oid,
-				      .tid = c->who.tid,
-				      .start = start,
-				      .expiry = expiry,
-				      .service = "b",
-				      .version = c->version,
-				      .may_write = c->who.may_write};
+	struct delegation_fields f = { .oid = c->who.oid,
+				       .tid = c->who.tid,
+				       .start = start,
+				       .expiry = expiry,
+				       .service = "b",
+				       .version = c->version,
+				       .may_write = c->who.may_write };
 	uint8_t key[ADAFS_SHA256_LEN];
 	rc = delegation_key(c->service->key, c->service->key_len, &f, key);
 	if (rc == 0)

@@ -22,13 +22,13 @@ struct blob_service {
 	size_t key_len;
 	struct blob_store *store;
 	struct http_server *http;
-	struct traps *traps; /* borrowed; NULL: none */
-	struct cors *cors;   /* owned */
-	struct token_issuer *issuer; /* borrowed; NULL: no bearer tokens */
-	bool no_shared_key;	     /* the account key opens nothing, nor what it signed */
+	struct traps *traps;             /* borrowed; NULL: none */
+	struct cors *cors;               /* owned */
+	struct token_issuer *issuer;     /* borrowed; NULL: no bearer tokens */
+	bool no_shared_key;              /* the account key opens nothing, nor what it signed */
 	struct policy_history *policies; /* owned */
-	struct sas_memo *sas_memo;	 /* owned */
-	int64_t swept_ms;    /* atomic; when old staged blocks were last looked for */
+	struct sas_memo *sas_memo;       /* owned */
+	int64_t swept_ms;                /* atomic; when old staged blocks were last looked for */
 };
 
 struct blob_call;
@@ -41,13 +41,13 @@ struct blob_route {
 	enum blob_level level;
 	const char *method;
 	const char *restype, *comp; /* NULL: absent */
-	char source;		 /* x-ms-copy-source: 'y' must be there, 'n' must not, 0 either */
-	char type;		 /* x-ms-blob-type likewise */
-	const char *action;	 /* x-ms-lease-action; NULL: any or none */
+	char source;             /* x-ms-copy-source: 'y' must be there, 'n' must not, 0 either */
+	char type;               /* x-ms-blob-type likewise */
+	const char *action;      /* x-ms-lease-action; NULL: any or none */
 	const char *permissions; /* any of these letters of a service or account SAS; "": no SAS
 				    can; NULL: any valid SAS */
-	char resource;		 /* account SAS: letter needed in srt; 0: any */
-	bool no_service_sas;	 /* only an account SAS can */
+	char resource;           /* account SAS: letter needed in srt; 0: any */
+	bool no_service_sas;     /* only an account SAS can */
 	enum {
 		BODY_NONE,
 		BODY_XML,
@@ -69,13 +69,13 @@ struct blob_call {
 	const struct blob_route *route;
 	char request_id[ADAFS_UUID_LEN];
 	char version[12]; /* echoed x-ms-version */
-	bool secondary;	  /* asked at the read-only endpoint */
+	bool secondary;   /* asked at the read-only endpoint */
 	enum blob_level level;
 	char *container, *name; /* owned; NULL above their level */
-	blob_stamp snapshot;	/* of the query; BLOB_SNAPSHOT_NONE: the blob itself */
+	blob_stamp snapshot;    /* of the query; BLOB_SNAPSHOT_NONE: the blob itself */
 	enum auth_kind auth;
 	struct token_claims who; /* AUTH_BEARER */
-	bool may_overwrite;	 /* false: a SAS that may only create */
+	bool may_overwrite;      /* false: a SAS that may only create */
 	struct adafs_buf detail; /* further elements of an error's XML */
 
 	/* State of operations with bodies. */
@@ -90,7 +90,7 @@ struct blob_call {
 
 	/* State of one request of a batch. */
 	struct blob_call *batch; /* the batch itself; NULL: a request of its own */
-	int source_error;	 /* what a copy's source answered; 0: nothing wrong */
+	int source_error;        /* what a copy's source answered; 0: nothing wrong */
 };
 
 /* --- parse.c: names, headers, metadata, ranges ------------------------------------------------ */
@@ -110,7 +110,7 @@ int blob_parse_headers(struct blob_call *c, struct blob_headers *ret);
 /* x-ms-access-tier; *ret NULL: none. Static text. */
 int blob_parse_tier(struct blob_call *c, const char **ret);
 struct blob_range {
-	bool given;	   /* a usable range was sent */
+	bool given;        /* a usable range was sent */
 	uint64_t off, len; /* cut to the blob; the whole when not given */
 };
 /* x-ms-range or Range against a size. BE_INVALID_RANGE. */
@@ -159,13 +159,14 @@ int structured_finish(const struct structured *s);
 
 struct blob_conditions {
 	const char *match, *none_match; /* borrowed from the request; NULL: absent */
-	const char *tags;		/* an expression over the blob's tags; likewise */
+	const char *tags;               /* an expression over the blob's tags; likewise */
 	bool has_modified, has_unmodified;
 	time_t modified_since, unmodified_since;
 };
 /* prefix "" or "x-ms-source-". */
 int conditions_parse(struct blob_call *c, const char *prefix, struct blob_conditions *ret);
-/* For a read of what exists: 0, BE_NOT_MODIFIED, BE_CONDITION_NOT_MET, BE_UNSATISFIABLE_CONDITION.
+/*
+ * For a read of what exists: 0, BE_NOT_MODIFIED, BE_CONDITION_NOT_MET, BE_UNSATISFIABLE_CONDITION.
  */
 int conditions_check_read(const struct blob_conditions *k, blob_stamp stamp);
 /* The expression over tags. BE_CONDITION_NOT_MET, BE_INVALID_HEADER_VALUE. */
@@ -188,9 +189,9 @@ struct write_guard {
 	bool create; /* may make the blob; otherwise it exists already */
 	bool has_type;
 	enum blob_type type; /* with has_type: what exists must be of this type */
-	bool reads;	     /* needs no lease, as a read */
-	bool online;	     /* the blob must not be archived */
-	int failed;  /* code for every condition that fails; 0: the one of Put Blob */
+	bool reads;          /* needs no lease, as a read */
+	bool online;         /* the blob must not be archived */
+	int failed;          /* code for every condition that fails; 0: the one of Put Blob */
 };
 int write_guard_init(struct write_guard *g, struct blob_call *c, bool create);
 int write_guard_check(void *arg, const struct blob_info *existing);
@@ -295,8 +296,8 @@ int sas_string_to_sign(const struct http_req *req, const char *account, const ch
 /* Turn resp into the XML error of a code. */
 void blob_answer_error(struct blob_call *c, struct http_resp *resp, int error);
 void answer_stamp(struct http_resp *resp, blob_stamp stamp); /* ETag and Last-Modified */
-void blob_etag(blob_stamp stamp, char out[24]);		     /* without quotes */
-void blob_date(blob_stamp stamp, char out[32]);		     /* RFC 1123 */
+void blob_etag(blob_stamp stamp, char out[24]);              /* without quotes */
+void blob_date(blob_stamp stamp, char out[32]);              /* RFC 1123 */
 /* "hot" of "Hot", as archive states are written. Static. */
 const char *tier_word(const char *tier);
 void blob_snapshot_text(blob_stamp snapshot, char out[32]);

@@ -165,14 +165,14 @@ static int add_part(struct parts *parts, struct reader r)
 	if (!grown)
 		return -ENOMEM;
 	parts->v = grown;
-	grown[parts->n] = (struct part){0};
+	grown[parts->n] = (struct part){ 0 };
 	return parse_part(&grown[parts->n++], &r);
 }
 
 /* Cut the body at its boundaries. 0, -EINVAL, -E2BIG, -ENOMEM. */
 static int parse_parts(const struct adafs_buf *body, const char *boundary, struct parts *parts)
 {
-	struct reader r = {adafs_buf_str(body), adafs_buf_str(body) + body->len};
+	struct reader r = { adafs_buf_str(body), adafs_buf_str(body) + body->len };
 	const char *start = NULL, *line;
 	size_t len, n = strlen(boundary);
 	while (take_line(&r, &line, &len)) {
@@ -183,7 +183,7 @@ static int parse_parts(const struct adafs_buf *body, const char *boundary, struc
 		if (start) {
 			if (parts->n == MAX_PARTS)
 				return -E2BIG;
-			int rc = add_part(parts, (struct reader){start, line});
+			int rc = add_part(parts, (struct reader){ start, line });
 			if (rc < 0)
 				return rc;
 		}
@@ -215,7 +215,7 @@ static int check_parts(const struct parts *parts)
 static int add_answer(struct adafs_buf *b, const char *boundary, const char *id, int error,
 		      const struct http_resp *resp)
 {
-	const char *reason = error		   ? blob_error_info(error)->message
+	const char *reason = error                 ? blob_error_info(error)->message
 			     : resp->status == 202 ? "Accepted"
 						   : "OK";
 	int rc = adafs_buf_addf(b, "--%s\r\nContent-Type: application/http\r\n", boundary);
@@ -262,7 +262,7 @@ static int refuse(struct blob_call *c, const char *boundary, int error, struct a
 
 int op_batch(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(parts_clear) struct parts parts = {0};
+	ADAFS_CLEANUP(parts_clear) struct parts parts = { 0 };
 	ADAFS_FREE char *boundary = find_boundary(c);
 	if (!boundary)
 		return call_bad_header(c, BE_INVALID_HEADER_VALUE, "Content-Type");

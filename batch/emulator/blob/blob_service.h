@@ -15,14 +15,16 @@ struct blob_service_config {
 	const char *account; /* name; all of these are copied */
 	const char *key;     /* account key, base64 */
 	const char *host;  /* loopback address to listen on; NULL: no socket (tests call the ops) */
-	uint16_t port;	   /* 0: the system chooses */
+	uint16_t port;     /* 0: the system chooses */
 	int access_log_fd; /* -1: none; borrowed */
 	struct traps *traps; /* NULL: none; borrowed until free */
-	struct token_issuer *issuer; /* of bearer tokens; NULL: none are taken; borrowed until free */
+	struct token_issuer
+		*issuer;    /* of bearer tokens; NULL: none are taken; borrowed until free */
 	bool no_shared_key; /* refuse the account key and what it signed */
 };
 
-/* Open the state and bind; nothing is served yet. -EADDRINUSE, -EINVAL (key), errors of the disk.
+/*
+ * Open the state and bind; nothing is served yet. -EADDRINUSE, -EINVAL (key), errors of the disk.
  */
 int blob_service_new(const struct blob_service_config *config, struct blob_service **ret,
 		     struct adafs_err *reterr) ADAFS_MUST_CHECK;

@@ -20,7 +20,7 @@ void blob_headers_clear(struct blob_headers *h)
 	free(h->cache_control);
 	free(h->disposition);
 	free(h->md5);
-	*h = (struct blob_headers){0};
+	*h = (struct blob_headers){ 0 };
 }
 
 static char *copy_text(const char *text, bool *oom)
@@ -60,7 +60,7 @@ void blob_info_clear(struct blob_info *b)
 	free(b->tags);
 	free(b->rehydrate);
 	blob_lease_clear(&b->lease);
-	*b = (struct blob_info){0};
+	*b = (struct blob_info){ 0 };
 }
 
 int store_blob_get(struct blob_store *s, const char *container, const char *name,
@@ -155,7 +155,7 @@ int blob_replace_locked(struct blob_store *s, const struct blob_info *old,
 
 int store_writer_open(struct blob_store *s, struct blob_writer *w)
 {
-	*w = (struct blob_writer){.store = s, .fd = -1};
+	*w = (struct blob_writer){ .store = s, .fd = -1 };
 	return 0;
 }
 
@@ -180,7 +180,7 @@ void store_writer_close(struct blob_writer *w)
 	sums_clear(&w->sums);
 	if (w->file)
 		data_unlink(w->store, w->file);
-	*w = (struct blob_writer){.fd = -1};
+	*w = (struct blob_writer){ .fd = -1 };
 }
 
 struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, blob_stamp stamp)
@@ -191,7 +191,7 @@ struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, bl
 		.snapshot = BLOB_SNAPSHOT_NONE,
 		.stamp = stamp,
 		.created = stamp,
-		.headers = bw->headers ? *bw->headers : (struct blob_headers){0},
+		.headers = bw->headers ? *bw->headers : (struct blob_headers){ 0 },
 		.metadata = (char *)(bw->metadata ? bw->metadata : ""),
 		.tier = (char *)bw->tier,
 		.tier_stamp = bw->tier ? stamp : 0,
@@ -200,10 +200,10 @@ struct blob_info blob_new_row(const struct blob_write *bw, int64_t container, bl
 	};
 }
 
-static int put_locked(struct blob_store *s, const struct blob_write *bw,
-		      struct blob_writer *w, blob_stamp *ret_stamp)
+static int put_locked(struct blob_store *s, const struct blob_write *bw, struct blob_writer *w,
+		      blob_stamp *ret_stamp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
 	bool exists = false;
 	int64_t container, content;
 	int rc = blob_prepare_locked(s, bw, &old, &exists, &container);
@@ -265,7 +265,7 @@ static int snapshots_find(struct blob_store *s, int64_t container, const char *n
 		}
 		rows = grown;
 		rows[n++] =
-			(struct row_id){sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1)};
+			(struct row_id){ sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1) };
 	}
 	sqlite3_reset(st);
 	*ret_rows = rows;
@@ -282,7 +282,7 @@ static int row_release_locked(struct blob_store *s, struct row_id row)
 static int delete_locked(struct blob_store *s, const struct blob_write *bw, blob_stamp snapshot,
 			 char snapshots)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
 	ADAFS_FREE struct row_id *rows = NULL;
 	size_t n = 0;
 	int64_t container;
@@ -294,14 +294,14 @@ static int delete_locked(struct blob_store *s, const struct blob_write *bw, blob
 	if (rc != 0)
 		return rc;
 	if (snapshot != BLOB_SNAPSHOT_NONE)
-		return row_release_locked(s, (struct row_id){old.id, old.content});
+		return row_release_locked(s, (struct row_id){ old.id, old.content });
 	rc = snapshots_find(s, container, bw->name, &rows, &n);
 	if (rc == 0 && n && !snapshots)
 		rc = BE_SNAPSHOTS_PRESENT;
 	for (size_t i = 0; rc == 0 && i < n; i++)
 		rc = row_release_locked(s, rows[i]);
 	if (rc == 0 && snapshots != 'o')
-		rc = row_release_locked(s, (struct row_id){old.id, old.content});
+		rc = row_release_locked(s, (struct row_id){ old.id, old.content });
 	if (rc == 0 && snapshots != 'o')
 		rc = staged_drop_locked(s, container, bw->name);
 	return rc;
@@ -311,7 +311,8 @@ int store_blob_delete(struct blob_store *s, const char *container, const char *n
 		      blob_stamp snapshot, char snapshots, blob_guard *guard, void *arg)
 {
 	struct blob_write bw = {
-		.container = container, .name = name, .guard = guard, .guard_arg = arg};
+		.container = container, .name = name, .guard = guard, .guard_arg = arg
+	};
 	int rc = db_begin(s);
 	return rc < 0 ? rc : db_end(s, delete_locked(s, &bw, snapshot, snapshots));
 }
@@ -335,17 +336,18 @@ int store_blob_snapshot(struct blob_store *s, const char *container, const char 
 			blob_stamp *ret_snapshot, blob_stamp *ret_stamp)
 {
 	struct blob_write bw = {
-		.container = container, .name = name, .guard = guard, .guard_arg = arg};
+		.container = container, .name = name, .guard = guard, .guard_arg = arg
+	};
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
 	blob_stamp when = 0, stamp = 0;
 	rc = existing_locked(s, &bw, &old);
 	if (rc == 0) {
 		struct blob_info snap = old; /* borrows its texts */
 		snap.snapshot = when = db_stamp_locked(s);
-		snap.lease = (struct blob_lease){0};
+		snap.lease = (struct blob_lease){ 0 };
 		if (metadata) {
 			snap.metadata = (char *)metadata;
 			snap.stamp = when;
@@ -379,7 +381,7 @@ static int update_locked(struct blob_store *s, const struct blob_info *old, cons
 	int rc = db_run(st);
 	/* A lease that has ended cannot be renewed once the blob has changed. */
 	if (rc == 0 && old->lease.id && !lease_holds(&old->lease, adafs_clock_wall_us()))
-		rc = lease_set_locked(s, old->id, &(struct blob_lease){0});
+		rc = lease_set_locked(s, old->id, &(struct blob_lease){ 0 });
 	return rc;
 }
 
@@ -388,11 +390,12 @@ int store_blob_update(struct blob_store *s, const char *container, const char *n
 		      void *arg, blob_stamp *ret_stamp)
 {
 	struct blob_write bw = {
-		.container = container, .name = name, .guard = guard, .guard_arg = arg};
+		.container = container, .name = name, .guard = guard, .guard_arg = arg
+	};
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
 	blob_stamp stamp = 0;
 	rc = existing_locked(s, &bw, &old);
 	if (rc == 0)
@@ -419,8 +422,8 @@ static int copy_source_locked(struct blob_store *s, const struct blob_copy *copy
 static int copy_locked(struct blob_store *s, const struct blob_write *bw,
 		       const struct blob_copy *copy, struct blob_info *ret_info)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info source = {0};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info source = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
 	bool exists = false;
 	int64_t container, content = 0;
 	int rc = copy_source_locked(s, copy, &source);
@@ -461,7 +464,7 @@ int store_blob_copy(struct blob_store *s, const struct blob_write *bw, const str
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	struct blob_info b = {0};
+	struct blob_info b = { 0 };
 	rc = db_end(s, copy_locked(s, bw, copy, &b));
 	if (rc != 0) {
 		blob_info_clear(&b);

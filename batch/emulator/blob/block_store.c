@@ -122,7 +122,7 @@ int store_block_stage(struct block_writer *w, const char *container, const char 
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	struct part part = {w->upload->file, w->off, w->written};
+	struct part part = { w->upload->file, w->off, w->written };
 	rc = stage_locked(s, container, name, id, part, w->upload);
 	if (rc == 0)
 		rc = sums_store_locked(s, part.file, part.off, part.len, &w->sums);
@@ -139,11 +139,11 @@ static int stage_reference(struct blob_store *s, const char *container, const ch
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	struct blob_pieces p = {0};
+	struct blob_pieces p = { 0 };
 	rc = extents_find(s->writer, source->content, off, len, &p);
 	bool one = rc == 0 && p.n == 1;
 	if (one) {
-		struct part part = {p.v[0].file, p.v[0].off, p.v[0].len};
+		struct part part = { p.v[0].file, p.v[0].off, p.v[0].len };
 		rc = stage_locked(s, container, name, id, part, NULL);
 	}
 	free(p.v);
@@ -176,8 +176,8 @@ int store_block_from_blob(struct blob_store *s, const char *container, const cha
 	int rc = stage_reference(s, container, name, id, source, off, len);
 	if (rc != 1)
 		return rc;
-	struct blob_pieces p = {0};
-	struct block_writer w = {0};
+	struct blob_pieces p = { 0 };
+	struct block_writer w = { 0 };
 	rc = store_content_open(s, source->content, off, len, &p);
 	if (rc == 0)
 		rc = store_block_open(s, container, name, id, len, &w);
@@ -221,15 +221,16 @@ int staged_drop_locked(struct blob_store *s, int64_t container, const char *name
 
 /* --- committing ------------------------------------------------------------------------------ */
 
-/* A new content while its block list is put together: the extent in hand grows while parts touch.
+/*
+ * A new content while its block list is put together: the extent in hand grows while parts touch.
  */
 struct commit {
 	struct blob_store *s;
 	int64_t container, content;
 	const char *name;
 	const struct blob_info *old; /* NULL: no committed blocks */
-	uint64_t pos;		     /* length so far */
-	struct part extent;	     /* not yet stored; len 0: none */
+	uint64_t pos;                /* length so far */
+	struct part extent;          /* not yet stored; len 0: none */
 };
 
 static int flush_extent(struct commit *c)
@@ -265,11 +266,11 @@ static int append_staged(struct commit *c, const char *id)
 	db_text(st, 2, c->name);
 	db_text(st, 3, id);
 	int rc = db_step(st);
-	struct part part = {0};
+	struct part part = { 0 };
 	if (rc == 1)
-		part = (struct part){sqlite3_column_int64(st, 0),
-				     (uint64_t)sqlite3_column_int64(st, 1),
-				     (uint64_t)sqlite3_column_int64(st, 2)};
+		part = (struct part){ sqlite3_column_int64(st, 0),
+				      (uint64_t)sqlite3_column_int64(st, 1),
+				      (uint64_t)sqlite3_column_int64(st, 2) };
 	sqlite3_reset(st);
 	if (rc != 1)
 		return rc;
@@ -290,10 +291,10 @@ static int append_committed(struct commit *c, const char *id)
 	sqlite3_reset(st);
 	if (rc != 1)
 		return rc;
-	struct blob_pieces p = {0};
+	struct blob_pieces p = { 0 };
 	rc = extents_find(c->s->writer, c->old->content, pos, len, &p);
 	for (size_t i = 0; rc == 0 && i < p.n; i++)
-		rc = append_part(c, (struct part){p.v[i].file, p.v[i].off, p.v[i].len});
+		rc = append_part(c, (struct part){ p.v[i].file, p.v[i].off, p.v[i].len });
 	free(p.v);
 	return rc < 0 ? rc : 1;
 }
@@ -320,9 +321,9 @@ static int append_block(struct commit *c, const struct block_ref *b, size_t seq)
 static int commit_locked(struct blob_store *s, const struct blob_write *bw,
 			 const struct block_ref *blocks, size_t n, blob_stamp *ret_stamp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info old = { 0 };
 	bool exists = false;
-	struct commit c = {.s = s, .name = bw->name};
+	struct commit c = { .s = s, .name = bw->name };
 	int rc = blob_prepare_locked(s, bw, &old, &exists, &c.container);
 	if (rc == 0)
 		rc = content_new_locked(s, &c.content);
@@ -409,7 +410,7 @@ int store_block_list(struct blob_store *s, const char *container, const char *na
 		     int (*staged)(void *arg, const char *id, uint64_t len), void *arg)
 {
 	struct db *db = db_reader_get(s);
-	struct blob_info b = {0};
+	struct blob_info b = { 0 };
 	int64_t id;
 	int rc = db_container_id(db, container, &id);
 	if (rc == 0)

@@ -68,7 +68,7 @@ static int take(void *arg, const void *data, size_t len)
 int body_feed(struct blob_call *c, const void *data, size_t len,
 	      int (*add)(struct blob_call *c, const void *data, size_t len))
 {
-	struct body_sink sink = {c, add};
+	struct body_sink sink = { c, add };
 	return c->structured ? structured_feed(c->structured, data, len, take, &sink)
 			     : take(&sink, data, len);
 }

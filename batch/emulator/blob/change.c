@@ -86,7 +86,7 @@ int op_set_properties(struct blob_call *c, struct http_resp *resp)
 	if (call_header(c, "x-ms-blob-content-length") ||
 	    call_header(c, "x-ms-sequence-number-action"))
 		return BE_INVALID_BLOB_TYPE; /* of page blobs only */
-	ADAFS_CLEANUP(blob_headers_clear) struct blob_headers headers = {0};
+	ADAFS_CLEANUP(blob_headers_clear) struct blob_headers headers = { 0 };
 	int rc = blob_parse_headers(c, &headers);
 	return rc == 0 ? update(c, resp, NULL, &headers) : rc;
 }
@@ -135,7 +135,7 @@ int op_set_tier(struct blob_call *c, struct http_resp *resp)
 /* Nothing is kept of what was deleted, so there is never more to bring back than what exists. */
 int op_undelete_blob(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE, &b);
 	if (rc == 0)
 		resp->status = 200;

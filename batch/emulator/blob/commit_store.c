@@ -49,7 +49,9 @@ static void group_done_locked(struct blob_store *s, int rc, int64_t **ret_gone, 
 	adafs_cond_broadcast(&s->group_done);
 }
 
-/* The savepoint of an operation ends; rc as it stays. The whole transaction may have ended with it. */
+/*
+ * The savepoint of an operation ends; rc as it stays. The whole transaction may have ended with it.
+ */
 static int operation_end_locked(struct blob_store *s, int rc)
 {
 	if (rc == 0)
@@ -64,7 +66,9 @@ static int operation_end_locked(struct blob_store *s, int rc)
 	return rc;
 }
 
-/* Of the files that lost a reference, those that nothing refers to stay in the list; their sums go. */
+/*
+ * Of the files that lost a reference, those that nothing refers to stay in the list; their sums go.
+ */
 static int dropped_settle_locked(struct blob_store *s)
 {
 	size_t n = 0;
@@ -118,7 +122,9 @@ ADAFS_UNCHECKED int db_end(struct blob_store *s, int rc)
 	bool lost = sqlite3_get_autocommit(s->writer->h);
 	if (lost || atomic_load(&s->n_waiting) == 0 || g->n_ended >= MAX_GROUP)
 		group_done_locked(s, group_commit_locked(s), &gone, &n);
-	/* Who was refused waits too: what he was told may rest on a write that is not on disk yet. */
+	/*
+	 * Who was refused waits too: what he was told may rest on a write that is not on disk yet.
+	 */
 	while (!g->done)
 		adafs_cond_wait(&s->group_done, &s->lock);
 	if (rc == 0)

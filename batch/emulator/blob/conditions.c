@@ -35,15 +35,15 @@ static const char *prefixed(const char *prefix, const char *name, char room[64])
 int conditions_parse(struct blob_call *c, const char *prefix, struct blob_conditions *ret)
 {
 	char room[64];
-	struct blob_conditions k = {0};
+	struct blob_conditions k = { 0 };
 	k.match = call_header(c, prefixed(prefix, "if-match", room));
 	k.none_match = call_header(c, prefixed(prefix, "if-none-match", room));
 	k.tags = call_header(c, *prefix ? prefixed(prefix, "if-tags", room) : "x-ms-if-tags");
 	int rc = parse_date(c, prefixed(prefix, "if-modified-since", room), &k.has_modified,
 			    &k.modified_since);
 	if (rc == 0)
-		rc = parse_date(c, prefixed(prefix, "if-unmodified-since", room),
-				&k.has_unmodified, &k.unmodified_since);
+		rc = parse_date(c, prefixed(prefix, "if-unmodified-since", room), &k.has_unmodified,
+				&k.unmodified_since);
 	if (rc == 0)
 		*ret = k;
 	return rc;
@@ -129,7 +129,7 @@ int conditions_check_write(const struct blob_conditions *k, bool exists, blob_st
 
 int write_guard_init(struct write_guard *g, struct blob_call *c, bool create)
 {
-	*g = (struct write_guard){.call = c, .create = create};
+	*g = (struct write_guard){ .call = c, .create = create };
 	int rc = conditions_parse(c, "", &g->conditions);
 	return rc == 0 ? conditions_check_combination(&g->conditions) : rc;
 }

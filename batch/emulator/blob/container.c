@@ -29,7 +29,7 @@ static int change_guard_check(void *arg, const struct container_info *existing)
 
 static int change_guard_init(struct change_guard *g, struct blob_call *c)
 {
-	*g = (struct change_guard){.call = c};
+	*g = (struct change_guard){ .call = c };
 	struct blob_conditions *ret = &g->conditions;
 	int rc = conditions_parse(c, "", ret);
 	return rc == 0 ? conditions_dates_only(ret) : rc;
@@ -73,7 +73,7 @@ int op_create_container(struct blob_call *c, struct http_resp *resp)
 
 int op_container_properties(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
 	int rc = store_container_get(c->service->store, c->container, false, &info);
 	if (rc == 0)
 		rc = lease_check_read(c, &info.lease);
@@ -150,7 +150,7 @@ static int add_policy(struct adafs_buf *b, const struct blob_policy *p)
 
 int op_get_container_acl(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
 	int rc = store_container_get(c->service->store, c->container, true, &info);
 	if (rc == 0)
 		rc = lease_check_read(c, &info.lease);
@@ -248,7 +248,7 @@ static int acl_parse(const struct adafs_buf *body, struct acl *ret)
 {
 	if (!body->len)
 		return 0;
-	struct adafs_xml_handler h = {.start = acl_start, .end = acl_end, .arg = ret};
+	struct adafs_xml_handler h = { .start = acl_start, .end = acl_end, .arg = ret };
 	int rc = adafs_xml_parse(body->data, body->len, &h, NULL);
 	if (rc == -EINVAL)
 		return ret->error ? ret->error : BE_INVALID_XML_DOCUMENT;
@@ -257,7 +257,7 @@ static int acl_parse(const struct adafs_buf *body, struct acl *ret)
 
 int op_set_container_acl(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(acl_clear) struct acl acl = {0};
+	ADAFS_CLEANUP(acl_clear) struct acl acl = { 0 };
 	struct change_guard g;
 	const char *access;
 	blob_stamp stamp;

@@ -15,7 +15,7 @@ void blob_policy_clear(struct blob_policy *p)
 	free(p->start);
 	free(p->expiry);
 	free(p->permission);
-	*p = (struct blob_policy){0};
+	*p = (struct blob_policy){ 0 };
 }
 
 void container_info_clear(struct container_info *c)
@@ -26,7 +26,7 @@ void container_info_clear(struct container_info *c)
 	blob_lease_clear(&c->lease);
 	for (size_t i = 0; i < c->n_policies; i++)
 		blob_policy_clear(&c->policies[i]);
-	*c = (struct container_info){0};
+	*c = (struct container_info){ 0 };
 }
 
 static int container_row(struct sqlite3_stmt *st, struct container_info *ret)
@@ -69,7 +69,7 @@ static int load_policies(struct db *db, struct container_info *c)
 static int container_get(struct db *db, const char *name, bool with_policies,
 			 struct container_info *ret)
 {
-	struct container_info c = {0};
+	struct container_info c = { 0 };
 	struct sqlite3_stmt *st = db_stmt(db, ST_CONTAINER_GET);
 	db_text(st, 1, name);
 	int rc = db_step(st);
@@ -127,7 +127,7 @@ static int change_begin(struct blob_store *s, const char *name, container_guard 
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(container_info_clear) struct container_info c = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info c = { 0 };
 	rc = container_get(s->writer, name, false, &c);
 	if (rc == 0 && guard)
 		rc = guard(arg, &c);
@@ -249,7 +249,7 @@ int store_container_list(struct blob_store *s, const char *prefix, const char *f
 	db_text(st, 1, strcmp(from, prefix) > 0 ? from : prefix);
 	int rc;
 	while ((rc = db_step(st)) == 1) {
-		ADAFS_CLEANUP(container_info_clear) struct container_info c = {0};
+		ADAFS_CLEANUP(container_info_clear) struct container_info c = { 0 };
 		rc = container_row(st, &c);
 		if (rc < 0 || strncmp(c.name, prefix, strlen(prefix)) != 0)
 			break;

@@ -19,7 +19,7 @@ void blob_pieces_clear(struct blob_pieces *p)
 		close(p->fds[i]);
 	free(p->fds);
 	free(p->v);
-	*p = (struct blob_pieces){0};
+	*p = (struct blob_pieces){ 0 };
 }
 
 static int pieces_add(struct blob_pieces *p, int64_t file, uint64_t off, uint64_t len)
@@ -33,7 +33,7 @@ static int pieces_add(struct blob_pieces *p, int64_t file, uint64_t off, uint64_
 	if (!grown)
 		return -ENOMEM;
 	p->v = grown;
-	grown[p->n++] = (struct blob_piece){.fd = -1, .file = file, .off = off, .len = len};
+	grown[p->n++] = (struct blob_piece){ .fd = -1, .file = file, .off = off, .len = len };
 	return 0;
 }
 
@@ -78,10 +78,10 @@ static int extent_at(struct db *db, int64_t content, uint64_t off, struct extent
 	sqlite3_bind_int64(st, 3, (int64_t)off + 1);
 	int rc = db_step(st);
 	if (rc == 1)
-		*ret = (struct extent){.pos = (uint64_t)sqlite3_column_int64(st, 0),
-				       .file = sqlite3_column_int64(st, 1),
-				       .off = (uint64_t)sqlite3_column_int64(st, 2),
-				       .len = (uint64_t)sqlite3_column_int64(st, 3)};
+		*ret = (struct extent){ .pos = (uint64_t)sqlite3_column_int64(st, 0),
+					.file = sqlite3_column_int64(st, 1),
+					.off = (uint64_t)sqlite3_column_int64(st, 2),
+					.len = (uint64_t)sqlite3_column_int64(st, 3) };
 	sqlite3_reset(st);
 	return rc == 1 && off >= ret->pos && off < ret->pos + ret->len ? 1 : rc < 0 ? rc : 0;
 }
@@ -97,7 +97,7 @@ static int extents_find_hot(struct blob_store *s, struct db *db, int64_t content
 	struct extent e;
 	int rc = extent_at(db, content, off, &e);
 	if (rc == 1 && off + len <= e.pos + e.len) {
-		piece = (struct blob_piece){.fd = -1, .file = e.file, .off = e.off, .len = e.len};
+		piece = (struct blob_piece){ .fd = -1, .file = e.file, .off = e.off, .len = e.len };
 		hot_extent_keep(db, version, content, e.pos, &piece);
 		return pieces_add(ret, e.file, e.off + (off - e.pos), len);
 	}
@@ -126,7 +126,7 @@ static int piece_open(struct blob_store *s, struct blob_pieces *p, size_t i)
 int store_content_open(struct blob_store *s, int64_t content, uint64_t off, uint64_t len,
 		       struct blob_pieces *ret)
 {
-	struct blob_pieces p = {0};
+	struct blob_pieces p = { 0 };
 	struct db *db = db_reader_get(s);
 	int rc = len ? extents_find_hot(s, db, content, off, len, &p) : 0;
 	db_reader_put(s, db);
@@ -197,7 +197,7 @@ int content_release_locked(struct blob_store *s, int64_t content)
 
 int content_clone_locked(struct blob_store *s, const struct blob_info *source, int64_t *ret_content)
 {
-	struct blob_pieces p = {0};
+	struct blob_pieces p = { 0 };
 	int rc = source->size ? extents_find(s->writer, source->content, 0, source->size, &p) : 0;
 	if (rc == 0)
 		rc = content_new_locked(s, ret_content);

@@ -15,14 +15,14 @@
 
 /* Where a copy comes from. */
 struct source {
-	struct http_req req;	/* the URL's path and query, as of a GET of it */
-	char *url;		/* owned; as recorded on the target: without signature */
+	struct http_req req;    /* the URL's path and query, as of a GET of it */
+	char *url;              /* owned; as recorded on the target: without signature */
 	char *container, *name; /* owned */
 	blob_stamp snapshot;
 	struct blob_conditions conditions;
-	uint64_t max;	      /* larger sources are refused; 0: no limit */
-	blob_stamp digested;  /* what the digests were made of; 0: none were */
-	bool keeps_archive;   /* an archived source will do: the copy leaves the archive */
+	uint64_t max;               /* larger sources are refused; 0: no limit */
+	blob_stamp digested;        /* what the digests were made of; 0: none were */
+	bool keeps_archive;         /* an archived source will do: the copy leaves the archive */
 	struct write_guard *target; /* learns the type that the target must have; may be NULL */
 };
 
@@ -49,7 +49,7 @@ static char *without_sas(const char *url)
 /* Whether host (of a URL, with port) is this machine, as clients may write it. */
 static bool is_own_host(const struct blob_call *c, const char *host)
 {
-	static const char *const own[] = {"127.", "localhost:", "localhost/", "[::1]"};
+	static const char *const own[] = { "127.", "localhost:", "localhost/", "[::1]" };
 	const char *asked = http_req_header(c->req, "Host");
 	size_t len = strcspn(host, "/");
 	if (asked && strlen(asked) == len && strncasecmp(asked, host, len) == 0)
@@ -91,11 +91,11 @@ static int source_path(struct blob_call *c, struct source *s, const char *url)
 }
 
 /* A read of the source, as its own request would be judged. */
-static const struct blob_route read_route = {.operation = "GetBlob",
-					     .level = LEVEL_BLOB,
-					     .method = "GET",
-					     .permissions = "r",
-					     .resource = 'o'};
+static const struct blob_route read_route = { .operation = "GetBlob",
+					      .level = LEVEL_BLOB,
+					      .method = "GET",
+					      .permissions = "r",
+					      .resource = 'o' };
 
 /* The source's own answer, told beside the code that says that the source was the reason. */
 static int source_refused(struct blob_call *c, int error)
@@ -106,7 +106,7 @@ static int source_refused(struct blob_call *c, int error)
 
 static int source_public(struct blob_call *c, const struct source *s)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
 	int rc = store_container_get(c->service->store, s->container, false, &info);
 	if (rc < 0)
 		return rc;
@@ -118,11 +118,11 @@ static int source_public(struct blob_call *c, const struct source *s)
 static int source_authorize(struct blob_call *c, const struct source *s, bool key_reaches)
 {
 	if (http_req_param(&s->req, "sig")) {
-		struct sas_request r = {.req = &s->req,
-					.container = s->container,
-					.name = s->name,
-					.peer = c->req->peer,
-					.route = &read_route};
+		struct sas_request r = { .req = &s->req,
+					 .container = s->container,
+					 .name = s->name,
+					 .peer = c->req->peer,
+					 .route = &read_route };
 		enum auth_kind kind;
 		bool overwrite;
 		int rc = sas_check(c, &r, &kind, &overwrite);
@@ -251,7 +251,7 @@ static int check_source_digests(struct blob_call *c)
 static int source_read(struct blob_call *c, const struct blob_info *b, const struct blob_range *r,
 		       bool keep)
 {
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = { 0 };
 	ADAFS_FREE char *chunk = malloc(CHUNK);
 	c->md5 = adafs_digest_new(ADAFS_DIGEST_MD5);
 	if (!chunk || !c->md5)
@@ -268,10 +268,10 @@ static int source_read(struct blob_call *c, const struct blob_info *b, const str
 /* The whole source, before it is copied. */
 static int source_digest(struct blob_call *c, struct source *s)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = source_find(c, s, &b);
 	if (rc == 0)
-		rc = source_read(c, &b, &(struct blob_range){.len = b.size}, false);
+		rc = source_read(c, &b, &(struct blob_range){ .len = b.size }, false);
 	s->digested = b.stamp;
 	return rc;
 }
@@ -348,26 +348,26 @@ static void copy_clear(struct copy_request *r)
 
 int op_copy_blob(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(copy_clear) struct copy_request r = {0};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(copy_clear) struct copy_request r = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	char id[ADAFS_UUID_LEN];
 	adafs_random_uuid(id);
 	int rc = copy_parse(c, &r);
-	struct blob_write bw = {.container = c->container,
-				.name = c->name,
-				.metadata = r.metadata,
-				.tier = r.tier,
-				.tags = r.tags,
-				.guard = write_guard_check,
-				.guard_arg = &r.guard};
+	struct blob_write bw = { .container = c->container,
+				 .name = c->name,
+				 .metadata = r.metadata,
+				 .tier = r.tier,
+				 .tags = r.tags,
+				 .guard = write_guard_check,
+				 .guard_arg = &r.guard };
 	const char *seal = call_header(c, "x-ms-seal-blob");
-	struct blob_copy copy = {.copy_id = id,
-				 .copy_source = r.source.url,
-				 .keep_blocks = true,
-				 .keep_headers = true,
-				 .keep_metadata = !r.any_metadata,
-				 .keep_tags = r.keep_tags,
-				 .seal = seal && strcasecmp(seal, "true") == 0};
+	struct blob_copy copy = { .copy_id = id,
+				  .copy_source = r.source.url,
+				  .keep_blocks = true,
+				  .keep_headers = true,
+				  .keep_metadata = !r.any_metadata,
+				  .keep_tags = r.keep_tags,
+				  .seal = seal && strcasecmp(seal, "true") == 0 };
 	if (rc == 0)
 		rc = copy_blob(c, &bw, &r.source, &copy, &b);
 	if (rc == BE_REQUEST_BODY_TOO_LARGE)
@@ -389,7 +389,7 @@ int op_abort_copy(struct blob_call *c, struct http_resp *resp)
 		return call_bad_header(c, BE_MISSING_REQUIRED_HEADER, "x-ms-copy-action");
 	if (!call_param(c, "copyid"))
 		return call_bad_param(c, BE_MISSING_REQUIRED_QUERY_PARAMETER, "copyid", NULL);
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = conditions_refuse(c);
 	if (rc == 0)
 		rc = store_blob_get(c->service->store, c->container, c->name, BLOB_SNAPSHOT_NONE,
@@ -410,7 +410,7 @@ static void fill(char **to, char **from)
 /* The target's properties: those of the request, then (keep) those of the source, then defaults. */
 static int fill_headers(struct blob_call *c, struct source *s, bool keep, struct blob_headers *h)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = source_find(c, s, &b);
 	if (rc != 0)
 		return rc;
@@ -430,9 +430,9 @@ static int fill_headers(struct blob_call *c, struct source *s, bool keep, struct
 
 int op_put_blob_from_url(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(copy_clear) struct copy_request r = {0};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	ADAFS_CLEANUP(blob_headers_clear) struct blob_headers headers = {0};
+	ADAFS_CLEANUP(copy_clear) struct copy_request r = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_headers_clear) struct blob_headers headers = { 0 };
 	const char *type = call_header(c, "x-ms-blob-type");
 	const char *keep = call_header(c, "x-ms-copy-source-blob-properties");
 	if (!type || strcmp(type, "BlockBlob") != 0)
@@ -448,16 +448,16 @@ int op_put_blob_from_url(struct blob_call *c, struct http_resp *resp)
 	/* By default the source's properties come along where the request has none of its own; its
 	 * metadata too unless some was given. */
 	bool keep_headers = !keep || strcasecmp(keep, "true") == 0;
-	struct blob_write bw = {.container = c->container,
-				.name = c->name,
-				.metadata = r.metadata,
-				.headers = &headers,
-				.tier = r.tier,
-				.tags = r.tags,
-				.guard = write_guard_check,
-				.guard_arg = &r.guard};
-	struct blob_copy copy = {.keep_metadata = !r.any_metadata && keep_headers,
-				 .keep_tags = r.keep_tags};
+	struct blob_write bw = { .container = c->container,
+				 .name = c->name,
+				 .metadata = r.metadata,
+				 .headers = &headers,
+				 .tier = r.tier,
+				 .tags = r.tags,
+				 .guard = write_guard_check,
+				 .guard_arg = &r.guard };
+	struct blob_copy copy = { .keep_metadata = !r.any_metadata && keep_headers,
+				  .keep_tags = r.keep_tags };
 	if (rc == 0)
 		rc = fill_headers(c, &r.source, keep_headers, &headers);
 	if (rc == 0)
@@ -488,8 +488,8 @@ static int range_source(struct blob_call *c, struct source *s, long long max, st
 
 int source_to_block(struct blob_call *c, long long max)
 {
-	ADAFS_CLEANUP(source_clear) struct source s = {0};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(source_clear) struct source s = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	struct blob_range r;
 	int rc = range_source(c, &s, max, &b, &r);
 	if (rc == 0)
@@ -509,8 +509,8 @@ static int answer_range_digest(struct blob_call *c, struct http_resp *resp)
 
 int op_put_block_from_url(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(source_clear) struct source s = {0};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(source_clear) struct source s = { 0 };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	struct blob_range r;
 	int rc = call_check_block_id(c);
 	if (rc == 0)

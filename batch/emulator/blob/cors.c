@@ -18,18 +18,18 @@
 static const struct section {
 	const char *name, *initial;
 } sections[] = {
-	{"Logging", "<Version>1.0</Version><Delete>false</Delete><Read>false</Read>"
-		    "<Write>false</Write>" NO_RETENTION},
-	{"HourMetrics", NO_METRICS},
-	{"MinuteMetrics", NO_METRICS},
-	[CORS_SECTION] = {"Cors", "<CorsRule><AllowedMethods>DELETE,GET,HEAD,MERGE,OPTIONS,PATCH,"
-				  "POST,PUT</AllowedMethods><AllowedOrigins>*</AllowedOrigins>"
-				  "<AllowedHeaders>*</AllowedHeaders><ExposedHeaders>*"
-				  "</ExposedHeaders><MaxAgeInSeconds>3600</MaxAgeInSeconds>"
-				  "</CorsRule>"},
-	{"DefaultServiceVersion", ""},
-	{"DeleteRetentionPolicy", "<Enabled>false</Enabled>"},
-	{"StaticWebsite", "<Enabled>false</Enabled>"},
+	{ "Logging", "<Version>1.0</Version><Delete>false</Delete><Read>false</Read>"
+		     "<Write>false</Write>" NO_RETENTION },
+	{ "HourMetrics", NO_METRICS },
+	{ "MinuteMetrics", NO_METRICS },
+	[CORS_SECTION] = { "Cors", "<CorsRule><AllowedMethods>DELETE,GET,HEAD,MERGE,OPTIONS,PATCH,"
+				   "POST,PUT</AllowedMethods><AllowedOrigins>*</AllowedOrigins>"
+				   "<AllowedHeaders>*</AllowedHeaders><ExposedHeaders>*"
+				   "</ExposedHeaders><MaxAgeInSeconds>3600</MaxAgeInSeconds>"
+				   "</CorsRule>" },
+	{ "DefaultServiceVersion", "" },
+	{ "DeleteRetentionPolicy", "<Enabled>false</Enabled>" },
+	{ "StaticWebsite", "<Enabled>false</Enabled>" },
 };
 #define N_SECTIONS ADAFS_ARRAY_SIZE(sections)
 #define ROOT "StorageServiceProperties"
@@ -58,7 +58,7 @@ static void rules_clear(struct cors_rules *r)
 	for (size_t i = 0; i < r->n; i++)
 		for (int k = 0; k < N_FIELDS; k++)
 			free(r->v[i].fields[k]);
-	*r = (struct cors_rules){0};
+	*r = (struct cors_rules){ 0 };
 }
 
 static int rules_start(void *arg, const char *path, const char **attrs)
@@ -130,8 +130,8 @@ static int rules_check(const struct cors_rules *r)
 /* content: what stands inside <Cors>. */
 static int rules_parse(const char *content, struct cors_rules *ret)
 {
-	struct cors_rules r = {0};
-	struct adafs_xml_handler h = {.start = rules_start, .end = rules_end, .arg = &r};
+	struct cors_rules r = { 0 };
+	struct adafs_xml_handler h = { .start = rules_start, .end = rules_end, .arg = &r };
 	ADAFS_FREE char *xml = adafs_fmt("<Cors>%s</Cors>", content);
 	int rc = xml ? adafs_xml_parse(xml, strlen(xml), &h, NULL) : -ENOMEM;
 	if (rc == -EINVAL)
@@ -298,7 +298,7 @@ int op_service_properties(struct blob_call *c, struct http_resp *resp)
 struct properties {
 	struct adafs_buf text[N_SECTIONS];
 	bool given[N_SECTIONS];
-	int at;	   /* the section that is being read; -1: none */
+	int at;    /* the section that is being read; -1: none */
 	bool leaf; /* nothing was opened since the last start */
 	bool root_seen;
 };
@@ -377,11 +377,13 @@ static int properties_store(struct blob_service *s, const struct properties *p,
 
 int op_set_service_properties(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(properties_clear) struct properties p = {.at = -1};
-	ADAFS_CLEANUP(rules_clear) struct cors_rules rules = {0};
+	ADAFS_CLEANUP(properties_clear) struct properties p = { .at = -1 };
+	ADAFS_CLEANUP(rules_clear) struct cors_rules rules = { 0 };
 	for (size_t i = 0; i < N_SECTIONS; i++)
 		adafs_buf_init(&p.text[i], 64 * 1024);
-	struct adafs_xml_handler h = {.start = properties_start, .end = properties_end, .arg = &p};
+	struct adafs_xml_handler h = { .start = properties_start,
+				       .end = properties_end,
+				       .arg = &p };
 	int rc = call_check_body(c);
 	if (rc == 0)
 		rc = adafs_xml_parse(adafs_buf_str(&c->req->body), c->req->body.len, &h, NULL);

@@ -1,4 +1,5 @@
-/* Data files: numbered, under data/<low byte of the number>/, never written again once committed.
+/*
+ * Data files: numbered, under data/<low byte of the number>/, never written again once committed.
  */
 #include "batch/emulator/blob/store_db.h"
 

@@ -84,8 +84,7 @@ static const char *const sql[ST_COUNT] = {
 	[ST_ROLLBACK_TO] = "ROLLBACK TO op",
 	[ST_CONTAINER_INSERT] =
 		"INSERT INTO container(name, stamp, access, metadata, id) VALUES(?1, ?2, ?3, ?4, ?5)",
-	[ST_CONTAINER_GET] =
-		"SELECT " CONTAINER_COLUMNS " FROM container WHERE name = ?1",
+	[ST_CONTAINER_GET] = "SELECT " CONTAINER_COLUMNS " FROM container WHERE name = ?1",
 	[ST_CONTAINER_LIST] = "SELECT " CONTAINER_COLUMNS " FROM container "
 			      "WHERE name >= ?1 ORDER BY name",
 	[ST_CONTAINER_DELETE] = "DELETE FROM container WHERE id = ?1",
@@ -150,8 +149,8 @@ static const char *const sql[ST_COUNT] = {
 	[ST_STAGED_FILES_ALL] = "SELECT DISTINCT file FROM staged WHERE container = ?1",
 	[ST_STAGED_DELETE_ALL] = "DELETE FROM staged WHERE container = ?1",
 	[ST_STAGED_DELETE_OLD] = /* all blocks of a blob live as long as its last one */
-		"DELETE FROM staged WHERE (container, name) IN (SELECT container, name FROM staged "
-		"GROUP BY container, name HAVING max(stamp) < ?1)",
+	"DELETE FROM staged WHERE (container, name) IN (SELECT container, name FROM staged "
+	"GROUP BY container, name HAVING max(stamp) < ?1)",
 	[ST_FILE_USED] = "SELECT 1 WHERE EXISTS(SELECT 1 FROM extent WHERE file = ?1) "
 			 "OR EXISTS(SELECT 1 FROM staged WHERE file = ?1)",
 	[ST_MAX_STAMP] = "SELECT max(coalesce((SELECT max(max(stamp, copy_stamp)) FROM blob), 0),"
@@ -183,8 +182,9 @@ static const char *const sql[ST_COUNT] = {
 	[ST_SETTING_DELETE] = "DELETE FROM setting WHERE name = ?1",
 	[ST_SETTING_GET] = "SELECT value FROM setting WHERE name = ?1",
 	[ST_SUM_PUT] = "INSERT OR REPLACE INTO sum(file, off, len, crc) VALUES(?1, ?2, ?3, ?4)",
-	[ST_SUM_RANGE] = "SELECT off, len, crc FROM sum WHERE file = ?1 AND off < ?3 "
-			 "AND off >= coalesce((SELECT max(off) FROM sum WHERE file = ?1 AND off <= ?2), 0)",
+	[ST_SUM_RANGE] =
+		"SELECT off, len, crc FROM sum WHERE file = ?1 AND off < ?3 "
+		"AND off >= coalesce((SELECT max(off) FROM sum WHERE file = ?1 AND off <= ?2), 0)",
 	[ST_SUM_DELETE] = "DELETE FROM sum WHERE file = ?1",
 };
 

@@ -12,7 +12,7 @@ struct find {
 	struct adafs_buf *b;
 	const char *where;
 	char *from_container, *from_name; /* owned; where this page starts; NULL: anywhere */
-	const char *container;		  /* the one being scanned */
+	const char *container;            /* the one being scanned */
 	unsigned n, max;
 	char *marker; /* owned; the next page's; NULL: this is the last */
 };
@@ -71,12 +71,12 @@ static int find_in(struct find *f, const char *container)
 {
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf next = ADAFS_BUF_INIT(64 * 1024);
 	bool here = f->from_container && strcmp(container, f->from_container) == 0;
-	struct blob_listing l = {.container = container,
-				 .prefix = "",
-				 .delimiter = "",
-				 .from = here ? f->from_name : "",
-				 .each = find_blob,
-				 .arg = f};
+	struct blob_listing l = { .container = container,
+				  .prefix = "",
+				  .delimiter = "",
+				  .from = here ? f->from_name : "",
+				  .each = find_blob,
+				  .arg = f };
 	bool more;
 	blob_stamp snapshot;
 	f->container = container;
@@ -108,7 +108,7 @@ static int add_name(void *arg, const struct container_info *c)
 
 static int find_everywhere(struct find *f)
 {
-	ADAFS_CLEANUP(names_clear) struct names names = {0};
+	ADAFS_CLEANUP(names_clear) struct names names = { 0 };
 	int rc = store_container_list(f->call->service->store, "",
 				      f->from_container ? f->from_container : "", add_name, &names);
 	for (size_t i = 0; rc == 0 && !f->marker && i < names.n; i++) {
@@ -122,7 +122,7 @@ static int find_everywhere(struct find *f)
 int op_find_by_tags(struct blob_call *c, struct http_resp *resp)
 {
 	ADAFS_CLEANUP(find_clear)
-	struct find f = {.call = c, .b = &resp->body, .where = call_param(c, "where")};
+	struct find f = { .call = c, .b = &resp->body, .where = call_param(c, "where") };
 	if (!f.where)
 		return call_bad_param(c, BE_MISSING_REQUIRED_QUERY_PARAMETER, "where", NULL);
 	if (tag_query_matches(f.where, NULL, "") == -EINVAL)

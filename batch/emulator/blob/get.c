@@ -196,8 +196,8 @@ static int answer_pieces(struct http_resp *resp, struct blob_pieces *p)
 /* One try: -ESTALE when the blob was replaced meanwhile. */
 static int try_get(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
-	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
+	ADAFS_CLEANUP(blob_pieces_clear) struct blob_pieces p = { 0 };
 	struct blob_range r;
 	int rc = read_blob(c, resp, &b);
 	if (rc == 0 && b.tier && strcmp(b.tier, "Archive") == 0)
@@ -227,7 +227,7 @@ int op_get_blob(struct blob_call *c, struct http_resp *resp)
 
 int op_head_blob(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = read_blob(c, resp, &b);
 	if (rc != 0)
 		return rc;
@@ -240,7 +240,7 @@ int op_head_blob(struct blob_call *c, struct http_resp *resp)
 
 int op_get_blob_metadata(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = read_blob(c, resp, &b);
 	if (rc != 0)
 		return rc;

@@ -19,7 +19,7 @@ static bool copy_text(char **dst, const char *src)
 static int info_copy(struct blob_info *dst, const struct blob_info *src)
 {
 	struct blob_info b = *src;
-	b.headers = (struct blob_headers){0};
+	b.headers = (struct blob_headers){ 0 };
 	bool ok = copy_text(&b.name, src->name);
 	ok &= copy_text(&b.metadata, src->metadata);
 	ok &= copy_text(&b.copy_id, src->copy_id);
@@ -43,7 +43,7 @@ void hot_clear(struct hot *h)
 		free(h->blobs[i].container);
 		blob_info_clear(&h->blobs[i].info);
 	}
-	*h = (struct hot){0};
+	*h = (struct hot){ 0 };
 }
 
 bool hot_find(struct db *db, unsigned version, const char *container, const char *name,
@@ -94,5 +94,6 @@ void hot_extent_keep(struct db *db, unsigned version, int64_t content, uint64_t 
 {
 	struct hot *h = &db->hot;
 	h->extents[h->next_extent++ % HOT_BLOBS] = (struct hot_extent){
-		.version = version, .content = content, .pos = pos, .piece = *piece};
+		.version = version, .content = content, .pos = pos, .piece = *piece
+	};
 }

@@ -85,7 +85,7 @@ struct lease_words lease_words(const struct blob_lease *l)
 {
 	static const char *const states[] = {
 		[LEASE_AVAILABLE] = "available", [LEASE_LEASED] = "leased",
-		[LEASE_EXPIRED] = "expired",	 [LEASE_BREAKING] = "breaking",
+		[LEASE_EXPIRED] = "expired",     [LEASE_BREAKING] = "breaking",
 		[LEASE_BROKEN] = "broken",
 	};
 	enum blob_lease_state state = lease_state(l, adafs_clock_wall_us());
@@ -93,7 +93,7 @@ struct lease_words lease_words(const struct blob_lease *l)
 		.status = state == LEASE_LEASED || state == LEASE_BREAKING ? "locked" : "unlocked",
 		.state = states[state],
 		.duration = state != LEASE_LEASED ? NULL
-			    : l->seconds < 0	  ? "infinite"
+			    : l->seconds < 0      ? "infinite"
 						  : "fixed",
 	};
 }
@@ -121,13 +121,13 @@ int xml_lease(struct adafs_buf *b, const struct blob_lease *l)
 struct lease_request {
 	struct blob_conditions conditions;
 	char id[ADAFS_UUID_LEN], proposed[ADAFS_UUID_LEN]; /* "": absent */
-	int64_t seconds;				   /* acquire: 15..60, -1 infinite */
-	int64_t period;					   /* break: 0..60, -1 absent */
+	int64_t seconds;                                   /* acquire: 15..60, -1 infinite */
+	int64_t period;                                    /* break: 0..60, -1 absent */
 	int64_t now;
 	int (*act)(struct lease_request *r, struct blob_lease *l);
 	int status;
 	char answer[ADAFS_UUID_LEN]; /* the id to answer; "": none */
-	int64_t left;		     /* break: seconds until it is broken; -1: not told */
+	int64_t left;                /* break: seconds until it is broken; -1: not told */
 };
 
 static int set_id(struct blob_lease *l, const char *id)
@@ -301,11 +301,9 @@ static int lease_parse(struct blob_call *c, struct lease_request *r)
 
 int op_lease(struct blob_call *c, struct http_resp *resp)
 {
-	struct lease_request r = {.seconds = -1,
-				  .period = -1,
-				  .left = -1,
-				  .status = 200,
-				  .now = adafs_clock_wall_us()};
+	struct lease_request r = {
+		.seconds = -1, .period = -1, .left = -1, .status = 200, .now = adafs_clock_wall_us()
+	};
 	blob_stamp stamp;
 	int rc = lease_parse(c, &r);
 	if (rc == 0)

@@ -16,10 +16,10 @@ struct page {
 	struct adafs_buf *b;
 	unsigned n, max;
 	bool metadata, copy, tags;
-	bool system; /* containers of the service itself too */
-	char *last; /* containers: the name that the next page starts with; owned */
+	bool system;    /* containers of the service itself too */
+	char *last;     /* containers: the name that the next page starts with; owned */
 	int64_t date_s; /* blobs: the second that `date` shows */
-	char date[32];	/* "": none yet */
+	char date[32];  /* "": none yet */
 };
 
 int list_parse_max(struct blob_call *c, unsigned *ret)
@@ -155,10 +155,9 @@ static int container_properties(struct page *p, const struct container_info *c)
 	char etag[24], date[32];
 	blob_etag(c->stamp, etag);
 	blob_date(c->stamp, date);
-	int rc = adafs_buf_addf(
-		p->b,
-		"<Properties><Last-Modified>%s</Last-Modified><Etag>\"%s\"</Etag>",
-		date, etag);
+	int rc = adafs_buf_addf(p->b,
+				"<Properties><Last-Modified>%s</Last-Modified><Etag>\"%s\"</Etag>",
+				date, etag);
 	if (rc == 0)
 		rc = xml_lease(p->b, &c->lease);
 	if (rc == 0 && *c->access)
@@ -190,8 +189,8 @@ static int add_container(void *arg, const struct container_info *c)
 
 int op_list_containers(struct blob_call *c, struct http_resp *resp)
 {
-	static const char *const words[] = {"metadata", "deleted", "system"};
-	struct page p = {.call = c, .b = &resp->body};
+	static const char *const words[] = { "metadata", "deleted", "system" };
+	struct page p = { .call = c, .b = &resp->body };
 	const char *prefix = call_param(c, "prefix"), *marker = call_param(c, "marker");
 	unsigned include = 0;
 	int rc = list_parse_max(c, &p.max);
@@ -325,7 +324,7 @@ static int add_properties(struct page *p, const struct blob_info *i)
 		rc = add_optional(b, "Content-Disposition", i->headers.disposition);
 	if (rc == 0)
 		rc = adafs_buf_adds(b, i->type == BLOB_APPEND ? "<BlobType>AppendBlob</BlobType>"
-							       : "<BlobType>BlockBlob</BlobType>");
+							      : "<BlobType>BlockBlob</BlobType>");
 	if (rc == 0 && i->type == BLOB_BLOCK)
 		rc = add_tier(b, i);
 	if (rc == 0 && i->snapshot == BLOB_SNAPSHOT_NONE)
@@ -336,8 +335,7 @@ static int add_properties(struct page *p, const struct blob_info *i)
 		rc = adafs_buf_addf(b, "<TagCount>%u</TagCount>", tags_count(i->tags));
 	if (rc == 0 && p->copy && i->copy_id)
 		rc = add_copy(b, i);
-	return rc == 0 ? ADD(b, "<ServerEncrypted>true</ServerEncrypted></Properties>")
-		       : rc;
+	return rc == 0 ? ADD(b, "<ServerEncrypted>true</ServerEncrypted></Properties>") : rc;
 }
 
 static int add_blob(struct page *p, const struct blob_info *i)
@@ -351,10 +349,9 @@ static int add_blob(struct page *p, const struct blob_info *i)
 		rc = adafs_xml_element(p->b, "Snapshot", text);
 	}
 	if (rc == 0)
-		rc = i->uncommitted
-			     ? ADD(p->b, "<Properties><Content-Length>0</Content-Length>"
-						    "<BlobType>BlockBlob</BlobType></Properties>")
-			     : add_properties(p, i);
+		rc = i->uncommitted ? ADD(p->b, "<Properties><Content-Length>0</Content-Length>"
+						"<BlobType>BlockBlob</BlobType></Properties>")
+				    : add_properties(p, i);
 	if (rc == 0 && p->metadata && !i->uncommitted)
 		rc = xml_metadata(p->b, i->metadata);
 	if (rc == 0 && p->tags && i->tags)
@@ -404,8 +401,19 @@ static int parse_marker(struct blob_call *c, char **ret_name, blob_stamp *ret_sn
 	return *ret_name ? 0 : -ENOMEM;
 }
 
-enum { SNAPSHOTS, METADATA, UNCOMMITTED, COPY, DELETED, TAGS, VERSIONS, DELETED_VERSIONS,
-       IMMUTABILITY, LEGAL_HOLD, N_INCLUDE };
+enum {
+	SNAPSHOTS,
+	METADATA,
+	UNCOMMITTED,
+	COPY,
+	DELETED,
+	TAGS,
+	VERSIONS,
+	DELETED_VERSIONS,
+	IMMUTABILITY,
+	LEGAL_HOLD,
+	N_INCLUDE
+};
 
 /* The words that an account without hierarchy knows; of some of these things there are none. */
 static int parse_blob_include(struct blob_call *c, struct page *p, struct blob_listing *l)
@@ -451,15 +459,15 @@ static int finish_page(struct adafs_buf *b, bool more, const char *next, blob_st
 
 int op_list_blobs(struct blob_call *c, struct http_resp *resp)
 {
-	struct page p = {.call = c, .b = &resp->body};
+	struct page p = { .call = c, .b = &resp->body };
 	const char *prefix = call_param(c, "prefix"), *delimiter = call_param(c, "delimiter");
 	ADAFS_FREE char *from = NULL;
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf next = ADAFS_BUF_INIT(64 * 1024);
-	struct blob_listing l = {.container = c->container,
-				 .prefix = prefix ? prefix : "",
-				 .delimiter = delimiter ? delimiter : "",
-				 .each = add_entry,
-				 .arg = &p};
+	struct blob_listing l = { .container = c->container,
+				  .prefix = prefix ? prefix : "",
+				  .delimiter = delimiter ? delimiter : "",
+				  .each = add_entry,
+				  .arg = &p };
 	bool more = false;
 	blob_stamp next_snapshot = 0;
 	int rc = list_parse_max(c, &p.max);

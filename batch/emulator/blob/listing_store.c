@@ -33,7 +33,7 @@ static void cursor_close(struct cursor *c)
 	blob_info_clear(&c->b);
 	if (c->st)
 		sqlite3_reset(c->st);
-	*c = (struct cursor){0};
+	*c = (struct cursor){ 0 };
 }
 
 static int blobs_next(struct walk *w)
@@ -58,9 +58,9 @@ static int staged_next(struct walk *w)
 	c->has = rc == 1;
 	if (rc != 1)
 		return rc;
-	c->b = (struct blob_info){.name = db_column_text(c->st, 0, &oom),
-				  .uncommitted = true,
-				  .snapshot = BLOB_SNAPSHOT_NONE};
+	c->b = (struct blob_info){ .name = db_column_text(c->st, 0, &oom),
+				   .uncommitted = true,
+				   .snapshot = BLOB_SNAPSHOT_NONE };
 	return oom ? -ENOMEM : 0;
 }
 
@@ -87,7 +87,7 @@ static int seek(struct walk *w, blob_stamp snapshot)
 /* Whether a blob exists under a staged name: it is listed as that then. */
 static int is_committed(struct walk *w, const char *name)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = db_blob_get(w->db, w->container, name, BLOB_SNAPSHOT_NONE, &b);
 	return rc == BE_BLOB_NOT_FOUND ? 0 : rc < 0 ? rc : 1;
 }
@@ -149,7 +149,8 @@ static int walk_one(struct walk *w, struct adafs_buf *ret_next, blob_stamp *ret_
 	rc = hidden ? w->l->each(w->l->arg, NULL, c->b.name, hidden)
 		    : w->l->each(w->l->arg, &c->b, NULL, 0);
 	if (rc == 1) {
-		/* A common prefix starts again at its first name: that name still has the prefix.
+		/*
+		 * A common prefix starts again at its first name: that name still has the prefix.
 		 */
 		rc = stop_at(&c->b, ret_next, ret_snapshot);
 		return rc < 0 ? rc : 1;
@@ -165,10 +166,10 @@ static int walk_one(struct walk *w, struct adafs_buf *ret_next, blob_stamp *ret_
 int store_blob_list(struct blob_store *s, const struct blob_listing *l, bool *ret_more,
 		    struct adafs_buf *ret_next, blob_stamp *ret_next_snapshot)
 {
-	struct walk w = {.l = l,
-			 .prefix_len = strlen(l->prefix),
-			 .delimiter_len = strlen(l->delimiter),
-			 .from = ADAFS_BUF_INIT(64 * 1024)};
+	struct walk w = { .l = l,
+			  .prefix_len = strlen(l->prefix),
+			  .delimiter_len = strlen(l->delimiter),
+			  .from = ADAFS_BUF_INIT(64 * 1024) };
 	w.db = db_reader_get(s);
 	int rc = db_container_id(w.db, l->container, &w.container);
 	bool resume = *l->from && strcmp(l->from, l->prefix) >= 0;

@@ -30,7 +30,7 @@ bool lease_holds(const struct blob_lease *l, int64_t now)
 void blob_lease_clear(struct blob_lease *l)
 {
 	free(l->id);
-	*l = (struct blob_lease){0};
+	*l = (struct blob_lease){ 0 };
 }
 
 static int lease_store(struct blob_store *s, enum stmt which, int64_t id,
@@ -52,7 +52,7 @@ typedef int lease_change(void *arg, struct blob_lease *l, blob_stamp stamp);
 static int container_lease_locked(struct blob_store *s, const char *container, lease_change *change,
 				  void *arg, blob_stamp *ret_stamp)
 {
-	struct blob_lease l = {0};
+	struct blob_lease l = { 0 };
 	bool oom = false;
 	int64_t id = 0;
 	struct sqlite3_stmt *st = db_stmt(s->writer, ST_CONTAINER_GET);
@@ -84,7 +84,7 @@ static int find_locked(struct blob_store *s, const char *container, const char *
 static int blob_lease_locked(struct blob_store *s, const char *container, const char *name,
 			     lease_change *change, void *arg, blob_stamp *ret_stamp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = find_locked(s, container, name, BLOB_SNAPSHOT_NONE, &b);
 	if (rc == 0)
 		rc = change(arg, &b.lease, b.stamp);
@@ -136,7 +136,7 @@ int store_blob_set_tags(struct blob_store *s, const char *container, const char 
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	rc = find_locked(s, container, name, snapshot, &b);
 	if (rc == 0)
 		rc = guard(arg, &b);
@@ -165,7 +165,7 @@ int store_blob_set_tier(struct blob_store *s, const char *container, const char 
 	int rc = db_begin(s);
 	if (rc < 0)
 		return rc;
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	bool rehydrating = false;
 	rc = find_locked(s, container, name, snapshot, &b);
 	if (rc == 0)

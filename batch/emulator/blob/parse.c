@@ -61,7 +61,7 @@ int call_bad_param(struct blob_call *c, int error, const char *name, const char 
 
 int blob_check_container_name(const char *name)
 {
-	static const char *const special[] = {"$root", "$web", "$logs", "$blobchangefeed"};
+	static const char *const special[] = { "$root", "$web", "$logs", "$blobchangefeed" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(special); i++)
 		if (strcmp(name, special[i]) == 0)
 			return 0;
@@ -234,7 +234,7 @@ static bool is_md5(const char *text)
 
 int blob_parse_headers(struct blob_call *c, struct blob_headers *ret)
 {
-	struct blob_headers h = {0};
+	struct blob_headers h = { 0 };
 	const char *md5 = call_header(c, "x-ms-blob-content-md5");
 	if (md5 && !is_md5(md5))
 		return BE_INVALID_MD5;
@@ -259,7 +259,7 @@ int blob_parse_headers(struct blob_call *c, struct blob_headers *ret)
 
 int blob_parse_tier(struct blob_call *c, const char **ret)
 {
-	static const char *const tiers[] = {"Hot", "Cool", "Cold", "Archive"};
+	static const char *const tiers[] = { "Hot", "Cool", "Cold", "Archive" };
 	const char *v = call_header(c, "x-ms-access-tier");
 	*ret = NULL;
 	if (!v)
@@ -286,7 +286,7 @@ static bool parse_number(const char **p, uint64_t *ret)
 int blob_parse_range(const char *text, uint64_t size, struct blob_range *ret)
 {
 	uint64_t first, last = UINT64_MAX;
-	*ret = (struct blob_range){.len = size};
+	*ret = (struct blob_range){ .len = size };
 	if (!text || strncasecmp(text, "bytes=", 6) != 0)
 		return 0;
 	text += 6;
@@ -298,7 +298,7 @@ int blob_parse_range(const char *text, uint64_t size, struct blob_range *ret)
 		return BE_INVALID_RANGE;
 	if (last >= size)
 		last = size - 1;
-	*ret = (struct blob_range){.given = true, .off = first, .len = last - first + 1};
+	*ret = (struct blob_range){ .given = true, .off = first, .len = last - first + 1 };
 	return 0;
 }
 

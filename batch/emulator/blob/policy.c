@@ -20,7 +20,7 @@ struct policy_change {
 };
 
 struct policy_history {
-	struct adafs_mutex lock;		   /* LEAF */
+	struct adafs_mutex lock;                   /* LEAF */
 	struct policy_change changes[MAX_CHANGES]; /* oldest first */
 	size_t n;
 };
@@ -55,7 +55,7 @@ int policies_before_change(struct blob_call *c)
 	struct policy_history *h = c->service->policies;
 	if (trap_value(c->service->traps, TRAP_POLICY_DELAY) <= 0)
 		return 0;
-	struct policy_change change = {.at_us = adafs_clock_wall_us()};
+	struct policy_change change = { .at_us = adafs_clock_wall_us() };
 	int rc = store_container_get(c->service->store, c->container, true, &change.before);
 	if (rc != 0)
 		return rc;

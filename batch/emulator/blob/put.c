@@ -52,14 +52,14 @@ static int put_parse(struct blob_call *c, struct put *p)
 		rc = tags_parse_header(c, &p->tags);
 	if (rc != 0)
 		return rc;
-	p->write = (struct blob_write){.container = c->container,
-				       .name = c->name,
-				       .headers = &p->headers,
-				       .metadata = p->metadata,
-				       .tier = tier,
-				       .tags = p->tags,
-				       .guard = write_guard_check,
-				       .guard_arg = &p->guard};
+	p->write = (struct blob_write){ .container = c->container,
+					.name = c->name,
+					.headers = &p->headers,
+					.metadata = p->metadata,
+					.tier = tier,
+					.tags = p->tags,
+					.guard = write_guard_check,
+					.guard_arg = &p->guard };
 	return 0;
 }
 
@@ -77,7 +77,7 @@ static int default_content_type(const struct blob_call *c, struct blob_headers *
 
 static int check_container(struct blob_call *c)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info info = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info info = { 0 };
 	return store_container_get(c->service->store, c->container, false, &info);
 }
 
@@ -103,7 +103,7 @@ int begin_put_blob(struct blob_call *c)
 	if (is_append(c) && call_header(c, "x-ms-access-tier"))
 		return BE_INVALID_BLOB_TIER;
 	/* All that can be refused is refused before the bytes are stored. */
-	ADAFS_CLEANUP(put_clear) struct put p = {0};
+	ADAFS_CLEANUP(put_clear) struct put p = { 0 };
 	int rc = body_length(c, MAX_PUT_BLOB, &len);
 	if (rc == 0)
 		rc = put_parse(c, &p);
@@ -126,7 +126,7 @@ int piece_put_blob(struct blob_call *c, const void *data, size_t len)
 
 int op_put_blob(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(put_clear) struct put p = {0};
+	ADAFS_CLEANUP(put_clear) struct put p = { 0 };
 	blob_stamp stamp;
 	int rc = body_finish(c);
 	if (rc == 0)
@@ -171,7 +171,7 @@ int call_check_block_id(struct blob_call *c)
 
 int call_check_block_target(struct blob_call *c)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = conditions_refuse(c);
 	if (rc != 0)
 		return rc;
@@ -270,9 +270,9 @@ static int list_add(struct block_list *l, struct block_ref b)
 
 static int list_end(void *arg, const char *path, const char *text, size_t len)
 {
-	static const char *const names[] = {[BLOCK_LATEST] = "BlockList/Latest",
-					    [BLOCK_COMMITTED] = "BlockList/Committed",
-					    [BLOCK_UNCOMMITTED] = "BlockList/Uncommitted"};
+	static const char *const names[] = { [BLOCK_LATEST] = "BlockList/Latest",
+					     [BLOCK_COMMITTED] = "BlockList/Committed",
+					     [BLOCK_UNCOMMITTED] = "BlockList/Uncommitted" };
 	if (strcmp(path, "BlockList") == 0)
 		return 0;
 	while (len && strchr(" \t\r\n", text[len - 1]))
@@ -284,7 +284,7 @@ static int list_end(void *arg, const char *path, const char *text, size_t len)
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
 		if (strcmp(path, names[i]) != 0)
 			continue;
-		struct block_ref b = {.from = (int)i, .id = strndup(text, len)};
+		struct block_ref b = { .from = (int)i, .id = strndup(text, len) };
 		int rc = b.id ? list_add(arg, b) : -ENOMEM;
 		if (rc < 0)
 			free(b.id);
@@ -296,7 +296,7 @@ static int list_end(void *arg, const char *path, const char *text, size_t len)
 int begin_put_block_list(struct blob_call *c)
 {
 	uint64_t len;
-	ADAFS_CLEANUP(put_clear) struct put p = {0};
+	ADAFS_CLEANUP(put_clear) struct put p = { 0 };
 	int rc = body_length(c, MAX_LIST_BODY, &len);
 	if (rc == 0)
 		rc = put_parse(c, &p);
@@ -307,7 +307,7 @@ int begin_put_block_list(struct blob_call *c)
 	c->list = calloc(1, sizeof(*c->list));
 	if (!c->list)
 		return -ENOMEM;
-	struct adafs_xml_handler h = {.start = list_start, .end = list_end, .arg = c->list};
+	struct adafs_xml_handler h = { .start = list_start, .end = list_end, .arg = c->list };
 	c->list->parser = adafs_xml_parser_new(&h);
 	return c->list->parser ? 0 : -ENOMEM;
 }
@@ -329,7 +329,7 @@ int piece_put_block_list(struct blob_call *c, const void *data, size_t len)
 
 int op_put_block_list(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(put_clear) struct put p = {0};
+	ADAFS_CLEANUP(put_clear) struct put p = { 0 };
 	blob_stamp stamp;
 	int rc = body_finish(c);
 	if (rc == 0)
@@ -395,9 +395,9 @@ int op_get_block_list(struct blob_call *c, struct http_resp *resp)
 	bool staged = all || (type && strcasecmp(type, "uncommitted") == 0);
 	if (!committed && !staged)
 		return call_bad_param(c, BE_INVALID_QUERY_PARAMETER_VALUE, "blocklisttype", NULL);
-	struct lists l = {.committed = ADAFS_BUF_INIT(16u << 20),
-			  .staged = ADAFS_BUF_INIT(32u << 20)};
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	struct lists l = { .committed = ADAFS_BUF_INIT(16u << 20),
+			   .staged = ADAFS_BUF_INIT(32u << 20) };
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	int rc = store_block_list(c->service->store, c->container, c->name, c->snapshot, &b,
 				  committed ? add_committed : NULL, staged ? add_staged : NULL, &l);
 	if (rc == 0 && b.type != BLOB_BLOCK)

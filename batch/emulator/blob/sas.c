@@ -60,8 +60,8 @@ static int add_lines(struct adafs_buf *b, const struct http_req *req, const char
 
 static int account_string(const struct http_req *req, const char *account, struct adafs_buf *b)
 {
-	static const char *const names[] = {"sp", "ss", "srt", "st", "se", "sip", "spr", "sv"};
-	static const char *const later[] = {"ses"};
+	static const char *const names[] = { "sp", "ss", "srt", "st", "se", "sip", "spr", "sv" };
+	static const char *const later[] = { "ses" };
 	int rc = adafs_buf_reserve(b, 256);
 	if (rc == 0)
 		rc = adafs_buf_adds(b, account);
@@ -106,9 +106,9 @@ static int add_resource(struct adafs_buf *b, const struct http_req *req, const c
 static int service_string(const struct http_req *req, const char *account, const char *container,
 			  const char *name, struct adafs_buf *b)
 {
-	static const char *const first[] = {"sp", "st", "se"};
-	static const char *const second[] = {"si", "sip", "spr", "sv"};
-	static const char *const overrides[] = {"rscc", "rscd", "rsce", "rscl"};
+	static const char *const first[] = { "sp", "st", "se" };
+	static const char *const second[] = { "si", "sip", "spr", "sv" };
+	static const char *const overrides[] = { "rscc", "rscd", "rsce", "rscl" };
 	const char *sv = param(req, "sv");
 	int rc = add_lines(b, req, first, ADAFS_ARRAY_SIZE(first));
 	if (rc == 0)
@@ -151,12 +151,12 @@ static int add_wanted(struct adafs_buf *b, const struct http_req *req, const cha
 static int delegated_string(const struct http_req *req, const char *account, const char *container,
 			    const char *name, struct adafs_buf *b)
 {
-	static const char *const terms[] = {"sp", "st", "se"};
-	static const char *const key[] = {"skoid", "sktid", "skt", "ske", "sks", "skv"};
-	static const char *const agents[] = {"saoid", "suoid", "scid"};
-	static const char *const users[] = {"skdutid", "sduoid"};
-	static const char *const limits[] = {"sip", "spr", "sv", "sr"};
-	static const char *const overrides[] = {"rscc", "rscd", "rsce", "rscl"};
+	static const char *const terms[] = { "sp", "st", "se" };
+	static const char *const key[] = { "skoid", "sktid", "skt", "ske", "sks", "skv" };
+	static const char *const agents[] = { "saoid", "suoid", "scid" };
+	static const char *const users[] = { "skdutid", "sduoid" };
+	static const char *const limits[] = { "sip", "spr", "sv", "sr" };
+	static const char *const overrides[] = { "rscc", "rscd", "rsce", "rscl" };
 	const char *sv = param(req, "sv"), *sr = param(req, "sr");
 	int rc = add_lines(b, req, terms, ADAFS_ARRAY_SIZE(terms));
 	if (rc == 0)
@@ -213,7 +213,9 @@ static bool is_one_of(const char *text, const char *const *list, size_t n)
 /* All fields of the key are there, and no stored policy adds to it. */
 static bool delegation_complete(const struct http_req *req)
 {
-	static const char *const needed[] = {"sktid", "skt", "ske", "sks", "skv", "sp", "se", "sr"};
+	static const char *const needed[] = {
+		"sktid", "skt", "ske", "sks", "skv", "sp", "se", "sr"
+	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(needed); i++)
 		if (!has(req, needed[i]))
 			return false;
@@ -224,7 +226,7 @@ static bool delegation_complete(const struct http_req *req)
 static int check_syntax(struct blob_call *c, const struct http_req *req)
 {
 	/* Directories (sr=d) exist in hierarchical namespaces only, which this account has not. */
-	static const char *const kinds[] = {"b", "c", "bs", "bv"};
+	static const char *const kinds[] = { "b", "c", "bs", "bv" };
 	const char *sv = param(req, "sv");
 	if (strlen(sv) != 10 || strcmp(sv, "2015-04-05") < 0 || !has(req, "sig"))
 		return failed(c, "Signature fields not well formed.");
@@ -292,13 +294,13 @@ static int merge_policy(struct blob_call *c, const struct sas_request *r,
 static int signed_by_user(struct blob_call *c, const struct http_req *req,
 			  const struct adafs_buf *text, bool may_write)
 {
-	struct delegation_fields f = {.oid = param(req, "skoid"),
-				      .tid = param(req, "sktid"),
-				      .start = param(req, "skt"),
-				      .expiry = param(req, "ske"),
-				      .service = param(req, "sks"),
-				      .version = param(req, "skv"),
-				      .may_write = may_write};
+	struct delegation_fields f = { .oid = param(req, "skoid"),
+				       .tid = param(req, "sktid"),
+				       .start = param(req, "skt"),
+				       .expiry = param(req, "ske"),
+				       .service = param(req, "sks"),
+				       .version = param(req, "skv"),
+				       .may_write = may_write };
 	uint8_t key[ADAFS_SHA256_LEN], mac[ADAFS_SHA256_LEN];
 	int rc = delegation_key(c->service->key, c->service->key_len, &f, key);
 	if (rc == 0)
@@ -388,7 +390,7 @@ static int check_time(struct blob_call *c, const struct sas_terms *t)
 /* A SAS holds no longer than the key that signed it. */
 static int check_key_time(struct blob_call *c, const struct http_req *req)
 {
-	struct sas_terms key = {.start = param(req, "skt"), .expiry = param(req, "ske")};
+	struct sas_terms key = { .start = param(req, "skt"), .expiry = param(req, "ske") };
 	return is_delegated(req) ? check_time(c, &key) : 0;
 }
 
@@ -398,7 +400,7 @@ static int check_user(struct blob_call *c, const struct sas_request *r)
 	const char *user = param(r->req, "sduoid");
 	if (!*user || !is_delegated(r->req))
 		return 0;
-	static const struct blob_route any = {.operation = "Unknown"};
+	static const struct blob_route any = { .operation = "Unknown" };
 	const char *authorization = call_header(c, "Authorization");
 	struct token_claims who;
 	if (!authorization || strncmp(authorization, "Bearer ", 7) != 0)
@@ -467,8 +469,8 @@ static int check_permission(struct blob_call *c, const struct sas_request *r, co
 int sas_check(struct blob_call *c, const struct sas_request *r, enum auth_kind *ret_kind,
 	      bool *ret_overwrite)
 {
-	ADAFS_CLEANUP(container_info_clear) struct container_info holder = {0};
-	struct sas_terms t = {0};
+	ADAFS_CLEANUP(container_info_clear) struct container_info holder = { 0 };
+	struct sas_terms t = { 0 };
 	bool reads = false;
 	int rc = check_syntax(c, r->req);
 	if (rc == 0 && c->service->no_shared_key && !is_delegated(r->req))

@@ -1,8 +1,8 @@
 /*
- * Signatures of SAS by the account's key that were found right. Whether one fits its text depends on
- * the key alone, which stays the same while the service runs, so nothing voids an entry: all that
- * may change (time, policy, permission, address) is asked at every request, and a request that says
- * something else has another text. Those by the key of a user depend on more and are not kept.
+ * Signatures of SAS by the account's key that were found right. Whether one fits its text depends
+ * on the key alone, which stays the same while the service runs, so nothing voids an entry: all
+ * that may change (time, policy, permission, address) is asked at every request, and a request that
+ * says something else has another text. Those by the key of a user depend on more and are not kept.
  */
 #include "batch/emulator/blob/blob.h"
 

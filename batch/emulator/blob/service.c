@@ -172,9 +172,9 @@ static void choose_sink(struct blob_call *c)
 /* Browsers ask without credentials, whatever the path names. */
 static int begin_preflight(struct blob_call *c)
 {
-	static const struct blob_route preflight = {.operation = "Preflight",
-						    .method = "OPTIONS",
-						    .handle = op_preflight};
+	static const struct blob_route preflight = { .operation = "Preflight",
+						     .method = "OPTIONS",
+						     .handle = op_preflight };
 	c->route = &preflight;
 	c->req->operation = preflight.operation;
 	choose_sink(c);
@@ -196,7 +196,7 @@ static int call_begin(struct blob_call *c)
 	c->route = find_route(c, &path_known);
 	if (!c->route) {
 		/* Strangers learn nothing; those who are known learn what is wrong. */
-		static const struct blob_route any = {.operation = "Unknown", .resource = 0};
+		static const struct blob_route any = { .operation = "Unknown", .resource = 0 };
 		c->route = &any;
 		rc = call_authorize(c);
 		c->route = NULL;
@@ -348,12 +348,12 @@ static int service_open(struct blob_service *s, const struct blob_service_config
 		rc = adafs_err_set(reterr, -EIO, "cannot read the service's properties");
 	if (rc < 0 || !config->host)
 		return rc;
-	struct http_config http = {.host = config->host,
-				   .port = config->port,
-				   .access_log_fd = config->access_log_fd,
-				   .traps = config->traps,
-				   .ops = &blob_service_ops,
-				   .service = s};
+	struct http_config http = { .host = config->host,
+				    .port = config->port,
+				    .access_log_fd = config->access_log_fd,
+				    .traps = config->traps,
+				    .ops = &blob_service_ops,
+				    .service = s };
 	return http_server_new(&http, &s->http, reterr);
 }
 

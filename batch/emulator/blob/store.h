@@ -32,9 +32,9 @@ typedef int64_t blob_stamp;
 
 /* The lease on a blob or container. Its state follows from the time: lease_state. */
 struct blob_lease {
-	char *id;	 /* owned; NULL: none was taken, or it was given back */
+	char *id;        /* owned; NULL: none was taken, or it was given back */
 	int64_t seconds; /* as acquired; -1: infinite */
-	int64_t end;	 /* when it expires, or when its breaking ends; INT64_MAX: never */
+	int64_t end;     /* when it expires, or when its breaking ends; INT64_MAX: never */
 	bool breaking;
 };
 enum blob_lease_state {
@@ -55,26 +55,26 @@ enum blob_type { BLOB_BLOCK, BLOB_APPEND };
 /* The properties that a writer sets and that replace each other as a whole. NULL: not set. */
 struct blob_headers {
 	char *content_type, *encoding, *language, *cache_control, *disposition; /* owned */
-	char *md5;								/* owned; base64 */
+	char *md5;                                                              /* owned; base64 */
 };
 
 struct blob_info {
 	int64_t id, container, content;
-	char *name;	     /* owned */
+	char *name;          /* owned */
 	blob_stamp snapshot; /* BLOB_SNAPSHOT_NONE: the blob itself */
 	blob_stamp stamp, created;
 	uint64_t size;
 	bool uncommitted; /* listing only: nothing but staged blocks */
 	struct blob_headers headers;
-	char *metadata;		     /* owned; "name:value\n" lines, never NULL after a read */
+	char *metadata;              /* owned; "name:value\n" lines, never NULL after a read */
 	char *copy_id, *copy_source; /* owned; NULL: no copy */
 	blob_stamp copy_stamp;
 	char *tier; /* owned; NULL: inferred Hot */
 	blob_stamp tier_stamp;
 	enum blob_type type;
 	unsigned n_appended; /* append blobs: blocks so far */
-	bool sealed;	     /* append blobs: takes no more */
-	char *tags;	     /* owned; "key=value&..." with both percent-encoded; NULL: none */
+	bool sealed;         /* append blobs: takes no more */
+	char *tags;          /* owned; "key=value&..." with both percent-encoded; NULL: none */
 	char *rehydrate;     /* owned; the tier an archived blob is on its way to; NULL: none */
 	bool rehydrate_high; /* with high priority */
 	struct blob_lease lease;
@@ -86,7 +86,7 @@ int blob_headers_copy(struct blob_headers *dst, const struct blob_headers *src);
 
 #define BLOB_MAX_POLICIES 5
 struct blob_policy {
-	char *id;			   /* owned */
+	char *id;                          /* owned */
 	char *start, *expiry, *permission; /* owned; NULL: left to the SAS */
 };
 
@@ -94,7 +94,7 @@ struct container_info {
 	int64_t id;
 	char *name;
 	blob_stamp stamp;
-	char *access;	/* "", "blob" or "container" */
+	char *access;   /* "", "blob" or "container" */
 	char *metadata; /* "name:value\n" lines */
 	struct blob_policy policies[BLOB_MAX_POLICIES];
 	size_t n_policies;
@@ -158,8 +158,8 @@ int store_content_open(struct blob_store *s, int64_t content, uint64_t off, uint
 		       struct blob_pieces *ret);
 
 /*
- * Hold the bytes of pieces that were read against the checksums of when they were written. -EIO: the disk has changed them,
- * and the log says where.
+ * Hold the bytes of pieces that were read against the checksums of when they were written. -EIO:
+ * the disk has changed them, and the log says where.
  */
 int store_content_check(struct blob_store *s, const struct blob_pieces *p, const void *data);
 
@@ -175,7 +175,7 @@ struct sums {
 struct blob_writer {
 	struct blob_store *store;
 	int64_t file; /* 0: none yet */
-	int fd;	      /* -1: none yet */
+	int fd;       /* -1: none yet */
 	uint64_t len;
 	struct sums sums;
 };
@@ -263,11 +263,11 @@ struct blob_copy {
 	blob_guard *source_guard; /* sees the source, never NULL */
 	void *source_arg;
 	const char *copy_id, *copy_source; /* recorded on the blob; NULL: a Put Blob From URL */
-	bool keep_blocks;		   /* the committed block list comes along */
-	bool keep_metadata;		   /* the source's metadata instead of write->metadata */
-	bool keep_headers;		   /* the source's headers instead of write->headers */
-	bool keep_tags;			   /* the source's tags instead of write->tags */
-	bool seal;			   /* a copied append blob is sealed in any case */
+	bool keep_blocks;                  /* the committed block list comes along */
+	bool keep_metadata;                /* the source's metadata instead of write->metadata */
+	bool keep_headers;                 /* the source's headers instead of write->headers */
+	bool keep_tags;                    /* the source's tags instead of write->tags */
+	bool seal;                         /* a copied append blob is sealed in any case */
 };
 /* The target becomes a second name of the source's bytes. *ret_info: the new blob; clear it. */
 int store_blob_copy(struct blob_store *s, const struct blob_write *bw, const struct blob_copy *copy,
@@ -281,7 +281,7 @@ struct block_writer {
 	struct upload *upload;
 	uint64_t off, len, written;
 	uint64_t flushed; /* of written: on its way to the disk */
-	bool staged;	  /* or appended: its part of the file is taken */
+	bool staged;      /* or appended: its part of the file is taken */
 	struct sums sums;
 };
 /*
@@ -314,8 +314,8 @@ int store_block_list(struct blob_store *s, const char *container, const char *na
 
 struct blob_listing {
 	const char *container, *prefix, *delimiter; /* "" where absent */
-	const char *from;			    /* first name to return; "" from the start */
-	blob_stamp from_snapshot;		    /* with snapshots: first one of that name */
+	const char *from;                           /* first name to return; "" from the start */
+	blob_stamp from_snapshot;                   /* with snapshots: first one of that name */
 	bool snapshots, uncommitted;
 	/* One blob, or (b NULL) one common prefix. Return 1 to stop before this entry. */
 	int (*each)(void *arg, const struct blob_info *b, const char *prefix, size_t prefix_len);

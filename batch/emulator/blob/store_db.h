@@ -90,7 +90,7 @@ struct hot_blob {
 struct hot_extent {
 	unsigned version;
 	int64_t content; /* 0: no entry */
-	uint64_t pos;	 /* where the piece lies in the content */
+	uint64_t pos;    /* where the piece lies in the content */
 	struct blob_piece piece;
 };
 struct hot {
@@ -107,8 +107,8 @@ struct db {
 };
 
 /*
- * The file that the blocks of one blob are written to while they are staged. In an ordered one every
- * block lies where its number puts it; in the other, blocks lie as they came.
+ * The file that the blocks of one blob are written to while they are staged. In an ordered one
+ * every block lies where its number puts it; in the other, blocks lie as they came.
  */
 struct upload {
 	struct upload *next; /* in the store's list; only while attached */
@@ -117,21 +117,21 @@ struct upload {
 	int64_t file;
 	int fd;
 	uint64_t stride; /* ordered: room for each block; 0: not ordered */
-	uint8_t *taken;	 /* owned; ordered: a bit for each place in use */
-	size_t n_taken;	 /* bytes of it */
-	uint64_t end;	 /* not ordered: where the next block goes */
+	uint8_t *taken;  /* owned; ordered: a bit for each place in use */
+	size_t n_taken;  /* bytes of it */
+	uint64_t end;    /* not ordered: where the next block goes */
 	unsigned n_writers;
-	bool attached;	   /* further blocks of this blob go here */
+	bool attached;     /* further blocks of this blob go here */
 	uint64_t n_staged; /* at least as many as are staged; -1: not counted yet */
-	uint64_t used;	   /* by the store's clock of uploads: the smallest is the oldest */
+	uint64_t used;     /* by the store's clock of uploads: the smallest is the oldest */
 };
 
 struct group;
 
 struct blob_store {
-	char *dir;		 /* data files */
-	atomic_uint n_waiting;	 /* writers that want the lock */
-	atomic_uint version;	 /* counts transactions */
+	char *dir;               /* data files */
+	atomic_uint n_waiting;   /* writers that want the lock */
+	atomic_uint version;     /* counts transactions */
 	struct adafs_mutex lock; /* rank STORE: the writer connection and all below */
 	struct adafs_cond group_done;
 	struct group *group ADAFS_GUARDED_BY(&lock); /* the open transaction; NULL: none */
@@ -146,7 +146,7 @@ struct blob_store {
 	struct upload *detached ADAFS_GUARDED_BY(&lock); /* still written to, not found any more */
 	unsigned n_uploads ADAFS_GUARDED_BY(&lock);
 	uint64_t upload_clock ADAFS_GUARDED_BY(&lock);
-	int64_t next_file;		 /* atomic */
+	int64_t next_file;               /* atomic */
 	struct adafs_mutex readers_lock; /* LEAF */
 	struct adafs_cond reader_idle;
 	struct db *readers ADAFS_GUARDED_BY(&readers_lock);
@@ -235,7 +235,8 @@ int content_release_locked(struct blob_store *s, int64_t content);
 int sums_add(struct sums *s, const void *data, size_t len);
 void sums_clear(struct sums *s);
 /* Keep the sums of len bytes at off of a file, of which all have been added. */
-int sums_store_locked(struct blob_store *s, int64_t file, uint64_t off, uint64_t len, struct sums *sums);
+int sums_store_locked(struct blob_store *s, int64_t file, uint64_t off, uint64_t len,
+		      struct sums *sums);
 /* The file goes. */
 int sums_delete_locked(struct blob_store *s, int64_t file);
 

@@ -18,10 +18,10 @@ struct structured {
 	enum { AT_HEADER, AT_SEGMENT, AT_DATA, AT_CRC, AT_TRAILER, AT_END } at;
 	uint8_t field[HEADER_LEN]; /* of the part that is being collected */
 	size_t n_field;
-	uint64_t total;	 /* bytes of the message, as its header says */
+	uint64_t total;  /* bytes of the message, as its header says */
 	uint64_t length; /* of the content, as the request says */
-	uint64_t seen;	 /* of the content so far */
-	uint64_t left;	 /* of the segment */
+	uint64_t seen;   /* of the content so far */
+	uint64_t left;   /* of the segment */
 	unsigned segments, at_segment;
 	bool crc;
 	uint64_t segment_crc, crc_all;

@@ -1,7 +1,8 @@
 /*
- * Checksums of data files: CRC-64 of each 16 KiB of what one request wrote, counted from where it began, in one row of the
- * database. A read that wants a checksum is held against them, so that what a disk has changed is an error, never data.
- * They belong to the file, whatever contents its bytes are part of, and go with it.
+ * Checksums of data files: CRC-64 of each 16 KiB of what one request wrote, counted from where it
+ * began, in one row of the database. A read that wants a checksum is held against them, so that
+ * what a disk has changed is an error, never data. They belong to the file, whatever contents its
+ * bytes are part of, and go with it.
  */
 #include "batch/emulator/blob/store_db.h"
 
@@ -55,10 +56,11 @@ int sums_add(struct sums *s, const void *data, size_t len)
 void sums_clear(struct sums *s)
 {
 	free(s->crc);
-	*s = (struct sums){0};
+	*s = (struct sums){ 0 };
 }
 
-int sums_store_locked(struct blob_store *s, int64_t file, uint64_t off, uint64_t len, struct sums *sums)
+int sums_store_locked(struct blob_store *s, int64_t file, uint64_t off, uint64_t len,
+		      struct sums *sums)
 {
 	int rc = sums->open_len ? unit_close(sums) : 0;
 	if (rc < 0 || !sums->n)
@@ -124,7 +126,8 @@ static int written_check(const struct have *h, const struct written *w)
 	if (end > w->off + w->len)
 		end = w->off + w->len;
 	int rc = 0;
-	for (size_t i = (size_t)(from - w->off) / UNIT; rc == 0 && i < w->n && w->off + i * UNIT < end; i++)
+	for (size_t i = (size_t)(from - w->off) / UNIT;
+	     rc == 0 && i < w->n && w->off + i * UNIT < end; i++)
 		rc = unit_check(h, w, i);
 	return rc;
 }
@@ -157,7 +160,7 @@ int store_content_check(struct blob_store *s, const struct blob_pieces *p, const
 	int rc = 0;
 	struct db *db = db_reader_get(s);
 	for (size_t i = 0; rc == 0 && i < p->n; i++) {
-		const struct have h = {&p->v[i], at};
+		const struct have h = { &p->v[i], at };
 		rc = piece_check(db, &h);
 		at += p->v[i].len;
 	}

@@ -76,7 +76,7 @@ enum op { OP_EQUAL, OP_DIFFERS, OP_AT_LEAST, OP_AT_MOST, OP_MORE, OP_LESS, OP_CO
 
 static int take_op(struct query *q)
 {
-	static const char *const texts[OP_COUNT] = {"=", "<>", ">=", "<=", ">", "<"};
+	static const char *const texts[OP_COUNT] = { "=", "<>", ">=", "<=", ">", "<" };
 	skip_blanks(q);
 	for (int i = 0; i < OP_COUNT; i++) {
 		size_t len = strlen(texts[i]);
@@ -167,7 +167,7 @@ static int take_or(struct query *q)
 
 int tag_query_matches(const char *expression, const char *tags, const char *container)
 {
-	struct query q = {.p = expression, .tags = tags, .container = container};
+	struct query q = { .p = expression, .tags = tags, .container = container };
 	int rc = take_or(&q);
 	skip_blanks(&q);
 	return rc >= 0 && *q.p ? -EINVAL : rc;

@@ -105,7 +105,7 @@ static int tags_split(const char *text, struct tags *t)
 
 int tags_parse_header(struct blob_call *c, char **ret_tags)
 {
-	ADAFS_CLEANUP(tags_clear) struct tags t = {0};
+	ADAFS_CLEANUP(tags_clear) struct tags t = { 0 };
 	*ret_tags = NULL;
 	const char *v = call_header(c, "x-ms-tags");
 	int rc = v ? tags_split(v, &t) : 0;
@@ -114,19 +114,19 @@ int tags_parse_header(struct blob_call *c, char **ret_tags)
 
 int tags_check_permission(struct blob_call *c)
 {
-	static const struct blob_route tags = {.operation = "Tags",
-					       .level = LEVEL_BLOB,
-					       .permissions = "t"};
+	static const struct blob_route tags = { .operation = "Tags",
+						.level = LEVEL_BLOB,
+						.permissions = "t" };
 	const char *include = c->level == LEVEL_CONTAINER ? call_param(c, "include") : NULL;
 	bool touches = call_header(c, "x-ms-tags") || call_header(c, "x-ms-if-tags") ||
 		       (include && strstr(include, "tags"));
 	if (!touches || (c->auth != AUTH_ACCOUNT_SAS && c->auth != AUTH_SERVICE_SAS))
 		return 0;
-	struct sas_request r = {.req = c->req,
-				.container = c->container,
-				.name = c->name,
-				.peer = c->req->peer,
-				.route = &tags};
+	struct sas_request r = { .req = c->req,
+				 .container = c->container,
+				 .name = c->name,
+				 .peer = c->req->peer,
+				 .route = &tags };
 	enum auth_kind kind;
 	bool overwrite;
 	return sas_check(c, &r, &kind, &overwrite);
@@ -142,7 +142,7 @@ unsigned tags_count(const char *tags)
 
 int tags_get(const char *tags, const char *key, char **ret_value)
 {
-	ADAFS_CLEANUP(tags_clear) struct tags t = {0};
+	ADAFS_CLEANUP(tags_clear) struct tags t = { 0 };
 	*ret_value = NULL;
 	int rc = tags_split(tags, &t);
 	for (size_t i = 0; rc == 0 && i < t.n; i++)
@@ -153,7 +153,7 @@ int tags_get(const char *tags, const char *key, char **ret_value)
 
 int xml_tags(struct adafs_buf *b, const char *tags)
 {
-	ADAFS_CLEANUP(tags_clear) struct tags t = {0};
+	ADAFS_CLEANUP(tags_clear) struct tags t = { 0 };
 	int rc = tags_split(tags, &t) ? -ENOMEM : 0;
 	if (rc == 0)
 		rc = adafs_buf_adds(b, "<Tags><TagSet>");
@@ -173,7 +173,7 @@ int xml_tags(struct adafs_buf *b, const char *tags)
 
 int op_get_tags(struct blob_call *c, struct http_resp *resp)
 {
-	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = {0};
+	ADAFS_CLEANUP(blob_info_clear) struct blob_info b = { 0 };
 	struct blob_conditions k;
 	int rc = conditions_parse(c, "", &k);
 	if (rc == 0)
@@ -218,8 +218,8 @@ static int tags_end(void *arg, const char *path, const char *text, size_t len)
 
 static int tags_parse_body(const struct blob_call *c, char **ret_tags)
 {
-	ADAFS_CLEANUP(tags_clear) struct tags t = {0};
-	struct adafs_xml_handler h = {.start = tags_start, .end = tags_end, .arg = &t};
+	ADAFS_CLEANUP(tags_clear) struct tags t = { 0 };
+	struct adafs_xml_handler h = { .start = tags_start, .end = tags_end, .arg = &t };
 	const struct adafs_buf *body = &c->req->body;
 	int rc = adafs_xml_parse(adafs_buf_str(body), body->len, &h, NULL);
 	if (rc == -EINVAL)

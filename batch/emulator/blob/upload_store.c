@@ -19,9 +19,9 @@
 
 #define MAX_UPLOADS 64 /* descriptors kept for uploads that pause */
 #define FLUSH_STEP (1024 * 1024)
-#define MAX_DIGITS 12	       /* of a number within an id; before them something random may stand */
-#define MAX_PLACES 50000       /* as many as a block list can name */
-#define MAX_FILE (1ULL << 42)  /* no place lies beyond */
+#define MAX_DIGITS 12         /* of a number within an id; before them something random may stand */
+#define MAX_PLACES 50000      /* as many as a block list can name */
+#define MAX_FILE (1ULL << 42) /* no place lies beyond */
 #define MIN_STRIDE (64 * 1024) /* smaller blocks come as they come */
 
 static struct upload *upload_find_locked(struct blob_store *s, int64_t container, const char *name,
@@ -141,7 +141,8 @@ static int64_t block_number(const char *id)
 	}
 	int64_t number = 0, scale = 1;
 	size_t n = 0;
-	for (; n < MAX_DIGITS && n < len && text[len - 1 - n] >= '0' && text[len - 1 - n] <= '9'; n++) {
+	for (; n < MAX_DIGITS && n < len && text[len - 1 - n] >= '0' && text[len - 1 - n] <= '9';
+	     n++) {
 		number += (text[len - 1 - n] - '0') * scale;
 		scale *= 10;
 	}
@@ -177,7 +178,7 @@ static bool take_place(struct upload *u, size_t place)
 static void free_place(struct upload *u, uint64_t off)
 {
 	size_t place = off / u->stride;
-	u->taken[place / 8] &= (uint8_t)~(1u << place % 8);
+	u->taken[place / 8] &= (uint8_t) ~(1u << place % 8);
 }
 
 /* Reserve room in the upload's file. 1: done; 0: there is none yet; -EEXIST: no place in it. */
@@ -195,7 +196,7 @@ static int upload_reserve(struct blob_store *s, int64_t container, const char *n
 		u->n_writers++;
 		u->used = ++s->upload_clock;
 		u->end += u->stride ? 0 : len;
-		*w = (struct block_writer){.store = s, .upload = u, .off = off, .len = len};
+		*w = (struct block_writer){ .store = s, .upload = u, .off = off, .len = len };
 	}
 	adafs_mutex_unlock(&s->lock);
 	return rc;

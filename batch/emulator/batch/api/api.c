@@ -247,10 +247,10 @@ int api_json(struct api *a, const char *metadata, cJSON *json)
 
 /* --- the HTTP service --------------------------------------------------------------------- */
 
-static const struct api_route *const tables[] = { api_pool_routes, api_autoscale_routes,
-						  api_job_routes, api_task_routes,
-						  api_file_routes, api_node_routes, api_named_routes,
-						api_status_routes };
+static const struct api_route *const tables[] = { api_pool_routes,  api_autoscale_routes,
+						  api_job_routes,   api_task_routes,
+						  api_file_routes,  api_node_routes,
+						  api_named_routes, api_status_routes };
 
 /* 1: found; 0: no such path; -1: the path exists with other methods. */
 static int find_route(struct api *a)
@@ -287,7 +287,7 @@ static bool version_known(const char *v)
 	if (strlen(v) < 10 || !digits(v, 4) || v[4] != '-' || !digits(v + 5, 2) || v[7] != '-' ||
 	    !digits(v + 8, 2) || strncmp(v, OLDEST_VERSION, 10) < 0)
 		return false;
-	for (v += 10; *v == '.'; ) {
+	for (v += 10; *v == '.';) {
 		size_t n = strspn(v + 1, "0123456789");
 		if (!n)
 			return false;
@@ -311,16 +311,18 @@ static int check_version(struct api *a)
 static int authenticate(struct api *a)
 {
 	ADAFS_FREE char *detail = NULL;
-	const struct batch_auth_keys keys = {.account = a->s->account,
-					     .key = a->s->key,
-					     .key_len = a->s->key_len,
-					     .no_shared_key = a->s->no_shared_key,
-					     .issuer = a->s->issuer};
-	switch (batch_auth_check(a->req, &keys, (time_t)(adafs_clock_wall_us() / 1000000), &detail)) {
+	const struct batch_auth_keys keys = { .account = a->s->account,
+					      .key = a->s->key,
+					      .key_len = a->s->key_len,
+					      .no_shared_key = a->s->no_shared_key,
+					      .issuer = a->s->issuer };
+	switch (batch_auth_check(a->req, &keys, (time_t)(adafs_clock_wall_us() / 1000000),
+				 &detail)) {
 	case BATCH_AUTH_OK:
 		return 0;
 	case BATCH_AUTH_MISSING:
-		return api_error(a, 400, "MissingRequiredHeader", "HeaderName", "Authorization", NULL);
+		return api_error(a, 400, "MissingRequiredHeader", "HeaderName", "Authorization",
+				 NULL);
 	case BATCH_AUTH_BAD_TOKEN: {
 		char tenant[64];
 		int rc = api_error(a, 401, "AuthenticationFailed", "AuthenticationErrorDetail",
@@ -353,7 +355,8 @@ static int api_begin(void *service, struct http_req *req, struct http_resp *resp
 	a->resp = resp;
 	adafs_random_uuid(a->request_id);
 	const char *host = http_req_header(req, "Host");
-	a->base = host ? adafs_fmt("http://%s", host) : strdup(a->s->endpoint ? a->s->endpoint : "");
+	a->base =
+		host ? adafs_fmt("http://%s", host) : strdup(a->s->endpoint ? a->s->endpoint : "");
 	int found = find_route(a);
 	req->operation = found == 1 ? a->route->operation : NULL;
 	int rc = a->base ? authenticate(a) : api_error_internal(a);
@@ -392,9 +395,11 @@ static int parse_body(struct api *a)
 	if (!b->len)
 		return 0;
 	if (has_nul(b->data, b->len))
-		return api_error(a, 400, "InvalidRequestBody", "Reason", "The body holds a NUL", NULL);
+		return api_error(a, 400, "InvalidRequestBody", "Reason", "The body holds a NUL",
+				 NULL);
 	struct adafs_err err = { 0 };
-	a->body = adafs_utf8_valid(b->data, b->len) ? adafs_json_parse(b->data, b->len, &err) : NULL;
+	a->body =
+		adafs_utf8_valid(b->data, b->len) ? adafs_json_parse(b->data, b->len, &err) : NULL;
 	if (!a->body)
 		return api_error(a, 400, "InvalidRequestBody", "Reason",
 				 *err.msg ? err.msg : "The body is not UTF-8", NULL);

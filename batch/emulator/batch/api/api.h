@@ -1,7 +1,8 @@
 /*
  * emulator/batch/api/api.h - one request on its way through the service, and the answers that all
- * operations share. A handler holds the service's lock from start to end unless it says otherwise; it
- * changes the model, commits, and answers. Its return: 0, or negative after an error was answered.
+ * operations share. A handler holds the service's lock from start to end unless it says otherwise;
+ * it changes the model, commits, and answers. Its return: 0, or negative after an error was
+ * answered.
  */
 #ifndef ADAFS_EMULATOR_BATCH_API_H
 #define ADAFS_EMULATOR_BATCH_API_H
@@ -28,9 +29,9 @@ struct api {
 	const struct api_route *route;
 	char *args[HTTP_PATH_ARGS]; /* of the path */
 	char request_id[40];
-	cJSON *body;                /* parsed; NULL: none was sent */
-	char *base;                 /* "http://host:port" as the client sees it */
-	bool stats;                 /* views show statistics */
+	cJSON *body; /* parsed; NULL: none was sent */
+	char *base;  /* "http://host:port" as the client sees it */
+	bool stats;  /* views show statistics */
 };
 
 /* Tables of routes, each ended by a NULL method. */
@@ -99,8 +100,8 @@ cJSON *api_time(int64_t us);
 
 /*
  * A page of a list: filtered, selected, limited by maxresults, continued by $skiptoken. next gives
- * items in order of their keys, at first the one whose key is above `after` (""); view makes the JSON
- * of one with the properties of `select` (NULL: all).
+ * items in order of their keys, at first the one whose key is above `after` (""); view makes the
+ * JSON of one with the properties of `select` (NULL: all).
  */
 struct api_list {
 	const char *metadata;
@@ -118,8 +119,8 @@ int api_list_entities(struct api *a, struct entity_list *l, const char *metadata
 
 /* --- entities that come with others ------------------------------------------------------- */
 /*
- * A pool of a checked body with its defaults; takes spec. A task of a job, from any body. Both are in the
- * model and not committed. 0 with the entity, or answered.
+ * A pool of a checked body with its defaults; takes spec. A task of a job, from any body. Both are
+ * in the model and not committed. 0 with the entity, or answered.
  */
 int api_make_pool(struct api *a, cJSON *spec, struct pool **ret);
 int api_make_task(struct api *a, struct job *j, const cJSON *body, struct task **ret);

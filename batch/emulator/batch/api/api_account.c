@@ -1,4 +1,5 @@
-/* What belongs to the account: node counts, images, and the names of what the emulator never has.
+/*
+ * What belongs to the account: node counts, images, and the names of what the emulator never has.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,27 +11,28 @@
 
 static const struct odata_property counts_filter[] = {
 	ODATA_ROW_EQ("poolId"),
-	{0},
+	{ 0 },
 };
 static const struct odata_property images_filter[] = {
-	ODATA_ROW_E("osType"), ODATA_ROW_E("verificationType"), ODATA_ROW_E("nodeAgentSKUId"), {0}};
+	ODATA_ROW_E("osType"), ODATA_ROW_E("verificationType"), ODATA_ROW_E("nodeAgentSKUId"), { 0 }
+};
 
 static cJSON *count_nodes(const struct pool *p, bool dedicated)
 {
-	static const char *const names[] = {"creating",
-					    "idle",
-					    "leavingPool",
-					    "offline",
-					    "preempted",
-					    "rebooting",
-					    "reimaging",
-					    "running",
-					    "starting",
-					    "startTaskFailed",
-					    "unknown",
-					    "unusable",
-					    "waitingForStartTask",
-					    "total"};
+	static const char *const names[] = { "creating",
+					     "idle",
+					     "leavingPool",
+					     "offline",
+					     "preempted",
+					     "rebooting",
+					     "reimaging",
+					     "running",
+					     "starting",
+					     "startTaskFailed",
+					     "unknown",
+					     "unusable",
+					     "waitingForStartTask",
+					     "total" };
 	cJSON *o = cJSON_CreateObject();
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
 		int count = 0;
@@ -38,8 +40,8 @@ static cJSON *count_nodes(const struct pool *p, bool dedicated)
 		TAILQ_FOREACH(n, &p->nodes, link)
 		{
 			const char *state = node_state_name(n);
-			count += n->dedicated == dedicated &&
-				 (strcmp(names[i], "total") == 0 || strcasecmp(names[i], state) == 0);
+			count += n->dedicated == dedicated && (strcmp(names[i], "total") == 0 ||
+							       strcasecmp(names[i], state) == 0);
 		}
 		cJSON_AddNumberToObject(o, names[i], count);
 	}
@@ -71,13 +73,13 @@ static const struct image {
 	const char *key, *agent, *publisher, *offer, *sku;
 	bool docker, verified;
 } images[] = {
-	{"1", "batch.node.debian 12", "debian", "debian-12", "12", false, true},
-	{"2", "batch.node.ubuntu 22.04", "canonical", "0001-com-ubuntu-server-jammy", "22_04-lts",
-	 false, true},
-	{"3", "batch.node.ubuntu 22.04", "microsoft-dsvm", "ubuntu-hpc", "2204", true, true},
-	{"4", "batch.node.ubuntu 20.04", "microsoft-azure-batch", "ubuntu-server-container",
-	 "20-04-lts", true, true},
-	{"5", "batch.node.ubuntu 24.04", "canonical", "ubuntu-24_04-lts", "server", false, false},
+	{ "1", "batch.node.debian 12", "debian", "debian-12", "12", false, true },
+	{ "2", "batch.node.ubuntu 22.04", "canonical", "0001-com-ubuntu-server-jammy", "22_04-lts",
+	  false, true },
+	{ "3", "batch.node.ubuntu 22.04", "microsoft-dsvm", "ubuntu-hpc", "2204", true, true },
+	{ "4", "batch.node.ubuntu 20.04", "microsoft-azure-batch", "ubuntu-server-container",
+	  "20-04-lts", true, true },
+	{ "5", "batch.node.ubuntu 24.04", "canonical", "ubuntu-24_04-lts", "server", false, false },
 };
 
 static void *next_image(void *arg, const char *after, void *previous)
@@ -117,11 +119,11 @@ static cJSON *view_image(struct api *a, void *item, const char *select)
 
 static int image_list(struct api *a)
 {
-	const struct api_list list = {.metadata = "supportedimages",
-				      .filterable = images_filter,
-				      .next = next_image,
-				      .key = image_key,
-				      .view = view_image};
+	const struct api_list list = { .metadata = "supportedimages",
+				       .filterable = images_filter,
+				       .next = next_image,
+				       .key = image_key,
+				       .view = view_image };
 	return api_list(a, &list);
 }
 
@@ -150,10 +152,11 @@ static int empty_list(struct api *a, const char *metadata)
 		ODATA_ROW_T("lastModified"),
 		ODATA_ROW_EQ("poolId"),
 		ODATA_ROW_T("stateTransitionTime"),
-		{0},
+		{ 0 },
 	};
 	const struct api_list list = {
-		.metadata = metadata, .filterable = filter, .next = no_item, .key = no_key};
+		.metadata = metadata, .filterable = filter, .next = no_item, .key = no_key
+	};
 	return api_list(a, &list);
 }
 
@@ -203,28 +206,28 @@ static int no_extension(struct api *a)
 }
 
 const struct api_route api_named_routes[] = {
-	{"GET", "/nodecounts", "ListNodeCounts", node_counts},
-	{"GET", "/supportedimages", "ListSupportedImages", image_list},
-	{"GET", "/jobschedules", "ListJobSchedules", schedule_list},
-	{"POST", "/jobschedules", "AddJobSchedule", no_resource},
-	{"GET", "/jobschedules/{}", "GetJobSchedule", no_schedule},
-	{"HEAD", "/jobschedules/{}", "JobScheduleExists", no_schedule},
-	{"PATCH", "/jobschedules/{}", "PatchJobSchedule", no_schedule},
-	{"PUT", "/jobschedules/{}", "UpdateJobSchedule", no_schedule},
-	{"DELETE", "/jobschedules/{}", "DeleteJobSchedule", no_schedule},
-	{"POST", "/jobschedules/{}/disable", "DisableJobSchedule", no_schedule},
-	{"POST", "/jobschedules/{}/enable", "EnableJobSchedule", no_schedule},
-	{"POST", "/jobschedules/{}/terminate", "TerminateJobSchedule", no_schedule},
-	{"GET", "/jobschedules/{}/jobs", "ListJobsOfSchedule", no_schedule},
-	{"GET", "/applications", "ListApplications", application_list},
-	{"GET", "/applications/{}", "GetApplication", no_application},
-	{"GET", "/certificates", "ListCertificates", certificate_list},
-	{"POST", "/certificates", "AddCertificate", no_resource},
-	{"GET", "/poolusagemetrics", "ListPoolUsageMetrics", usage_list},
-	{"GET", "/lifetimejobstats", "GetLifetimeJobStats", no_resource},
-	{"GET", "/lifetimepoolstats", "GetLifetimePoolStats", no_resource},
-	{"GET", "/pools/{}/nodes/{}/extensions", "ListNodeExtensions", extension_list},
-	{"GET", "/pools/{}/nodes/{}/extensions/{}", "GetNodeExtension", no_extension},
-	{"GET", "/pools/{}/nodes/{}/rdp", "GetRemoteDesktop", no_extension},
-	{0},
+	{ "GET", "/nodecounts", "ListNodeCounts", node_counts },
+	{ "GET", "/supportedimages", "ListSupportedImages", image_list },
+	{ "GET", "/jobschedules", "ListJobSchedules", schedule_list },
+	{ "POST", "/jobschedules", "AddJobSchedule", no_resource },
+	{ "GET", "/jobschedules/{}", "GetJobSchedule", no_schedule },
+	{ "HEAD", "/jobschedules/{}", "JobScheduleExists", no_schedule },
+	{ "PATCH", "/jobschedules/{}", "PatchJobSchedule", no_schedule },
+	{ "PUT", "/jobschedules/{}", "UpdateJobSchedule", no_schedule },
+	{ "DELETE", "/jobschedules/{}", "DeleteJobSchedule", no_schedule },
+	{ "POST", "/jobschedules/{}/disable", "DisableJobSchedule", no_schedule },
+	{ "POST", "/jobschedules/{}/enable", "EnableJobSchedule", no_schedule },
+	{ "POST", "/jobschedules/{}/terminate", "TerminateJobSchedule", no_schedule },
+	{ "GET", "/jobschedules/{}/jobs", "ListJobsOfSchedule", no_schedule },
+	{ "GET", "/applications", "ListApplications", application_list },
+	{ "GET", "/applications/{}", "GetApplication", no_application },
+	{ "GET", "/certificates", "ListCertificates", certificate_list },
+	{ "POST", "/certificates", "AddCertificate", no_resource },
+	{ "GET", "/poolusagemetrics", "ListPoolUsageMetrics", usage_list },
+	{ "GET", "/lifetimejobstats", "GetLifetimeJobStats", no_resource },
+	{ "GET", "/lifetimepoolstats", "GetLifetimePoolStats", no_resource },
+	{ "GET", "/pools/{}/nodes/{}/extensions", "ListNodeExtensions", extension_list },
+	{ "GET", "/pools/{}/nodes/{}/extensions/{}", "GetNodeExtension", no_extension },
+	{ "GET", "/pools/{}/nodes/{}/rdp", "GetRemoteDesktop", no_extension },
+	{ 0 },
 };

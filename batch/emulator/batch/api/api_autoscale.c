@@ -133,8 +133,8 @@ static int evaluate(struct api *a)
 }
 
 const struct api_route api_autoscale_routes[] = {
-	{"POST", "/pools/{}/enableautoscale", "EnableAutoScale", enable},
-	{"POST", "/pools/{}/disableautoscale", "DisableAutoScale", disable},
-	{"POST", "/pools/{}/evaluateautoscale", "EvaluateAutoScale", evaluate},
-	{0},
+	{ "POST", "/pools/{}/enableautoscale", "EnableAutoScale", enable },
+	{ "POST", "/pools/{}/disableautoscale", "DisableAutoScale", disable },
+	{ "POST", "/pools/{}/evaluateautoscale", "EvaluateAutoScale", evaluate },
+	{ 0 },
 };

@@ -17,7 +17,8 @@
 #define MAX_DEPTH 64
 
 static const struct odata_property file_filter[] = {
-	{ "name", ODATA_STRING, ODATA_STARTS, NULL }, { 0 },
+	{ "name", ODATA_STRING, ODATA_STARTS, NULL },
+	{ 0 },
 };
 
 /* --- which directory ---------------------------------------------------------------------- */
@@ -160,8 +161,8 @@ static int file_range(struct api *a, uint64_t size, uint64_t *ret_off, uint64_t 
 		ok = ok && !errno && !*end && last >= first;
 	}
 	if (!ok)
-		return api_error(a, 400, "InvalidHeaderValue", "HeaderName", "ocp-range", "HeaderValue",
-				 text, NULL);
+		return api_error(a, 400, "InvalidHeaderValue", "HeaderName", "ocp-range",
+				 "HeaderValue", text, NULL);
 	if (first >= size)
 		return api_error(a, 416, "InvalidRange", NULL);
 	*ret_off = first;
@@ -177,8 +178,7 @@ static int send_file(struct api *a, const char *path)
 	char link[64];
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
 	struct stat st;
-	bool plain = at >= 0 && fstat(at, &st) == 0 &&
-		     (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
+	bool plain = at >= 0 && fstat(at, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
 	ADAFS_CLOSE int fd = plain ? open(link, O_RDONLY | O_CLOEXEC) : -1;
 	if (fd < 0 || (S_ISDIR(st.st_mode) && !head))
 		return api_error(a, 404, "FileNotFound", NULL);
@@ -221,7 +221,7 @@ static int remove_open(struct api *a, const char *path)
 	struct stat st;
 	if (lstat(path, &st) < 0)
 		return api_error(a, 404, "FileNotFound", NULL);
-	int rc = !S_ISDIR(st.st_mode) ? unlink(path)
+	int rc = !S_ISDIR(st.st_mode)                              ? unlink(path)
 		 : recursive && strcasecmp(recursive, "true") == 0 ? adafs_remove_tree(path)
 								   : rmdir(path);
 	if (rc < 0)
@@ -237,8 +237,7 @@ static int remove_file(struct api *a, char *path)
 	char *name = strrchr(path, '/');
 	*name++ = 0;
 	ADAFS_CLOSE int dir = open_inside(a, path);
-	ADAFS_FREE char *open_path =
-		dir < 0 ? NULL : adafs_fmt("/proc/self/fd/%d/%s", dir, name);
+	ADAFS_FREE char *open_path = dir < 0 ? NULL : adafs_fmt("/proc/self/fd/%d/%s", dir, name);
 	if (dir < 0)
 		return api_error(a, 404, "FileNotFound", NULL);
 	return open_path ? remove_open(a, open_path) : api_error_internal(a);
@@ -382,9 +381,9 @@ static cJSON *view_file(struct api *a, void *item, const char *select)
 		return o;
 	char text[32];
 	cJSON *p = cJSON_AddObjectToObject(o, "properties");
-	cJSON_AddItemToObject(p, "lastModified",
-			      api_time((int64_t)f->st.st_mtim.tv_sec * 1000000 +
-				       f->st.st_mtim.tv_nsec / 1000));
+	cJSON_AddItemToObject(
+		p, "lastModified",
+		api_time((int64_t)f->st.st_mtim.tv_sec * 1000000 + f->st.st_mtim.tv_nsec / 1000));
 	snprintf(text, sizeof(text), "%lld", (long long)f->st.st_size);
 	cJSON_AddStringToObject(p, "contentLength", text);
 	cJSON_AddStringToObject(p, "contentType", content_type(f->name));
@@ -408,8 +407,11 @@ ADAFS_UNCHECKED static int list_below(struct api *a, char *root)
 	} else {
 		if (f.n)
 			qsort(f.item, f.n, sizeof(*f.item), compare_files);
-		const struct api_list list = { .metadata = "files", .filterable = file_filter,
-					       .arg = &f, .next = next_file, .key = file_key,
+		const struct api_list list = { .metadata = "files",
+					       .filterable = file_filter,
+					       .arg = &f,
+					       .next = next_file,
+					       .key = file_key,
 					       .view = view_file };
 		rc = api_list(a, &list);
 	}

@@ -30,8 +30,9 @@ static int check_job(struct api *a, const cJSON *spec)
 	const cJSON *pool = adafs_json_get(spec, "poolInfo");
 	bool named = adafs_json_get(pool, "poolId") != NULL;
 	if (pool && named == (adafs_json_get(pool, "autoPoolSpecification") != NULL))
-		return api_error(a, 400, "InvalidPropertyValue", "PropertyName", "poolInfo", "Reason",
-				 "A job has one of poolId and autoPoolSpecification", NULL);
+		return api_error(a, 400, "InvalidPropertyValue", "PropertyName", "poolInfo",
+				 "Reason", "A job has one of poolId and autoPoolSpecification",
+				 NULL);
 	return 0;
 }
 
@@ -108,8 +109,8 @@ static int job_add(struct api *a)
 		return rc;
 	const struct entity *old = entity_list_find(&a->s->jobs, adafs_json_str(spec, "id", ""));
 	if (old)
-		return api_error(a, 409, old->state == JOB_DELETING ? "JobBeingDeleted" : "JobExists",
-				 NULL);
+		return api_error(
+			a, 409, old->state == JOB_DELETING ? "JobBeingDeleted" : "JobExists", NULL);
 	struct own own = { 0 };
 	struct job *j = NULL;
 	rc = check_new_job(a, spec);
@@ -165,10 +166,10 @@ static int check_change(struct api *a, const struct job *j, const cJSON *change)
 	const char *is = adafs_json_str(j->e.spec, "onAllTasksComplete", "noaction");
 	const char *to = adafs_json_str(change, "onAllTasksComplete", is);
 	if (strcmp(is, "terminatejob") == 0 && strcmp(to, "noaction") == 0)
-		return api_error(a, 400, "InvalidPropertyValue", "PropertyName", "onAllTasksComplete",
-				 "PropertyValue", to, "Reason",
-				 "OnAllTasksComplete cannot be changed from terminatejob to noaction",
-				 NULL);
+		return api_error(
+			a, 400, "InvalidPropertyValue", "PropertyName", "onAllTasksComplete",
+			"PropertyValue", to, "Reason",
+			"OnAllTasksComplete cannot be changed from terminatejob to noaction", NULL);
 	const char *pool = adafs_json_str(adafs_json_get(change, "poolInfo"), "poolId", NULL);
 	const char *pool_is = adafs_json_str(adafs_json_get(j->e.spec, "poolInfo"), "poolId", "");
 	if (pool && strcmp(pool, pool_is) != 0 && j->e.state != JOB_DISABLED)
@@ -186,14 +187,15 @@ static int keep_own_pool(struct api *a, const struct job *j, cJSON *change)
 	if (!job_auto_pool(j->e.spec))
 		return api_error(a, 400, "InvalidPropertyValue", "PropertyName",
 				 "autoPoolSpecification", "Reason",
-				 "The emulator makes a pool for a job only when the job is added", NULL);
+				 "The emulator makes a pool for a job only when the job is added",
+				 NULL);
 	cJSON_DeleteItemFromObjectCaseSensitive(change, "poolInfo");
 	return 0;
 }
 
 static int job_change(struct api *a, const struct batch_spec_field *fields, bool replace)
 {
-	static const char *const reset[] = { "priority",    "maxParallelTasks", "allowTaskPreemption",
+	static const char *const reset[] = { "priority", "maxParallelTasks", "allowTaskPreemption",
 					     "constraints", "metadata" };
 	struct job *j = api_live_job(a);
 	ADAFS_JSON *change = NULL;
@@ -259,7 +261,8 @@ static int job_terminate(struct api *a)
 	if (j->e.state == JOB_TERMINATING)
 		return api_error(a, 409, "JobBeingTerminated", NULL);
 	service_touch_locked(a->s, &j->e);
-	sched_job_terminate_locked(a->s, j, adafs_json_str(body, "terminateReason", "UserTerminate"));
+	sched_job_terminate_locked(a->s, j,
+				   adafs_json_str(body, "terminateReason", "UserTerminate"));
 	int rc = api_commit(a);
 	return rc < 0 ? rc : api_done(a, 202, &j->e);
 }
@@ -268,7 +271,8 @@ static int job_disable(struct api *a)
 {
 	struct job *j = api_live_job(a);
 	ADAFS_JSON *body = NULL;
-	if (!j || api_conditions(a, &j->e, true) < 0 || api_body(a, batch_spec_job_disable, &body) < 0)
+	if (!j || api_conditions(a, &j->e, true) < 0 ||
+	    api_body(a, batch_spec_job_disable, &body) < 0)
 		return -EINVAL;
 	if (j->e.state == JOB_COMPLETED)
 		return api_error(a, 409, "JobCompleted", NULL);
@@ -313,9 +317,9 @@ static int job_task_counts(struct api *a)
 	if (!j)
 		return -ENOENT;
 	double lag_s = trap_value(a->s->traps, TRAP_STALE_COUNTS);
-	struct task_counts then = lag_s > 0 ? counts_at_locked(j, adafs_clock_wall_us() -
-							       (int64_t)(lag_s * 1e6))
-					    : j->counts;
+	struct task_counts then =
+		lag_s > 0 ? counts_at_locked(j, adafs_clock_wall_us() - (int64_t)(lag_s * 1e6))
+			  : j->counts;
 	const struct task_counts *c = &then;
 	if (api_before(a, "2020-09-01"))
 		return api_json(a, "taskcounts/@Element",

@@ -53,7 +53,7 @@ static int list_start(struct api *a, const struct api_list *l, struct odata_filt
 {
 	const char *filter = http_req_param(a->req, "$filter");
 	if (filter && *filter) {
-		struct adafs_err err = {0};
+		struct adafs_err err = { 0 };
 		int rc = odata_filter_parse(filter, l->filterable, ret_filter, &err);
 		if (rc < 0)
 			return api_error_query(a, "$filter", filter, err.msg);
@@ -156,12 +156,12 @@ int api_list_entities(struct api *a, struct entity_list *l, const char *metadata
 		      cJSON *(*view)(struct api *a, void *item, const char *select))
 {
 	entity_list_sort(l);
-	struct entity_cursor c = {.list = l};
-	const struct api_list list = {.metadata = metadata,
-				      .filterable = filterable,
-				      .arg = &c,
-				      .next = next_entity,
-				      .key = entity_key,
-				      .view = view};
+	struct entity_cursor c = { .list = l };
+	const struct api_list list = { .metadata = metadata,
+				       .filterable = filterable,
+				       .arg = &c,
+				       .next = next_entity,
+				       .key = entity_key,
+				       .view = view };
 	return api_list(a, &list);
 }

@@ -18,7 +18,7 @@ static const struct odata_property node_filter[] = {
 	ODATA_ROW_EQ("startTaskInfo/state"),
 	ODATA_ROW_E("startTaskInfo/result"),
 	ODATA_ROW_INT("startTaskInfo/exitCode"),
-	{0},
+	{ 0 },
 };
 /* --- list and get ------------------------------------------------------------------------- */
 
@@ -52,7 +52,7 @@ static int node_list(struct api *a)
 	const struct pool *p = api_pool(a);
 	if (!p)
 		return -ENOENT;
-	struct node_cursor c = {0};
+	struct node_cursor c = { 0 };
 	struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
 	c.n++;
@@ -64,12 +64,12 @@ static int node_list(struct api *a)
 	c.item = item;
 	if (c.n)
 		qsort(item, c.n, sizeof(struct node *), compare_nodes);
-	const struct api_list list = {.metadata = "nodes",
-				      .filterable = node_filter,
-				      .arg = &c,
-				      .next = next_node,
-				      .key = node_key,
-				      .view = view_node};
+	const struct api_list list = { .metadata = "nodes",
+				       .filterable = node_filter,
+				       .arg = &c,
+				       .next = next_node,
+				       .key = node_key,
+				       .view = view_node };
 	return api_list(a, &list);
 }
 
@@ -230,18 +230,19 @@ static int node_logs(struct api *a)
 }
 
 const struct api_route api_node_routes[] = {
-	{"GET", "/pools/{}/nodes", "ListNodes", node_list},
-	{"GET", "/pools/{}/nodes/{}", "GetNode", node_get},
-	{"POST", "/pools/{}/nodes/{}/disablescheduling", "DisableNodeScheduling", node_disable},
-	{"POST", "/pools/{}/nodes/{}/enablescheduling", "EnableNodeScheduling", node_enable},
-	{"POST", "/pools/{}/nodes/{}/reboot", "RebootNode", node_reboot},
-	{"POST", "/pools/{}/nodes/{}/reimage", "ReimageNode", node_reimage},
-	{"POST", "/pools/{}/nodes/{}/start", "StartNode", node_start},
-	{"POST", "/pools/{}/nodes/{}/deallocate", "DeallocateNode", node_deallocate},
-	{"GET", "/pools/{}/nodes/{}/remoteloginsettings", "GetRemoteLoginSettings", node_login},
-	{"POST", "/pools/{}/nodes/{}/users", "AddNodeUser", user_add},
-	{"PUT", "/pools/{}/nodes/{}/users/{}", "UpdateNodeUser", user_put},
-	{"DELETE", "/pools/{}/nodes/{}/users/{}", "DeleteNodeUser", user_delete},
-	{"POST", "/pools/{}/nodes/{}/uploadbatchservicelogs", "UploadBatchServiceLogs", node_logs},
-	{0},
+	{ "GET", "/pools/{}/nodes", "ListNodes", node_list },
+	{ "GET", "/pools/{}/nodes/{}", "GetNode", node_get },
+	{ "POST", "/pools/{}/nodes/{}/disablescheduling", "DisableNodeScheduling", node_disable },
+	{ "POST", "/pools/{}/nodes/{}/enablescheduling", "EnableNodeScheduling", node_enable },
+	{ "POST", "/pools/{}/nodes/{}/reboot", "RebootNode", node_reboot },
+	{ "POST", "/pools/{}/nodes/{}/reimage", "ReimageNode", node_reimage },
+	{ "POST", "/pools/{}/nodes/{}/start", "StartNode", node_start },
+	{ "POST", "/pools/{}/nodes/{}/deallocate", "DeallocateNode", node_deallocate },
+	{ "GET", "/pools/{}/nodes/{}/remoteloginsettings", "GetRemoteLoginSettings", node_login },
+	{ "POST", "/pools/{}/nodes/{}/users", "AddNodeUser", user_add },
+	{ "PUT", "/pools/{}/nodes/{}/users/{}", "UpdateNodeUser", user_put },
+	{ "DELETE", "/pools/{}/nodes/{}/users/{}", "DeleteNodeUser", user_delete },
+	{ "POST", "/pools/{}/nodes/{}/uploadbatchservicelogs", "UploadBatchServiceLogs",
+	  node_logs },
+	{ 0 },
 };

@@ -37,11 +37,11 @@ static void rename_slots(struct api *a)
 static int check_mounts(struct api *a, const cJSON *spec)
 {
 	const cJSON *item;
-	cJSON_ArrayForEach(item, adafs_json_get(spec, "mountConfiguration"))
-		if (cJSON_GetArraySize(item) != 1)
-			return api_error(a, 400, "InvalidPropertyValue", "PropertyName",
-					 "mountConfiguration", "Reason",
-					 "A mount configuration is of exactly one kind", NULL);
+	cJSON_ArrayForEach(item, adafs_json_get(spec, "mountConfiguration")) if (
+		cJSON_GetArraySize(item) !=
+		1) return api_error(a, 400, "InvalidPropertyValue", "PropertyName",
+				    "mountConfiguration", "Reason",
+				    "A mount configuration is of exactly one kind", NULL);
 	return 0;
 }
 
@@ -104,7 +104,8 @@ static int pool_add(struct api *a)
 	const struct entity *old = entity_list_find(&a->s->pools, adafs_json_str(spec, "id", ""));
 	if (old)
 		return api_error(a, 409,
-				 old->state == POOL_DELETING ? "PoolBeingDeleted" : "PoolExists", NULL);
+				 old->state == POOL_DELETING ? "PoolBeingDeleted" : "PoolExists",
+				 NULL);
 	struct pool *p;
 	rc = api_make_pool(a, ADAFS_STEAL(spec), &p);
 	if (rc == 0)
@@ -129,7 +130,8 @@ static int pool_get(struct api *a)
 	if (rc < 0)
 		return rc;
 	api_etag_headers(a, &p->e);
-	return api_json(a, "pools/@Element", view_pool(a, &p->e, http_req_param(a->req, "$select")));
+	return api_json(a, "pools/@Element",
+			view_pool(a, &p->e, http_req_param(a->req, "$select")));
 }
 
 static int pool_head(struct api *a)
@@ -187,8 +189,9 @@ static int pool_patch(struct api *a)
 {
 	struct pool *p = pool_to_change(a);
 	ADAFS_JSON *change = NULL;
-	if (!p || api_body(a, api_before(a, "2024-07-01") ? batch_spec_pool_patch
-							   : batch_spec_pool_patch_2024,
+	if (!p || api_body(a,
+			   api_before(a, "2024-07-01") ? batch_spec_pool_patch
+						       : batch_spec_pool_patch_2024,
 			   &change) < 0)
 		return -EINVAL;
 	return pool_update(a, p, 200, change);
@@ -224,7 +227,8 @@ static int pool_resize(struct api *a)
 				 "The pool is scaled by its formula", NULL);
 	if (p->resizing)
 		return api_error(a, 409, "PoolBeingResized", NULL);
-	ADAFS_FREE char *option = strdup(adafs_json_str(change, "nodeDeallocationOption", "requeue"));
+	ADAFS_FREE char *option =
+		strdup(adafs_json_str(change, "nodeDeallocationOption", "requeue"));
 	cJSON_DeleteItemFromObjectCaseSensitive(change, "nodeDeallocationOption");
 	if (!option || change_spec(a, p, change) < 0)
 		return api_error_internal(a);
@@ -243,7 +247,7 @@ static int pool_stop_resize(struct api *a)
 	/* Nodes that still wait for their tasks stay. */
 	struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
-		n->leaving = false;
+	n->leaving = false;
 	p->grow_us = 0;
 	p->resize_stopped = p->stopping = true;
 	service_touch_locked(a->s, &p->e);
@@ -269,10 +273,12 @@ static int pool_remove_nodes(struct api *a)
 	if (p->resizing)
 		return api_error(a, 409, "PoolBeingResized", NULL);
 	const cJSON *item;
+	cJSON_ArrayForEach(item, adafs_json_get(body, "nodeList")) if (
+		!pool_find_node(p, item->valuestring)) return api_error(a, 404, "NodeNotFound",
+									"NodeId", item->valuestring,
+									NULL);
 	cJSON_ArrayForEach(item, adafs_json_get(body, "nodeList"))
-		if (!pool_find_node(p, item->valuestring))
-			return api_error(a, 404, "NodeNotFound", "NodeId", item->valuestring, NULL);
-	cJSON_ArrayForEach(item, adafs_json_get(body, "nodeList")) {
+	{
 		struct node *n = pool_find_node(p, item->valuestring);
 		if (n->leaving)
 			continue;

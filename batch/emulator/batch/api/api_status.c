@@ -66,7 +66,7 @@ static cJSON *view_own(const struct api *a, const struct job_node *at, enum run_
 static cJSON *view_status(struct api *a, void *item, const char *select)
 {
 	const struct job_node *at = item;
-	struct view v = {.a = a, .out = cJSON_CreateObject(), .select = select};
+	struct view v = { .a = a, .out = cJSON_CreateObject(), .select = select };
 	ADAFS_FREE char *url = adafs_fmt("%s/pools/%s/nodes/%s", a->base, at->pool_id, at->node_id);
 	view_add_text(&v, "poolId", at->pool_id);
 	view_add_text(&v, "nodeId", at->node_id);
@@ -85,27 +85,28 @@ static int status_list(struct api *a)
 		return -ENOENT;
 	if (!job_own_spec(j, RUN_PREPARATION) && !job_own_spec(j, RUN_RELEASE))
 		return api_error(a, 409, "JobPreparationTaskOrReleaseTaskNotSpecified", NULL);
-	struct status_cursor c = {0};
+	struct status_cursor c = { 0 };
 	struct job_node *at;
 	TAILQ_FOREACH(at, &j->nodes, link)
-		c.n++;
+	c.n++;
 	ADAFS_FREE struct job_node **item = calloc(c.n + 1, sizeof(struct job_node *));
 	if (!item)
 		return api_error_internal(a);
 	TAILQ_FOREACH(at, &j->nodes, link)
-		item[c.at++] = at;
+	item[c.at++] = at;
 	c.item = item;
 	qsort(item, c.n, sizeof(struct job_node *), compare_status);
-	const struct api_list list = {.metadata = "jobpreparationandreleasetaskstatuslist",
-				      .filterable = status_filter,
-				      .arg = &c,
-				      .next = next_status,
-				      .key = status_key,
-				      .view = view_status};
+	const struct api_list list = { .metadata = "jobpreparationandreleasetaskstatuslist",
+				       .filterable = status_filter,
+				       .arg = &c,
+				       .next = next_status,
+				       .key = status_key,
+				       .view = view_status };
 	return api_list(a, &list);
 }
 
 const struct api_route api_status_routes[] = {
-	{ "GET", "/jobs/{}/jobpreparationandreleasetaskstatus", "ListPreparationStatus", status_list },
+	{ "GET", "/jobs/{}/jobpreparationandreleasetaskstatus", "ListPreparationStatus",
+	  status_list },
 	{ 0 },
 };

@@ -55,7 +55,8 @@ static int check_resource_files(const cJSON *spec, struct refusal *r)
 	if (text && strlen(text) > RESOURCE_FILES_MAX)
 		return refuse(r, 400, "InvalidPropertyValue", "resourceFiles",
 			      "The resource files of a task have at most 32768 characters in all");
-	cJSON_ArrayForEach(item, files) {
+	cJSON_ArrayForEach(item, files)
+	{
 		bool http = adafs_json_get(item, "httpUrl") != NULL;
 		if (http + (adafs_json_get(item, "storageContainerUrl") != NULL) +
 			    (adafs_json_get(item, "autoStorageContainerName") != NULL) !=
@@ -86,8 +87,7 @@ static int check_dependencies(const struct job *j, const cJSON *spec, struct ref
 		return refuse(r, 400, "TaskDependenciesNotSpecifiedOnJob", "dependsOn",
 			      "The job has usesTaskDependencies false");
 	size_t total = 0;
-	cJSON_ArrayForEach(item, adafs_json_get(on, "taskIds"))
-		total += strlen(item->valuestring);
+	cJSON_ArrayForEach(item, adafs_json_get(on, "taskIds")) total += strlen(item->valuestring);
 	if (total > TASK_IDS_MAX)
 		return refuse(r, 400, "TaskDependencyListTooLong", "taskIds",
 			      "The ids have at most 64000 characters in all");
@@ -97,12 +97,14 @@ static int check_dependencies(const struct job *j, const cJSON *spec, struct ref
 static int check_environment(const cJSON *spec, struct refusal *r)
 {
 	const cJSON *item;
-	cJSON_ArrayForEach(item, adafs_json_get(spec, "environmentSettings")) {
+	cJSON_ArrayForEach(item, adafs_json_get(spec, "environmentSettings"))
+	{
 		const char *name = adafs_json_str(item, "name", "");
 		if (!*name || strchr(name, '='))
-			return refuse(r, 400, "InvalidPropertyValue", "environmentSettings",
-				      "The name of an environment variable is not empty and holds no "
-				      "equals sign");
+			return refuse(
+				r, 400, "InvalidPropertyValue", "environmentSettings",
+				"The name of an environment variable is not empty and holds no "
+				"equals sign");
 	}
 	return 0;
 }
@@ -200,8 +202,8 @@ int api_make_task(struct api *a, struct job *j, const cJSON *body, struct task *
 	if (add_task(a, j, body, ret, &r) == 0)
 		return 0;
 	if (r.property)
-		return api_error(a, r.status, r.code, "PropertyName", r.property, "Reason", r.reason,
-				 NULL);
+		return api_error(a, r.status, r.code, "PropertyName", r.property, "Reason",
+				 r.reason, NULL);
 	if (*r.reason)
 		return api_error(a, r.status, r.code, "Reason", r.reason, NULL);
 	return api_error(a, r.status, r.code, NULL);
@@ -258,11 +260,14 @@ static int add_collection(struct api *a, struct job *j, const cJSON *tasks, cJSO
 	struct task *added[COLLECTION_MAX];
 	size_t n = 0;
 	const cJSON *body;
-	cJSON_ArrayForEach(body, tasks) {
+	cJSON_ArrayForEach(body, tasks)
+	{
 		struct refusal r = { 0 };
 		struct task *t = NULL;
 		if (add_task(a, j, body, &t, &r) < 0) {
-			/* Documented otherwise, but this is what a collection was seen to answer. */
+			/*
+			 * Documented otherwise, but this is what a collection was seen to answer.
+			 */
 			if (strcmp(r.code, "TaskDependenciesNotSpecifiedOnJob") == 0)
 				r.code = "UnsupportedProperty";
 			cJSON_AddItemToArray(results,
@@ -317,7 +322,8 @@ static int task_get(struct api *a)
 	if (rc < 0)
 		return rc;
 	api_etag_headers(a, &t->e);
-	return api_json(a, "tasks/@Element", view_task(a, &t->e, http_req_param(a->req, "$select")));
+	return api_json(a, "tasks/@Element",
+			view_task(a, &t->e, http_req_param(a->req, "$select")));
 }
 
 /* Of a task on several nodes; the emulator runs it as one, so there are none. */
@@ -373,8 +379,8 @@ static int task_terminate(struct api *a)
 }
 
 /*
- * A running task is killed first, so that its id and directory are free when the answer arrives. Waits
- * without the lock; job and task are looked up again after every wait.
+ * A running task is killed first, so that its id and directory are free when the answer arrives.
+ * Waits without the lock; job and task are looked up again after every wait.
  */
 static int task_delete(struct api *a)
 {
@@ -385,13 +391,12 @@ static int task_delete(struct api *a)
 	while (t && t->exec.run) {
 		run_stop_locked(t->exec.run, RUN_STOP_DELETE);
 		service_commit_locked(a->s);
-		if (a->s->stopping ||
-		    adafs_cond_wait_until(&a->s->idle, &a->s->lock, deadline) < 0)
+		if (a->s->stopping || adafs_cond_wait_until(&a->s->idle, &a->s->lock, deadline) < 0)
 			return api_error(a, 500, "OperationTimedOut", NULL);
 		const struct entity *job = entity_list_find(&a->s->jobs, a->args[0]);
-		struct entity *e = job ? entity_list_find(&entity_job((struct entity *)job)->tasks,
-							  a->args[1])
-				       : NULL;
+		struct entity *e =
+			job ? entity_list_find(&entity_job((struct entity *)job)->tasks, a->args[1])
+			    : NULL;
 		t = e && e->seq == seq ? entity_task(e) : NULL;
 	}
 	if (t)

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/api/odata.c - a recursive-descent reader of $filter and its evaluation on an entity;
- * $select. Pure.
+ * emulator/batch/api/odata.c - a recursive-descent reader of $filter and its evaluation on an
+ * entity; $select. Pure.
  */
 #include "batch/emulator/batch/api/odata.h"
 
@@ -148,7 +148,8 @@ static int take_value(struct parser *p, struct odata_filter *f)
 		return take_number(p, &f->number);
 	case ODATA_BOOL:
 		f->number = take_word(p, "true");
-		return f->number || take_word(p, "false") ? 0 : fail(p, "true or false is expected");
+		return f->number || take_word(p, "false") ? 0
+							  : fail(p, "true or false is expected");
 	}
 	return -EINVAL;
 }

@@ -33,12 +33,30 @@ struct odata_property {
 };
 
 /* Rows of a table, by the operator sets. */
-#define ODATA_ROW_S(n) { n, ODATA_STRING, ODATA_S, NULL }
-#define ODATA_ROW_E(n) { n, ODATA_STRING, ODATA_E, NULL }
-#define ODATA_ROW_T(n) { n, ODATA_TIME, ODATA_T, NULL }
-#define ODATA_ROW_B(n) { n, ODATA_BOOL, ODATA_E, NULL }
-#define ODATA_ROW_INT(n) { n, ODATA_INT, ODATA_T, NULL }
-#define ODATA_ROW_EQ(n) { n, ODATA_STRING, ODATA_EQ, NULL }
+#define ODATA_ROW_S(n)                         \
+	{                                      \
+		n, ODATA_STRING, ODATA_S, NULL \
+	}
+#define ODATA_ROW_E(n)                         \
+	{                                      \
+		n, ODATA_STRING, ODATA_E, NULL \
+	}
+#define ODATA_ROW_T(n)                       \
+	{                                    \
+		n, ODATA_TIME, ODATA_T, NULL \
+	}
+#define ODATA_ROW_B(n)                       \
+	{                                    \
+		n, ODATA_BOOL, ODATA_E, NULL \
+	}
+#define ODATA_ROW_INT(n)                    \
+	{                                   \
+		n, ODATA_INT, ODATA_T, NULL \
+	}
+#define ODATA_ROW_EQ(n)                         \
+	{                                       \
+		n, ODATA_STRING, ODATA_EQ, NULL \
+	}
 
 struct odata_filter;
 

@@ -56,8 +56,9 @@ static int check_int(const struct batch_spec_field *f, const cJSON *v, cJSON **r
 		return wrong_type(why, f, "an integer");
 	int64_t n = (int64_t)v->valuedouble;
 	if (n < f->min || n > f->max)
-		return refuse(why, strcmp(f->name, "priority") == 0 ? "OutOfRangePriority"
-								    : "InvalidPropertyValue",
+		return refuse(why,
+			      strcmp(f->name, "priority") == 0 ? "OutOfRangePriority"
+							       : "InvalidPropertyValue",
 			      f->name, "The value must be between %" PRId64 " and %" PRId64, f->min,
 			      f->max);
 	*ret = cJSON_CreateNumber((double)n);
@@ -151,7 +152,8 @@ static int check_list(const struct batch_spec_field *f, const cJSON *v, cJSON **
 			      "The list must have at most %" PRId64 " items", f->max);
 	ADAFS_JSON *list = cJSON_CreateArray();
 	const cJSON *item;
-	cJSON_ArrayForEach(item, v) {
+	cJSON_ArrayForEach(item, v)
+	{
 		cJSON *copy = NULL;
 		int rc = check_item(f, item, &copy, why);
 		if (rc < 0)
@@ -237,7 +239,8 @@ int batch_spec_check(const struct batch_spec_field *fields, const cJSON *body, c
 			      "An object is expected");
 	ADAFS_JSON *out = cJSON_CreateObject();
 	const cJSON *v;
-	cJSON_ArrayForEach(v, body) {
+	cJSON_ArrayForEach(v, body)
+	{
 		int rc = check_member(fields, v, out, why);
 		if (rc < 0)
 			return rc;

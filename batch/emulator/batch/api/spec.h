@@ -1,6 +1,6 @@
 /*
- * emulator/batch/api/spec.h - request bodies: checked against a table, copied in the service's spelling
- * (enums in lower case, durations normalised), unknown members refused.
+ * emulator/batch/api/spec.h - request bodies: checked against a table, copied in the service's
+ * spelling (enums in lower case, durations normalised), unknown members refused.
  */
 #ifndef ADAFS_EMULATOR_BATCH_SPEC_H
 #define ADAFS_EMULATOR_BATCH_SPEC_H
@@ -11,9 +11,9 @@
 #include "batch/base/json.h"
 
 enum batch_spec_type {
-	SPEC_STRING,   /* at most max bytes; 0: no limit */
-	SPEC_ID,       /* 1..64 of [A-Za-z0-9_-] */
-	SPEC_INT,      /* min..max */
+	SPEC_STRING, /* at most max bytes; 0: no limit */
+	SPEC_ID,     /* 1..64 of [A-Za-z0-9_-] */
+	SPEC_INT,    /* min..max */
 	SPEC_BOOL,
 	SPEC_DURATION, /* min..max ms; max 0: no limit */
 	SPEC_TIME,     /* ISO 8601 */
@@ -31,7 +31,7 @@ struct batch_spec_field {
 	enum batch_spec_type type;
 	bool required;
 	int64_t min, max;
-	const char *const *names; /* SPEC_ENUM, SPEC_ENUMS; ends with NULL */
+	const char *const *names;              /* SPEC_ENUM, SPEC_ENUMS; ends with NULL */
 	const struct batch_spec_field *fields; /* SPEC_OBJECT, SPEC_LIST */
 };
 

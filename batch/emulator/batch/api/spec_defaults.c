@@ -163,9 +163,9 @@ int batch_spec_job_defaults(cJSON *spec)
 	static const struct {
 		const char *name;
 		int (*fill)(cJSON *task);
-	} tasks[] = {{"jobManagerTask", default_manager},
-		     {"jobPreparationTask", default_preparation},
-		     {"jobReleaseTask", default_release}};
+	} tasks[] = { { "jobManagerTask", default_manager },
+		      { "jobPreparationTask", default_preparation },
+		      { "jobReleaseTask", default_release } };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(tasks); i++) {
 		cJSON *task = cJSON_GetObjectItemCaseSensitive(spec, tasks[i].name);
 		if (task && tasks[i].fill(task) < 0)

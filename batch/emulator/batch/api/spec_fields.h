@@ -113,7 +113,7 @@ extern const struct batch_spec_field spec_package[];
 extern const struct batch_spec_field spec_task_constraints[];
 extern const struct batch_spec_field spec_token_settings[];
 extern const struct batch_spec_field spec_start_task[]; /* spec_pools.c */
-extern const struct batch_spec_field spec_auto_pool[];	/* spec_pools.c: a pool without id */
+extern const struct batch_spec_field spec_auto_pool[];  /* spec_pools.c: a pool without id */
 extern const char *const spec_elevation[];
 
 #endif

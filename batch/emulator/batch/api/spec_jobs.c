@@ -1,10 +1,10 @@
 /* The bodies of /jobs. */
 #include "batch/emulator/batch/api/spec_fields.h"
 
-NAMES all_complete[] = {"noaction", "terminatejob", NULL};
-NAMES on_failure[] = {"noaction", "performexitoptionsjobaction", NULL};
-NAMES disable_tasks[] = {"requeue", "terminate", "wait", NULL};
-NAMES pool_lifetime[] = {"job", "jobschedule", NULL};
+NAMES all_complete[] = { "noaction", "terminatejob", NULL };
+NAMES on_failure[] = { "noaction", "performexitoptionsjobaction", NULL };
+NAMES disable_tasks[] = { "requeue", "terminate", "wait", NULL };
+NAMES pool_lifetime[] = { "job", "jobschedule", NULL };
 
 FIELDS auto_pool_specification[] = {
 	STRING_MAX("autoPoolIdPrefix", 20),
@@ -13,12 +13,12 @@ FIELDS auto_pool_specification[] = {
 	OBJECT("pool", spec_auto_pool),
 	END,
 };
-FIELDS pool_info[] = {{.name = "poolId", .type = SPEC_ID},
-		      OBJECT("autoPoolSpecification", auto_pool_specification),
-		      END};
-FIELDS job_constraints[] = {DURATION("maxWallClockTime", 0), INT("maxTaskRetryCount", -1, 1 << 30),
-			    END};
-FIELDS network[] = {STRING_REQ("subnetId"), BOOL("skipWithdrawFromVNet"), END};
+FIELDS pool_info[] = { { .name = "poolId", .type = SPEC_ID },
+		       OBJECT("autoPoolSpecification", auto_pool_specification),
+		       END };
+FIELDS job_constraints[] = { DURATION("maxWallClockTime", 0), INT("maxTaskRetryCount", -1, 1 << 30),
+			     END };
+FIELDS network[] = { STRING_REQ("subnetId"), BOOL("skipWithdrawFromVNet"), END };
 
 FIELDS manager_task[] = {
 	ID_REQ("id"),
@@ -39,7 +39,7 @@ FIELDS manager_task[] = {
 	END,
 };
 FIELDS preparation_task[] = {
-	{.name = "id", .type = SPEC_ID},
+	{ .name = "id", .type = SPEC_ID },
 	STRING_REQ("commandLine"),
 	OBJECT("containerSettings", spec_container_settings),
 	LIST("resourceFiles", spec_resource_file),
@@ -51,7 +51,7 @@ FIELDS preparation_task[] = {
 	END,
 };
 FIELDS release_task[] = {
-	{.name = "id", .type = SPEC_ID},
+	{ .name = "id", .type = SPEC_ID },
 	STRING_REQ("commandLine"),
 	OBJECT("containerSettings", spec_container_settings),
 	LIST("resourceFiles", spec_resource_file),
@@ -109,6 +109,6 @@ const struct batch_spec_field batch_spec_job_put[] = {
 	IGNORED("stats"),
 	END,
 };
-const struct batch_spec_field batch_spec_job_terminate[] = {STRING("terminateReason"), END};
-const struct batch_spec_field batch_spec_job_disable[] = {ENUM_REQ("disableTasks", disable_tasks),
-							  END};
+const struct batch_spec_field batch_spec_job_terminate[] = { STRING("terminateReason"), END };
+const struct batch_spec_field batch_spec_job_disable[] = { ENUM_REQ("disableTasks", disable_tasks),
+							   END };

@@ -1,21 +1,23 @@
 /* The bodies of /jobs/{}/tasks, and the parts of a task that pools and jobs have too. */
 #include "batch/emulator/batch/api/spec_fields.h"
 
-NAMES upload_condition[] = {"tasksuccess", "taskfailure", "taskcompletion", NULL};
-NAMES job_action[] = {"none", "disable", "terminate", NULL};
-NAMES dependency_action[] = {"satisfy", "block", NULL};
-NAMES user_scope[] = {"task", "pool", NULL};
-NAMES working_directory[] = {"taskWorkingDirectory", "containerImageDefault", NULL};
-NAMES mount_source[] = {"Shared", "Startup", "VfsMounts", "Task", "JobPrep", "Applications", NULL};
-const char *const spec_elevation[] = {"nonadmin", "admin", NULL};
+NAMES upload_condition[] = { "tasksuccess", "taskfailure", "taskcompletion", NULL };
+NAMES job_action[] = { "none", "disable", "terminate", NULL };
+NAMES dependency_action[] = { "satisfy", "block", NULL };
+NAMES user_scope[] = { "task", "pool", NULL };
+NAMES working_directory[] = { "taskWorkingDirectory", "containerImageDefault", NULL };
+NAMES mount_source[] = {
+	"Shared", "Startup", "VfsMounts", "Task", "JobPrep", "Applications", NULL
+};
+const char *const spec_elevation[] = { "nonadmin", "admin", NULL };
 
 /* --- shared ------------------------------------------------------------------------------ */
 
-const struct batch_spec_field spec_name_value[] = {STRING_REQ("name"), STRING("value"), END};
-const struct batch_spec_field spec_metadata[] = {STRING_REQ("name"), STRING_REQ("value"), END};
-const struct batch_spec_field spec_identity_reference[] = {STRING("resourceId"), END};
-const struct batch_spec_field spec_package[] = {STRING_REQ("applicationId"), STRING("version"),
-						END};
+const struct batch_spec_field spec_name_value[] = { STRING_REQ("name"), STRING("value"), END };
+const struct batch_spec_field spec_metadata[] = { STRING_REQ("name"), STRING_REQ("value"), END };
+const struct batch_spec_field spec_identity_reference[] = { STRING("resourceId"), END };
+const struct batch_spec_field spec_package[] = { STRING_REQ("applicationId"), STRING("version"),
+						 END };
 const struct batch_spec_field spec_registry[] = {
 	STRING("username"),
 	STRING("password"),
@@ -23,7 +25,7 @@ const struct batch_spec_field spec_registry[] = {
 	OBJECT("identityReference", spec_identity_reference),
 	END,
 };
-FIELDS bind_mount[] = {ENUM("source", mount_source), BOOL("isReadOnly"), END};
+FIELDS bind_mount[] = { ENUM("source", mount_source), BOOL("isReadOnly"), END };
 const struct batch_spec_field spec_container_settings[] = {
 	STRING_REQ("imageName"),
 	STRING("containerRunOptions"),
@@ -49,8 +51,8 @@ FIELDS upload_container[] = {
 	LIST("uploadHeaders", spec_name_value),
 	END,
 };
-FIELDS upload_destination[] = {OBJECT_REQ("container", upload_container), END};
-FIELDS upload_options[] = {ENUM_REQ("uploadCondition", upload_condition), END};
+FIELDS upload_destination[] = { OBJECT_REQ("container", upload_container), END };
+FIELDS upload_options[] = { ENUM_REQ("uploadCondition", upload_condition), END };
 const struct batch_spec_field spec_output_file[] = {
 	STRING_REQ("filePattern"),
 	OBJECT_REQ("destination", upload_destination),
@@ -63,20 +65,20 @@ const struct batch_spec_field spec_task_constraints[] = {
 	INT("maxTaskRetryCount", -1, 1 << 30),
 	END,
 };
-FIELDS auto_user[] = {ENUM("scope", user_scope), ENUM("elevationLevel", spec_elevation), END};
-const struct batch_spec_field spec_user_identity[] = {STRING("username"),
-						      OBJECT("autoUser", auto_user), END};
-const struct batch_spec_field spec_token_settings[] = {STRINGS("access"), END};
+FIELDS auto_user[] = { ENUM("scope", user_scope), ENUM("elevationLevel", spec_elevation), END };
+const struct batch_spec_field spec_user_identity[] = { STRING("username"),
+						       OBJECT("autoUser", auto_user), END };
+const struct batch_spec_field spec_token_settings[] = { STRINGS("access"), END };
 
 /* --- tasks ------------------------------------------------------------------------------- */
 
-FIELDS exit_options[] = {ENUM("jobAction", job_action), ENUM("dependencyAction", dependency_action),
-			 END};
-FIELDS exit_code[] = {INT_REQ("code", INT32_MIN, INT32_MAX),
-		      OBJECT_REQ("exitOptions", exit_options), END};
-FIELDS exit_code_range[] = {INT_REQ("start", INT32_MIN, INT32_MAX),
-			    INT_REQ("end", INT32_MIN, INT32_MAX),
-			    OBJECT_REQ("exitOptions", exit_options), END};
+FIELDS exit_options[] = { ENUM("jobAction", job_action),
+			  ENUM("dependencyAction", dependency_action), END };
+FIELDS exit_code[] = { INT_REQ("code", INT32_MIN, INT32_MAX),
+		       OBJECT_REQ("exitOptions", exit_options), END };
+FIELDS exit_code_range[] = { INT_REQ("start", INT32_MIN, INT32_MAX),
+			     INT_REQ("end", INT32_MIN, INT32_MAX),
+			     OBJECT_REQ("exitOptions", exit_options), END };
 FIELDS exit_conditions[] = {
 	LIST("exitCodes", exit_code),
 	LIST("exitCodeRanges", exit_code_range),
@@ -85,13 +87,13 @@ FIELDS exit_conditions[] = {
 	OBJECT("default", exit_options),
 	END,
 };
-FIELDS id_range[] = {INT_REQ("start", INT32_MIN, INT32_MAX), INT_REQ("end", INT32_MIN, INT32_MAX),
-		     END};
-FIELDS depends_on[] = {STRINGS("taskIds"), LIST("taskIdRanges", id_range), END};
-FIELDS affinity[] = {STRING_REQ("affinityId"), END};
-FIELDS multi_instance[] = {INT("numberOfInstances", 1, 100000),
-			   STRING_REQ("coordinationCommandLine"),
-			   LIST("commonResourceFiles", spec_resource_file), END};
+FIELDS id_range[] = { INT_REQ("start", INT32_MIN, INT32_MAX), INT_REQ("end", INT32_MIN, INT32_MAX),
+		      END };
+FIELDS depends_on[] = { STRINGS("taskIds"), LIST("taskIdRanges", id_range), END };
+FIELDS affinity[] = { STRING_REQ("affinityId"), END };
+FIELDS multi_instance[] = { INT("numberOfInstances", 1, 100000),
+			    STRING_REQ("coordinationCommandLine"),
+			    LIST("commonResourceFiles", spec_resource_file), END };
 
 const struct batch_spec_field batch_spec_task_add[] = {
 	ID_REQ("id"),

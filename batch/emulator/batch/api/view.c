@@ -43,8 +43,8 @@ void view_add_url(struct view *v, char *path)
 /* Whether a member or something in it is a secret, which the service never shows. */
 static bool secret_name(const char *name)
 {
-	static const char *const names[] = {"password", "sshPrivateKey", "accountKey", "sasKey",
-					    "protectedSettings"};
+	static const char *const names[] = { "password", "sshPrivateKey", "accountKey", "sasKey",
+					     "protectedSettings" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++)
 		if (strcmp(names[i], name) == 0)
 			return true;
@@ -76,9 +76,9 @@ static void drop_secrets(cJSON *v)
 static bool may_hold_secrets(const char *name)
 {
 	static const char *const names[] = {
-		"userAccounts",	      "mountConfiguration", "virtualMachineConfiguration",
-		"containerSettings",  "startTask",	    "jobManagerTask",
-		"jobPreparationTask", "jobReleaseTask",	    "poolInfo",
+		"userAccounts",       "mountConfiguration", "virtualMachineConfiguration",
+		"containerSettings",  "startTask",          "jobManagerTask",
+		"jobPreparationTask", "jobReleaseTask",     "poolInfo",
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++)
 		if (strcmp(names[i], name) == 0)
@@ -155,7 +155,7 @@ static void hide_auto_pool(cJSON *out)
 cJSON *view_job(struct api *a, void *entity, const char *select)
 {
 	const struct job *j = entity_job(entity);
-	struct view v = {.a = a, .out = cJSON_CreateObject(), .select = select};
+	struct view v = { .a = a, .out = cJSON_CreateObject(), .select = select };
 	view_add_text(&v, "id", j->e.id);
 	view_add_url(&v, adafs_fmt("/jobs/%s", j->e.id));
 	view_add_entity(&v, &j->e, job_state_name);
@@ -233,7 +233,7 @@ static cJSON *task_node(const struct api *a, const struct task *t)
 cJSON *view_task(struct api *a, void *entity, const char *select)
 {
 	const struct task *t = entity_task(entity);
-	struct view v = {.a = a, .out = cJSON_CreateObject(), .select = select};
+	struct view v = { .a = a, .out = cJSON_CreateObject(), .select = select };
 	view_add_text(&v, "id", t->e.id);
 	view_add_url(&v, adafs_fmt("/jobs/%s/tasks/%s", t->job->e.id, t->e.id));
 	view_add_entity(&v, &t->e, task_state_name);

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/api/view.h - how the views of view.c, view_pool.c and view_stats.c are put together:
- * each helper adds a member if the request selects it.
+ * emulator/batch/api/view.h - how the views of view.c, view_pool.c and view_stats.c are put
+ * together: each helper adds a member if the request selects it.
  */
 #ifndef ADAFS_EMULATOR_BATCH_VIEW_H
 #define ADAFS_EMULATOR_BATCH_VIEW_H

@@ -17,9 +17,9 @@ static void put_resize_error(cJSON *errors, const char *code, const char *messag
 /* Why the last resize did not come to its targets. */
 static void add_resize_errors(struct view *v, const struct pool *p, int64_t dedicated, int64_t low)
 {
-	const char *codes[] = {"AccountCoreQuotaReached", "AccountLowPriorityCoreQuotaReached"};
-	int64_t missing[] = {adafs_json_int(p->e.spec, "targetDedicatedNodes", 0) - dedicated,
-			     adafs_json_int(p->e.spec, "targetLowPriorityNodes", 0) - low};
+	const char *codes[] = { "AccountCoreQuotaReached", "AccountLowPriorityCoreQuotaReached" };
+	int64_t missing[] = { adafs_json_int(p->e.spec, "targetDedicatedNodes", 0) - dedicated,
+			      adafs_json_int(p->e.spec, "targetLowPriorityNodes", 0) - low };
 	cJSON *errors = cJSON_CreateArray();
 	if (p->resize_stopped)
 		put_resize_error(errors, "ResizeStopped",
@@ -42,7 +42,7 @@ static void add_resize_errors(struct view *v, const struct pool *p, int64_t dedi
 cJSON *view_pool(struct api *a, void *entity, const char *select)
 {
 	const struct pool *p = entity_pool(entity);
-	struct view v = {.a = a, .out = cJSON_CreateObject(), .select = select};
+	struct view v = { .a = a, .out = cJSON_CreateObject(), .select = select };
 	int64_t dedicated = 0, low = 0;
 	const struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
@@ -51,7 +51,9 @@ cJSON *view_pool(struct api *a, void *entity, const char *select)
 	view_add_url(&v, adafs_fmt("/pools/%s", p->e.id));
 	view_add_entity(&v, &p->e, pool_state_name);
 	view_add_text(&v, "allocationState",
-		      p->stopping ? "stopping" : p->resizing ? "resizing" : "steady");
+		      p->stopping   ? "stopping"
+		      : p->resizing ? "resizing"
+				    : "steady");
 	view_add_time(&v, "allocationStateTransitionTime", p->allocation_us);
 	view_add_number(&v, "currentDedicatedNodes", dedicated);
 	view_add_number(&v, "currentLowPriorityNodes", low);
@@ -88,7 +90,7 @@ static cJSON *recent_item(const struct api *a, const struct task *t)
 /* The tasks that began on a node last, youngest first. */
 static cJSON *recent_tasks(const struct api *a, const struct node *n)
 {
-	const struct task *recent[RECENT_TASKS] = {NULL};
+	const struct task *recent[RECENT_TASKS] = { NULL };
 	size_t count = 0;
 	for (size_t i = 0; i < a->s->jobs.n; i++) {
 		const struct job *j = entity_job(a->s->jobs.item[i]);
@@ -153,7 +155,7 @@ cJSON *view_node(struct api *a, void *node, const char *select)
 {
 	const struct node *n = node;
 	const struct pool *p = n->pool;
-	struct view v = {.a = a, .out = cJSON_CreateObject(), .select = select};
+	struct view v = { .a = a, .out = cJSON_CreateObject(), .select = select };
 	ADAFS_FREE char *affinity = adafs_fmt("TVM:%s", n->id);
 	view_add_text(&v, "id", n->id);
 	view_add_url(&v, adafs_fmt("/pools/%s/nodes/%s", p->e.id, n->id));

@@ -50,7 +50,9 @@ static void put_resources(cJSON *o, int64_t wall_us, int64_t wait_us)
 
 static int64_t wall_us(const struct task *t)
 {
-	return t->exec.start_us && t->exec.end_us > t->exec.start_us ? t->exec.end_us - t->exec.start_us : 0;
+	return t->exec.start_us && t->exec.end_us > t->exec.start_us
+		       ? t->exec.end_us - t->exec.start_us
+		       : 0;
 }
 
 static int64_t wait_us(const struct task *t)

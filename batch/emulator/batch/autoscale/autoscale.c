@@ -30,14 +30,14 @@
 struct autoscale {
 	struct autoscale_sample *sample;
 	size_t n, size;
-	int64_t now_us;	      /* as of looked_ms */
+	int64_t now_us;       /* as of looked_ms */
 	uint64_t looked_ms;   /* of the monotonic clock; 0: the pool's has not started */
 	int64_t ahead_us;     /* of the true time, when it starts */
 	int64_t sampled_us;   /* last; 0: never */
 	int64_t enabled_us;   /* of the last request to enable; 0: none since the start */
 	int64_t evaluated_us; /* 0: is due */
-	bool set;	      /* it has had a formula */
-	cJSON *run;	      /* the last evaluation; NULL: none */
+	bool set;             /* it has had a formula */
+	cJSON *run;           /* the last evaluation; NULL: none */
 };
 
 void autoscale_free(struct autoscale *a)
@@ -124,7 +124,8 @@ static void measure_tasks(const struct batch_service *s, const struct pool *p, f
 		running += j->n_runs;
 		succeeded += j->counts.succeeded;
 		failed += j->counts.failed;
-		/* Tasks that wait for others are not in this list; those of ended jobs run never.
+		/*
+		 * Tasks that wait for others are not in this list; those of ended jobs run never.
 		 */
 		if (j->e.state == JOB_ACTIVE)
 			TAILQ_FOREACH(t, &j->ready, ready_link)

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/autoscale/autoscale.h - pools that size themselves: samples of every pool each 30 s, and the
- * formula of those that have one, at its interval. Everything wants the service's lock.
+ * emulator/batch/autoscale/autoscale.h - pools that size themselves: samples of every pool each 30
+ * s, and the formula of those that have one, at its interval. Everything wants the service's lock.
  *
  * The trap clock_speed makes this clock run faster: it stands at the true time when a formula is
  * set, so that times written in the formula then mean what their writer meant, and runs from there.
@@ -19,7 +19,8 @@ struct api;
 void autoscale_free(struct autoscale *a);
 /* Samples that are due are taken, formulas that are due run. Returns when to come again, in µs. */
 int64_t autoscale_tick_locked(struct batch_service *s);
-/* The pool's spec has a new formula or interval: its clock starts anew, and it is evaluated next.
+/*
+ * The pool's spec has a new formula or interval: its clock starts anew, and it is evaluated next.
  */
 int autoscale_start_locked(struct batch_service *s, struct pool *p);
 /* {timestamp, results, error} of a formula, with nothing changed. NULL: out of memory. */

@@ -1,7 +1,7 @@
 /*
- * emulator/batch/autoscale/autoscale_formula.c - formulas are parsed by recursive descent and evaluated on
- * the way; what is not to be evaluated (the other branch of ?:, a check of the syntax) is parsed
- * only.
+ * emulator/batch/autoscale/autoscale_formula.c - formulas are parsed by recursive descent and
+ * evaluated on the way; what is not to be evaluated (the other branch of ?:, a check of the syntax)
+ * is parsed only.
  */
 #include "batch/emulator/batch/autoscale/autoscale_formula.h"
 
@@ -36,7 +36,7 @@ const char *autoscale_failure_text(enum autoscale_failure kind)
 struct value eval_fail(struct eval *e, enum autoscale_failure kind, const char *where,
 		       const char *fmt, ...)
 {
-	struct value none = {0};
+	struct value none = { 0 };
 	if (e->failed)
 		return none;
 	e->failed = true;
@@ -185,13 +185,12 @@ static void arguments(struct eval *e, struct list *l, const char *close)
 
 static struct value vector_literal(struct eval *e)
 {
-	ADAFS_CLEANUP(list_clear) struct list arg = {0};
+	ADAFS_CLEANUP(list_clear) struct list arg = { 0 };
 	const char *where = e->at;
 	arguments(e, &arg, "]");
 	if (!eval_live(e))
-		return (struct value){0};
-	struct value v = {.type = VALUE_VEC,
-			  .vec = eval_alloc(e, (arg.n + 1) * sizeof(double))};
+		return (struct value){ 0 };
+	struct value v = { .type = VALUE_VEC, .vec = eval_alloc(e, (arg.n + 1) * sizeof(double)) };
 	for (; v.vec && v.n < arg.n; v.n++)
 		v.vec[v.n] = eval_number(e, &arg.item[v.n], where);
 	return v;
@@ -207,7 +206,7 @@ static struct value string_literal(struct eval *e)
 	if (text)
 		memcpy(text, e->at + 1, n);
 	e->at = end + 1;
-	return (struct value){.type = VALUE_STRING, .text = text};
+	return (struct value){ .type = VALUE_STRING, .text = text };
 }
 
 /* Digits, point, exponent: not the rest of what strtod reads, such as "inf" and hexadecimals. */
@@ -234,7 +233,7 @@ static struct value number_literal(struct eval *e)
 static struct value named(struct eval *e)
 {
 	char name[FORMULA_MAX_NAME];
-	ADAFS_CLEANUP(list_clear) struct list arg = {0};
+	ADAFS_CLEANUP(list_clear) struct list arg = { 0 };
 	skip_blanks(e);
 	const char *where = e->at;
 	if (!read_name(e, name))
@@ -245,7 +244,7 @@ static struct value named(struct eval *e)
 	if (!function_known(name))
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown function %s", name);
 	arguments(e, &arg, ")");
-	return eval_live(e) ? function_call(e, name, arg.item, arg.n, where) : (struct value){0};
+	return eval_live(e) ? function_call(e, name, arg.item, arg.n, where) : (struct value){ 0 };
 }
 
 static struct value primary(struct eval *e)
@@ -268,30 +267,30 @@ static struct value primary(struct eval *e)
 static struct value time_member(struct eval *e, const struct value *v, const char *name,
 				const char *where)
 {
-	static const char *const names[] = {"year", "month",  "day",   "weekday",
-					    "hour", "minute", "second"};
+	static const char *const names[] = { "year", "month",  "day",   "weekday",
+					     "hour", "minute", "second" };
 	size_t which = 0;
 	while (which < ADAFS_ARRAY_SIZE(names) && strcmp(names[which], name) != 0)
 		which++;
 	if (which == ADAFS_ARRAY_SIZE(names))
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown member %s", name);
 	if (!eval_live(e))
-		return (struct value){0};
+		return (struct value){ 0 };
 	if (v->type != VALUE_TIME)
 		return eval_fail(e, AUTOSCALE_EVALUATION, where, "%s is a member of timestamps",
 				 name);
 	time_t t = (time_t)(v->ticks / TICKS_PER_SECOND);
 	struct tm tm;
 	gmtime_r(&t, &tm);
-	const int fields[] = {tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_wday,
-			      tm.tm_hour,	 tm.tm_min,	tm.tm_sec};
+	const int fields[] = { tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_wday,
+			       tm.tm_hour,        tm.tm_min,     tm.tm_sec };
 	return value_double(fields[which]);
 }
 
 static struct value member(struct eval *e, const struct value *v)
 {
 	char name[FORMULA_MAX_NAME];
-	ADAFS_CLEANUP(list_clear) struct list arg = {0};
+	ADAFS_CLEANUP(list_clear) struct list arg = { 0 };
 	skip_blanks(e);
 	const char *where = e->at;
 	if (!read_name(e, name))
@@ -303,7 +302,7 @@ static struct value member(struct eval *e, const struct value *v)
 		return eval_fail(e, AUTOSCALE_SYNTAX, where, "Unknown method %s", name);
 	arguments(e, &arg, ")");
 	if (!eval_live(e))
-		return (struct value){0};
+		return (struct value){ 0 };
 	if (v->type != VALUE_METRIC)
 		return eval_fail(e, AUTOSCALE_EVALUATION, where, "%s is a method of metrics", name);
 	return method_call(e, v->metric, name, arg.item, arg.n, where);
@@ -317,10 +316,10 @@ static struct value postfix(struct eval *e)
 			v = member(e, &v);
 		} else if (accept(e, "[")) {
 			const char *where = e->at - 1;
-			struct value arg[2] = {v, expression(e)};
+			struct value arg[2] = { v, expression(e) };
 			expect(e, "]", "']'");
 			v = eval_live(e) ? function_call(e, "val", arg, 2, where)
-					 : (struct value){0};
+					 : (struct value){ 0 };
 		} else {
 			break;
 		}
@@ -396,13 +395,13 @@ static struct value comparisons(struct eval *e, const char *const *ops,
 
 static struct value relation(struct eval *e)
 {
-	static const char *const ops[] = {"<=", ">=", "<", ">", NULL};
+	static const char *const ops[] = { "<=", ">=", "<", ">", NULL };
 	return comparisons(e, ops, total);
 }
 
 static struct value equality(struct eval *e)
 {
-	static const char *const ops[] = {"==", "!=", NULL};
+	static const char *const ops[] = { "==", "!=", NULL };
 	return comparisons(e, ops, relation);
 }
 
@@ -507,8 +506,8 @@ static int finish(struct eval *e)
 
 int autoscale_check(const char *formula, struct autoscale_error *ret_error)
 {
-	struct eval e = {.text = formula, .at = formula, .error = ret_error};
-	*ret_error = (struct autoscale_error){0};
+	struct eval e = { .text = formula, .at = formula, .error = ret_error };
+	*ret_error = (struct autoscale_error){ 0 };
 	run(&e);
 	return finish(&e);
 }
@@ -517,14 +516,14 @@ int autoscale_evaluate(const char *formula, const struct autoscale_input *in,
 		       struct autoscale_result *ret, struct adafs_buf *ret_text,
 		       struct autoscale_error *ret_error)
 {
-	struct eval e = {.text = formula,
-			 .at = formula,
-			 .in = in,
-			 .error = ret_error,
-			 .dedicated = (double)in->dedicated,
-			 .low_priority = (double)in->low_priority,
-			 .option = variable_default_option()};
-	*ret_error = (struct autoscale_error){0};
+	struct eval e = { .text = formula,
+			  .at = formula,
+			  .in = in,
+			  .error = ret_error,
+			  .dedicated = (double)in->dedicated,
+			  .low_priority = (double)in->low_priority,
+			  .option = variable_default_option() };
+	*ret_error = (struct autoscale_error){ 0 };
 	run(&e);
 	/* What failed half way changes nothing. */
 	if (e.failed) {

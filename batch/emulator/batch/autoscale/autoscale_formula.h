@@ -1,7 +1,7 @@
 /*
- * emulator/batch/autoscale/autoscale_formula.h - the language of autoscale formulas. Pure: a formula,
- * samples, the time and the targets so far give new targets or an error; nothing else is read or
- * changed.
+ * emulator/batch/autoscale/autoscale_formula.h - the language of autoscale formulas. Pure: a
+ * formula, samples, the time and the targets so far give new targets or an error; nothing else is
+ * read or changed.
  *
  * Values are doubles, vectors of doubles, strings, timestamps and intervals. Only the branch of ?:
  * that is taken is evaluated, which is what lets a formula guard GetSample by GetSamplePercent.
@@ -67,7 +67,7 @@ enum autoscale_failure {
 	AUTOSCALE_OK,
 	AUTOSCALE_SYNTAX,     /* AutoScalingFormulaSyntaxError, by autoscale_check too */
 	AUTOSCALE_EVALUATION, /* AutoScalingFormulaEvaluationError */
-	AUTOSCALE_DATA,	      /* InsufficientSampleData */
+	AUTOSCALE_DATA,       /* InsufficientSampleData */
 };
 
 struct autoscale_error {

@@ -19,7 +19,7 @@ static struct value flatten(struct eval *e, const struct value *arg, size_t n, c
 	size_t total = 0;
 	for (size_t i = 0; i < n; i++)
 		total += arg[i].type == VALUE_VEC ? arg[i].n : 1;
-	struct value v = {.type = VALUE_VEC, .vec = eval_alloc(e, (total + 1) * sizeof(double))};
+	struct value v = { .type = VALUE_VEC, .vec = eval_alloc(e, (total + 1) * sizeof(double)) };
 	for (size_t i = 0; v.vec && i < n; i++) {
 		if (arg[i].type != VALUE_VEC) {
 			v.vec[v.n++] = eval_number(e, &arg[i], where);
@@ -94,9 +94,9 @@ static const struct {
 	bool of_nothing; /* has a value for an empty list */
 	double (*fn)(const struct value *v);
 } reductions[] = {
-	{"avg", false, avg_of}, {"len", true, len_of},	 {"max", false, max_of},
-	{"min", false, min_of}, {"norm", true, norm_of}, {"range", false, range_of},
-	{"std", false, std_of}, {"sum", true, sum_of},
+	{ "avg", false, avg_of }, { "len", true, len_of },   { "max", false, max_of },
+	{ "min", false, min_of }, { "norm", true, norm_of }, { "range", false, range_of },
+	{ "std", false, std_of }, { "sum", true, sum_of },
 };
 
 /* A number out of each of a list. */
@@ -104,8 +104,8 @@ static const struct {
 	const char *name;
 	double (*fn)(double);
 } maps[] = {
-	{"lg", log2},	{"ln", log},	  {"log", log10},
-	{"ceil", ceil}, {"floor", floor}, {"round", round},
+	{ "lg", log2 },   { "ln", log },      { "log", log10 },
+	{ "ceil", ceil }, { "floor", floor }, { "round", round },
 };
 
 static struct value map_call(struct eval *e, double (*fn)(double), const struct value *arg,
@@ -159,7 +159,7 @@ static struct value val_call(struct eval *e, const struct value *arg, size_t n, 
 
 static struct value time_call(struct eval *e, const struct value *arg, size_t n, const char *where)
 {
-	struct value v = {.type = VALUE_TIME, .ticks = e->in->now_us * TICKS_PER_US};
+	struct value v = { .type = VALUE_TIME, .ticks = e->in->now_us * TICKS_PER_US };
 	int64_t us;
 	time_t t;
 	if (n == 0 || (n == 1 && arg->type == VALUE_STRING && !*arg->text))
@@ -192,18 +192,18 @@ static struct value stop_call(struct eval *e, const struct value *arg, size_t n,
 	if (n)
 		return wrong_arguments(e, "stop", where);
 	e->stopped = true;
-	return (struct value){0};
+	return (struct value){ 0 };
 }
 
 static const struct {
 	const char *name;
 	struct value (*fn)(struct eval *e, const struct value *arg, size_t n, const char *where);
 } others[] = {
-	{"percentile", percentile_call},
-	{"val", val_call},
-	{"time", time_call},
-	{"rand", rand_call},
-	{"stop", stop_call},
+	{ "percentile", percentile_call },
+	{ "val", val_call },
+	{ "time", time_call },
+	{ "rand", rand_call },
+	{ "stop", stop_call },
 };
 
 bool function_known(const char *name)
@@ -237,7 +237,7 @@ struct value function_call(struct eval *e, const char *name, const struct value 
 		return v.n || reductions[i].of_nothing ? value_double(reductions[i].fn(&v))
 						       : wrong_arguments(e, name, where);
 	}
-	return (struct value){0};
+	return (struct value){ 0 };
 }
 
 /* --- history ------------------------------------------------------------------------------ */
@@ -260,7 +260,8 @@ static bool edge_us(const struct eval *e, const struct value *v, int64_t *ret)
 	return true;
 }
 
-/* Start and end in any order: the service's examples have both. Returns how many arguments it took.
+/*
+ * Start and end in any order: the service's examples have both. Returns how many arguments it took.
  */
 static size_t window_of(const struct eval *e, const struct value *arg, size_t n, struct window *ret)
 {
@@ -307,7 +308,7 @@ static struct value last_samples(struct eval *e, enum autoscale_metric m, double
 				 const char *where)
 {
 	size_t wanted = count < 1 ? 0 : count > 1e6 ? (size_t)1e6 : (size_t)count, n = 0;
-	struct value v = {.type = VALUE_VEC};
+	struct value v = { .type = VALUE_VEC };
 	size_t from = e->in->n_samples;
 	while (from > 0 && n < wanted)
 		n += has(&e->in->sample[--from], m);
@@ -335,7 +336,7 @@ static struct value get_sample(struct eval *e, enum autoscale_metric m, const st
 	size_t found = count_in(e, m, &w);
 	if (percent_of(found, &w) < wanted)
 		return too_few(e, m, wanted, percent_of(found, &w), where);
-	struct value v = {.type = VALUE_VEC, .vec = eval_alloc(e, (found + 1) * sizeof(double))};
+	struct value v = { .type = VALUE_VEC, .vec = eval_alloc(e, (found + 1) * sizeof(double)) };
 	for (size_t i = 0; v.vec && i < e->in->n_samples; i++) {
 		const struct autoscale_sample *s = &e->in->sample[i];
 		if (has(s, m) && s->at_us > w.from_us && s->at_us <= w.to_us)
@@ -365,7 +366,7 @@ static struct value get_sample_period(struct eval *e, enum autoscale_metric m,
 static struct value sample_count(struct eval *e, enum autoscale_metric m, const struct value *arg,
 				 size_t n, const char *where)
 {
-	const struct window all = {INT64_MIN, INT64_MAX, 1};
+	const struct window all = { INT64_MIN, INT64_MAX, 1 };
 	(void)arg;
 	return n ? wrong_arguments(e, "Count", where) : value_double((double)count_in(e, m, &all));
 }
@@ -378,8 +379,8 @@ static struct value history_begin(struct eval *e, enum autoscale_metric m, const
 		return wrong_arguments(e, "HistoryBeginTime", where);
 	for (size_t i = 0; i < e->in->n_samples; i++)
 		if (has(&e->in->sample[i], m))
-			return (struct value){.type = VALUE_TIME,
-					      .ticks = e->in->sample[i].at_us * TICKS_PER_US};
+			return (struct value){ .type = VALUE_TIME,
+					       .ticks = e->in->sample[i].at_us * TICKS_PER_US };
 	return too_few(e, m, 100, 0, where);
 }
 
@@ -388,11 +389,11 @@ static const struct {
 	struct value (*fn)(struct eval *e, enum autoscale_metric m, const struct value *arg,
 			   size_t n, const char *where);
 } methods[] = {
-	{"GetSample", get_sample},
-	{"GetSamplePercent", get_sample_percent},
-	{"GetSamplePeriod", get_sample_period},
-	{"Count", sample_count},
-	{"HistoryBeginTime", history_begin},
+	{ "GetSample", get_sample },
+	{ "GetSamplePercent", get_sample_percent },
+	{ "GetSamplePeriod", get_sample_period },
+	{ "Count", sample_count },
+	{ "HistoryBeginTime", history_begin },
 };
 
 bool method_known(const char *name)

@@ -1,4 +1,5 @@
-/* emulator/batch/autoscale/autoscale_int.h - what the parser of formulas shares with their functions. */
+/* emulator/batch/autoscale/autoscale_int.h - what the parser of formulas shares with their
+ * functions. */
 #ifndef ADAFS_EMULATOR_BATCH_AUTOSCALE_INT_H
 #define ADAFS_EMULATOR_BATCH_AUTOSCALE_INT_H
 
@@ -39,7 +40,7 @@ struct value {
 struct eval {
 	const char *text, *at;
 	const struct autoscale_input *in; /* NULL: only the syntax is checked */
-	unsigned skip;			  /* above 0: inside a branch that is not taken */
+	unsigned skip;                    /* above 0: inside a branch that is not taken */
 	unsigned depth;
 	bool failed, stopped, no_memory;
 	struct autoscale_error *error;
@@ -69,12 +70,12 @@ void *eval_alloc(struct eval *e, size_t size);
 
 static inline struct value value_double(double d)
 {
-	return (struct value){.type = VALUE_DOUBLE, .number = d};
+	return (struct value){ .type = VALUE_DOUBLE, .number = d };
 }
 
 static inline struct value value_interval(int64_t ticks)
 {
-	return (struct value){.type = VALUE_INTERVAL, .ticks = ticks};
+	return (struct value){ .type = VALUE_INTERVAL, .ticks = ticks };
 }
 
 /* A number out of a double or a metric; a failure for other types. */

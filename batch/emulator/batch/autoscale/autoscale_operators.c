@@ -35,7 +35,7 @@ static struct value vec_op(struct eval *e, enum op op, const struct value *a, co
 	size_t n = a->type == VALUE_VEC ? a->n : b->n;
 	if (a->type == VALUE_VEC && b->type == VALUE_VEC && a->n != b->n)
 		return eval_fail(e, AUTOSCALE_EVALUATION, where, "The vectors differ in length");
-	struct value v = {.type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double))};
+	struct value v = { .type = VALUE_VEC, .vec = eval_alloc(e, (n + 1) * sizeof(double)) };
 	double x = a->type == VALUE_VEC ? 0 : eval_number(e, a, where);
 	double y = b->type == VALUE_VEC ? 0 : eval_number(e, b, where);
 	for (; v.vec && v.n < n; v.n++)
@@ -65,7 +65,7 @@ static struct value time_op(struct eval *e, enum op op, const struct value *a,
 	bool at = a->type == VALUE_TIME, bt = b->type == VALUE_TIME;
 	if ((at && bt && add) || (!at && bt && !add))
 		return bad_types(e, where);
-	return (struct value){.type = at != bt ? VALUE_TIME : VALUE_INTERVAL, .ticks = ticks};
+	return (struct value){ .type = at != bt ? VALUE_TIME : VALUE_INTERVAL, .ticks = ticks };
 }
 
 static bool is_time(const struct value *v)
@@ -77,7 +77,7 @@ struct value operator_binary(struct eval *e, enum op op, const struct value *a,
 			     const struct value *b, const char *where)
 {
 	if (!eval_live(e))
-		return (struct value){0};
+		return (struct value){ 0 };
 	if (is_number(a) && is_number(b))
 		return value_double(
 			apply_op(op, eval_number(e, a, where), eval_number(e, b, where)));
@@ -100,7 +100,7 @@ struct value operator_compare(struct eval *e, const char *op, const struct value
 {
 	double order;
 	if (!eval_live(e))
-		return (struct value){0};
+		return (struct value){ 0 };
 	if (is_number(a) && is_number(b)) {
 		double x = eval_number(e, a, where), y = eval_number(e, b, where);
 		order = x < y ? -1 : x > y;

@@ -37,21 +37,21 @@ static const char *const metrics[N_METRICS] = {
 	[METRIC_PREEMPTED_NODE_COUNT] = "$PreemptedNodeCount",
 	[METRIC_USABLE_NODE_COUNT] = "$UsableNodeCount",
 };
-static const char *const options[] = {"requeue", "terminate", "taskcompletion", "retaineddata"};
+static const char *const options[] = { "requeue", "terminate", "taskcompletion", "retaineddata" };
 static const struct {
 	const char *name;
 	int64_t ticks;
 } intervals[] = {
-	{"TimeInterval_Zero", 0},
-	{"TimeInterval_100ns", 1},
-	{"TimeInterval_Microsecond", 10},
-	{"TimeInterval_Millisecond", 10000},
-	{"TimeInterval_Second", TICKS_PER_SECOND},
-	{"TimeInterval_Minute", 60 * TICKS_PER_SECOND},
-	{"TimeInterval_Hour", 3600 * TICKS_PER_SECOND},
-	{"TimeInterval_Day", 86400 * TICKS_PER_SECOND},
-	{"TimeInterval_Week", 7 * 86400 * TICKS_PER_SECOND},
-	{"TimeInterval_Year", 365 * 86400 * TICKS_PER_SECOND},
+	{ "TimeInterval_Zero", 0 },
+	{ "TimeInterval_100ns", 1 },
+	{ "TimeInterval_Microsecond", 10 },
+	{ "TimeInterval_Millisecond", 10000 },
+	{ "TimeInterval_Second", TICKS_PER_SECOND },
+	{ "TimeInterval_Minute", 60 * TICKS_PER_SECOND },
+	{ "TimeInterval_Hour", 3600 * TICKS_PER_SECOND },
+	{ "TimeInterval_Day", 86400 * TICKS_PER_SECOND },
+	{ "TimeInterval_Week", 7 * 86400 * TICKS_PER_SECOND },
+	{ "TimeInterval_Year", 365 * 86400 * TICKS_PER_SECOND },
 };
 
 const char *variable_default_option(void)
@@ -157,19 +157,19 @@ void variable_assign(struct eval *e, const char *name, const struct value *v, co
 
 struct value variable_read(struct eval *e, const char *name, const char *where)
 {
-	struct value none = {0};
+	struct value none = { 0 };
 	if (!eval_live(e))
 		return none;
 	int metric = find_metric(name);
 	if (metric >= 0)
-		return (struct value){.type = VALUE_METRIC,
-				      .metric = (enum autoscale_metric)metric};
+		return (struct value){ .type = VALUE_METRIC,
+				       .metric = (enum autoscale_metric)metric };
 	if (is_dedicated(name))
 		return value_double(e->dedicated);
 	if (is_low_priority(name))
 		return value_double(e->low_priority);
 	if (is_option(name))
-		return (struct value){.type = VALUE_OPTION, .text = e->option};
+		return (struct value){ .type = VALUE_OPTION, .text = e->option };
 	const struct variable *v = find_variable(e, name);
 	if (v)
 		return v->value;
@@ -178,7 +178,7 @@ struct value variable_read(struct eval *e, const char *name, const char *where)
 			return value_interval(intervals[i].ticks);
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(options); i++)
 		if (strcmp(options[i], name) == 0)
-			return (struct value){.type = VALUE_OPTION, .text = options[i]};
+			return (struct value){ .type = VALUE_OPTION, .text = options[i] };
 	return eval_fail(e, AUTOSCALE_EVALUATION, where, "Undefined variable %s", name);
 }
 

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/engine/deps.c - exit conditions, and the map of what holds and who waits for it. Under
- * the service's lock.
+ * emulator/batch/engine/deps.c - exit conditions, and the map of what holds and who waits for it.
+ * Under the service's lock.
  */
 #include "batch/emulator/batch/engine/deps.h"
 
@@ -16,12 +16,14 @@
 static const cJSON *options_of_code(const cJSON *conditions, int code)
 {
 	const cJSON *item;
-	cJSON_ArrayForEach(item, adafs_json_get(conditions, "exitCodes"))
-		if (adafs_json_int(item, "code", 0) == code)
-			return adafs_json_get(item, "exitOptions");
-	cJSON_ArrayForEach(item, adafs_json_get(conditions, "exitCodeRanges"))
-		if (adafs_json_int(item, "start", 0) <= code && code <= adafs_json_int(item, "end", 0))
-			return adafs_json_get(item, "exitOptions");
+	cJSON_ArrayForEach(
+		item, adafs_json_get(conditions,
+				     "exitCodes")) if (adafs_json_int(item, "code", 0) ==
+						       code) return adafs_json_get(item,
+										   "exitOptions");
+	cJSON_ArrayForEach(item, adafs_json_get(conditions, "exitCodeRanges")) if (
+		adafs_json_int(item, "start", 0) <= code &&
+		code <= adafs_json_int(item, "end", 0)) return adafs_json_get(item, "exitOptions");
 	return NULL;
 }
 
@@ -61,9 +63,8 @@ bool batch_exit_has_job_action(const cJSON *conditions)
 	static const char *const single[] = { "preProcessingError", "fileUploadError", "default" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(lists); i++) {
 		const cJSON *item;
-		cJSON_ArrayForEach(item, adafs_json_get(conditions, lists[i]))
-			if (adafs_json_path(item, "exitOptions/jobAction"))
-				return true;
+		cJSON_ArrayForEach(item, adafs_json_get(conditions, lists[i])) if (
+			adafs_json_path(item, "exitOptions/jobAction")) return true;
 	}
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(single); i++)
 		if (adafs_json_get(adafs_json_get(conditions, single[i]), "jobAction"))
@@ -125,8 +126,10 @@ bool deps_check(struct task *t)
 {
 	deps_unwait(t);
 	const cJSON *on = adafs_json_get(t->e.spec, "dependsOn");
-	const cJSON *ids = adafs_json_get(on, "taskIds"), *ranges = adafs_json_get(on, "taskIdRanges");
-	size_t n_ids = (size_t)cJSON_GetArraySize(ids), n_ranges = (size_t)cJSON_GetArraySize(ranges);
+	const cJSON *ids = adafs_json_get(on, "taskIds"),
+		    *ranges = adafs_json_get(on, "taskIdRanges");
+	size_t n_ids = (size_t)cJSON_GetArraySize(ids),
+	       n_ranges = (size_t)cJSON_GetArraySize(ranges);
 	const cJSON *item = cJSON_GetArrayItem(ids, (int)t->dep_cursor);
 	for (; t->dep_cursor < n_ids; t->dep_cursor++, item = item->next) {
 		ADAFS_FREE char *key = key_of(item->valuestring);

@@ -22,11 +22,12 @@ enum batch_outcome {
 enum batch_job_action { JOB_ACTION_NONE, JOB_ACTION_DISABLE, JOB_ACTION_TERMINATE };
 struct batch_exit_action {
 	bool satisfy;
-	enum batch_job_action job; /* acted on only with onTaskFailure=performexitoptionsjobaction */
+	enum batch_job_action
+		job; /* acted on only with onTaskFailure=performexitoptionsjobaction */
 };
 /*
- * Choose by exitConditions (NULL: none): exit code, range, then the kind's own entry, then `default`,
- * then what the service does without any.
+ * Choose by exitConditions (NULL: none): exit code, range, then the kind's own entry, then
+ * `default`, then what the service does without any.
  */
 struct batch_exit_action batch_exit_action(const cJSON *conditions, enum batch_outcome outcome,
 					   bool has_exit_code, int exit_code);

@@ -28,7 +28,7 @@ void execution_restart(struct execution *x)
 void execution_reset(struct execution *x)
 {
 	execution_clear(x);
-	*x = (struct execution){0};
+	*x = (struct execution){ 0 };
 }
 
 void execution_end(struct execution *x, int64_t now_us, bool has_exit_code, int exit_code,

@@ -1,7 +1,7 @@
 /*
- * emulator/batch/engine/execution.h - what is recorded of a command that runs, or ran last, on a node: of
- * a task, of a job's preparation and release task on each node, of a node's start task. Part of the
- * entity whose row holds it; under the service's lock.
+ * emulator/batch/engine/execution.h - what is recorded of a command that runs, or ran last, on a
+ * node: of a task, of a job's preparation and release task on each node, of a node's start task.
+ * Part of the entity whose row holds it; under the service's lock.
  */
 #ifndef ADAFS_EMULATOR_BATCH_EXECUTION_H
 #define ADAFS_EMULATOR_BATCH_EXECUTION_H
@@ -18,11 +18,11 @@ struct execution {
 	int64_t start_us, end_us; /* 0: absent */
 	bool has_exit_code;
 	int exit_code;
-	cJSON *failure; /* failureInfo; NULL: none */
+	cJSON *failure;     /* failureInfo; NULL: none */
 	char *container_id; /* owned; NULL: it ran in none */
 	int retry_count;
 	int64_t last_retry_us;
-	pid_t pid;	    /* of the running process, leader of its session; 0: none */
+	pid_t pid;          /* of the running process, leader of its session; 0: none */
 	uint64_t pid_start; /* its start time in clock ticks: a recycled pid has another */
 	/* enum run_stop: what was asked of the run; recorded, so that it holds over a crash. */
 	int ending;

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/engine/janitor.c - the janitor's thread: waits for trash, deletes it without the lock,
- * until the service stops.
+ * emulator/batch/engine/janitor.c - the janitor's thread: waits for trash, deletes it without the
+ * lock, until the service stops.
  */
 #include "batch/emulator/batch/engine/janitor.h"
 
@@ -16,9 +16,8 @@ static void empty_trash(struct batch_service *s)
 	DIR *d = trash ? opendir(trash) : NULL;
 	const struct dirent *entry;
 	while (d && (entry = readdir(d)) != NULL) {
-		ADAFS_FREE char *path = *entry->d_name == '.'
-						? NULL
-						: adafs_fmt("%s/%s", trash, entry->d_name);
+		ADAFS_FREE char *path =
+			*entry->d_name == '.' ? NULL : adafs_fmt("%s/%s", trash, entry->d_name);
 		if (path && adafs_remove_tree(path) < 0)
 			adafs_log(WARN, "batch", "cannot delete '%s'", path);
 		adafs_mutex_lock(&s->lock);

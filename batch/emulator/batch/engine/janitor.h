@@ -1,6 +1,7 @@
 /*
- * emulator/batch/engine/janitor.h - the thread that deletes what was moved to the trash. It is apart from the
- * scheduler because a tree of many files takes its time, and tasks wait for nobody's leftovers.
+ * emulator/batch/engine/janitor.h - the thread that deletes what was moved to the trash. It is
+ * apart from the scheduler because a tree of many files takes its time, and tasks wait for nobody's
+ * leftovers.
  */
 #ifndef ADAFS_EMULATOR_BATCH_JANITOR_H
 #define ADAFS_EMULATOR_BATCH_JANITOR_H

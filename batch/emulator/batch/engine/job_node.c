@@ -31,18 +31,15 @@ static struct run *begin(struct batch_service *s, struct job_node *at, enum run_
 	struct job *j = at->job;
 	const cJSON *spec = job_own_spec(j, kind), *limits = adafs_json_get(spec, "constraints");
 	struct execution *x = kind == RUN_RELEASE ? &at->release : &at->prep;
-	const struct run like = {.kind = kind,
-				 .exec = x,
-				 .owner = &j->e,
-				 .job = j,
-				 .at = at,
-				 .node = at->node};
-	struct run_plan plan = {.spec = spec,
-				.id = job_own_id(j, kind),
-				.dir = job_own_dir(s, j, at->node_id, kind),
-				.limit = adafs_json_str(limits ? limits : spec, "maxWallClockTime",
-							NULL),
-				.retries = adafs_json_int(limits, "maxTaskRetryCount", 0)};
+	const struct run like = {
+		.kind = kind, .exec = x, .owner = &j->e, .job = j, .at = at, .node = at->node
+	};
+	struct run_plan plan = { .spec = spec,
+				 .id = job_own_id(j, kind),
+				 .dir = job_own_dir(s, j, at->node_id, kind),
+				 .limit = adafs_json_str(limits ? limits : spec, "maxWallClockTime",
+							 NULL),
+				 .retries = adafs_json_int(limits, "maxTaskRetryCount", 0) };
 	execution_reset(x);
 	struct run *run = run_new_locked(s, &like, &plan);
 	if (run)
@@ -98,8 +95,8 @@ bool job_release_awaited(const struct job *j)
 	const struct job_node *at;
 	if (job_own_spec(j, RUN_RELEASE))
 		TAILQ_FOREACH(at, &j->nodes, link)
-			if (release_due(at))
-				return true;
+	if (release_due(at))
+		return true;
 	return false;
 }
 
@@ -107,7 +104,7 @@ void job_release_over(struct job *j)
 {
 	struct job_node *at;
 	TAILQ_FOREACH(at, &j->nodes, link)
-		at->released = true;
+	at->released = true;
 }
 
 static void release_job(struct batch_service *s, struct job *j, struct run_list *started)
@@ -115,7 +112,8 @@ static void release_job(struct batch_service *s, struct job *j, struct run_list 
 	struct job_node *at;
 	if (j->n_runs || !job_own_spec(j, RUN_RELEASE))
 		return;
-	TAILQ_FOREACH(at, &j->nodes, link) {
+	TAILQ_FOREACH(at, &j->nodes, link)
+	{
 		if (s->n_runs >= SCHED_MAX_RUNS)
 			return;
 		if (!release_due(at) || !node_ready(at->node) || at->prep.run || at->release.run)
@@ -161,7 +159,8 @@ void job_own_ended_locked(struct batch_service *s, struct run *run, struct run_r
 void job_nodes_recover_locked(struct batch_service *s, struct job *j)
 {
 	struct job_node *at;
-	TAILQ_FOREACH(at, &j->nodes, link) {
+	TAILQ_FOREACH(at, &j->nodes, link)
+	{
 		struct entity *p = entity_list_find(&s->pools, at->pool_id);
 		at->node = p ? pool_find_node(entity_pool(p), at->node_id) : NULL;
 		if (at->state == PREP_RUNNING) {

@@ -1,7 +1,7 @@
 /*
- * emulator/batch/engine/job_node.h - preparation and release tasks of jobs. The preparation task runs on a
- * node before the first task of the job there; the release task after the job's end, wherever the
- * former ran. All want the service's lock; none commits.
+ * emulator/batch/engine/job_node.h - preparation and release tasks of jobs. The preparation task
+ * runs on a node before the first task of the job there; the release task after the job's end,
+ * wherever the former ran. All want the service's lock; none commits.
  *
  *   WANTED -> RUNNING -> DONE     and WANTED again when the node's files are lost
  *                     -> FAILED   or, from DONE and if the job says so, when it was rebooted

@@ -9,8 +9,8 @@
 
 cJSON *job_manager_body(const cJSON *job)
 {
-	static const char *const own[] = {"killJobOnCompletion", "runExclusive",
-					  "allowLowPriorityNode"};
+	static const char *const own[] = { "killJobOnCompletion", "runExclusive",
+					   "allowLowPriorityNode" };
 	const cJSON *manager = adafs_json_get(job, "jobManagerTask");
 	cJSON *body = manager ? cJSON_Duplicate(manager, true) : NULL;
 	for (size_t i = 0; body && i < ADAFS_ARRAY_SIZE(own); i++)

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/engine/model.c - making, finding and freeing entities; lists are found by lower-case id
- * and sorted when somebody wants the order. Under the service's lock.
+ * emulator/batch/engine/model.c - making, finding and freeing entities; lists are found by
+ * lower-case id and sorted when somebody wants the order. Under the service's lock.
  */
 #include "batch/emulator/batch/engine/model.h"
 
@@ -96,8 +96,8 @@ int job_load_spec(struct job *j)
 	j->prepares = preparation != NULL;
 	j->prep_gates = adafs_json_bool(preparation, "waitForSuccess", true);
 	int64_t limit_ms = ADAFS_DURATION_NONE;
-	const char *text = adafs_json_str(adafs_json_get(j->e.spec, "constraints"),
-					  "maxWallClockTime", NULL);
+	const char *text =
+		adafs_json_str(adafs_json_get(j->e.spec, "constraints"), "maxWallClockTime", NULL);
 	if (text && adafs_duration_parse(text, &limit_ms) < 0)
 		limit_ms = ADAFS_DURATION_NONE;
 	/* The limit counts from the creation of the job, queueing included. */
@@ -238,7 +238,8 @@ static void pool_state_json(const struct pool *p, cJSON *o)
 		cJSON_AddItemToObject(o, "scale", scale);
 	cJSON *nodes = cJSON_AddArrayToObject(o, "nodes");
 	const struct node *n;
-	TAILQ_FOREACH(n, &p->nodes, link) {
+	TAILQ_FOREACH(n, &p->nodes, link)
+	{
 		cJSON *item = cJSON_CreateObject();
 		put_text(item, "id", n->id);
 		put_int(item, "dedicated", n->dedicated);
@@ -275,7 +276,8 @@ static void job_state_json(const struct job *j, cJSON *o)
 	put_text(o, "reason", j->terminate_reason);
 	cJSON *nodes = TAILQ_EMPTY(&j->nodes) ? NULL : cJSON_AddArrayToObject(o, "nodes");
 	const struct job_node *at;
-	TAILQ_FOREACH(at, &j->nodes, link) {
+	TAILQ_FOREACH(at, &j->nodes, link)
+	{
 		cJSON *item = cJSON_CreateObject();
 		put_text(item, "pool", at->pool_id);
 		put_text(item, "node", at->node_id);
@@ -326,7 +328,8 @@ static int pool_state_load(struct pool *p, const cJSON *o)
 	p->grow_us = adafs_json_int(o, "grow", 0);
 	p->resizing = p->grow_us != 0;
 	const cJSON *item;
-	cJSON_ArrayForEach(item, adafs_json_get(o, "nodes")) {
+	cJSON_ArrayForEach(item, adafs_json_get(o, "nodes"))
+	{
 		struct node *n = calloc(1, sizeof(*n));
 		if (!n)
 			return -ENOMEM;
@@ -386,7 +389,8 @@ static struct job_node *new_job_node(struct job *j, const char *pool_id, const c
 static int job_nodes_load(struct job *j, const cJSON *nodes)
 {
 	const cJSON *item;
-	cJSON_ArrayForEach(item, nodes) {
+	cJSON_ArrayForEach(item, nodes)
+	{
 		struct job_node *at = new_job_node(j, adafs_json_str(item, "pool", ""),
 						   adafs_json_str(item, "node", ""));
 		if (!at || execution_load(&at->prep, adafs_json_get(item, "prep")) < 0 ||
@@ -524,8 +528,8 @@ struct node *pool_find_node(struct pool *p, const char *id)
 {
 	struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
-		if (strcasecmp(n->id, id) == 0)
-			return n;
+	if (strcasecmp(n->id, id) == 0)
+		return n;
 	return NULL;
 }
 

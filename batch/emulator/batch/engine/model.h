@@ -1,7 +1,7 @@
 /*
- * emulator/batch/engine/model.h - pools, nodes, jobs and tasks in memory. All of it is guarded by the
- * service's lock. Every change marks its entity dirty; service_commit_locked writes the dirty ones
- * in one transaction, and nothing is answered or started before that succeeded.
+ * emulator/batch/engine/model.h - pools, nodes, jobs and tasks in memory. All of it is guarded by
+ * the service's lock. Every change marks its entity dirty; service_commit_locked writes the dirty
+ * ones in one transaction, and nothing is answered or started before that succeeded.
  */
 #ifndef ADAFS_EMULATOR_BATCH_MODEL_H
 #define ADAFS_EMULATOR_BATCH_MODEL_H
@@ -99,12 +99,12 @@ struct pool {
 	unsigned slots; /* of a node */
 	bool pack;
 	bool resizing;
-	bool resize_stopped; /* the last resize, by an operator */
+	bool resize_stopped;   /* the last resize, by an operator */
 	bool resize_timed_out; /* the last resize: its nodes did not come in time */
-	bool stopping; /* a resize, until the scheduler has looked at it */
+	bool stopping;         /* a resize, until the scheduler has looked at it */
 	int64_t allocation_us;
-	int64_t grow_us; /* when missing nodes come to be; 0: none is awaited */
-	uint64_t next_node; /* number of the next node, never reused */
+	int64_t grow_us;         /* when missing nodes come to be; 0: none is awaited */
+	uint64_t next_node;      /* number of the next node, never reused */
 	struct autoscale *scale; /* samples, last evaluation; NULL: none yet */
 };
 
@@ -137,21 +137,23 @@ struct task_counts {
 struct job {
 	struct entity e;
 	struct entity_list tasks;
-	struct task_list ready;  /* active, all dependencies satisfied, in the order to run */
-	struct strmap satisfied; /* keys of dependencies that hold: lower-case ids and "#<number>" */
-	struct strmap waiters;   /* key -> first struct task that waits for it (linked by wait_next) */
+	struct task_list ready; /* active, all dependencies satisfied, in the order to run */
+	struct strmap
+		satisfied; /* keys of dependencies that hold: lower-case ids and "#<number>" */
+	struct strmap
+		waiters; /* key -> first struct task that waits for it (linked by wait_next) */
 	struct task_counts counts;
 	struct counts_history *history; /* NULL: none kept; see counts_history.h */
-	unsigned n_runs; /* tasks that occupy a node */
-	unsigned n_own;  /* runs of its preparation and release task */
-	struct job_node_list nodes;  /* where its preparation task was wanted */
+	unsigned n_runs;                /* tasks that occupy a node */
+	unsigned n_own;                 /* runs of its preparation and release task */
+	struct job_node_list nodes;     /* where its preparation task was wanted */
 	struct strmap nodes_by_id;
-	bool prepares;   /* it has a preparation task */
-	bool prep_gates; /* whose success its tasks wait for */
-	char *pool_key; /* lower-case id of the pool it is bound to */
+	bool prepares;            /* it has a preparation task */
+	bool prep_gates;          /* whose success its tasks wait for */
+	char *pool_key;           /* lower-case id of the pool it is bound to */
 	int64_t start_us, end_us; /* end 0: not ended */
-	char *terminate_reason; /* NULL: not ended */
-	int64_t deadline_us; /* by constraints.maxWallClockTime; INT64_MAX: none */
+	char *terminate_reason;   /* NULL: not ended */
+	int64_t deadline_us;      /* by constraints.maxWallClockTime; INT64_MAX: none */
 };
 
 enum task_result { RESULT_NONE, RESULT_SUCCESS, RESULT_FAILURE };
@@ -164,16 +166,16 @@ struct task {
 	enum task_result result;
 	int requeue_count;
 	int64_t last_requeue_us;
-	bool satisfies;      /* completed, and dependents may run */
-	bool files_gone;     /* retention is over */
+	bool satisfies;          /* completed, and dependents may run */
+	bool files_gone;         /* retention is over */
 	char *pool_id, *node_id; /* where it runs or ran last; NULL: nowhere yet */
 
 	/* Derived */
 	bool in_ready;
 	TAILQ_ENTRY(task) ready_link;
-	size_t dep_cursor; /* dependencies before it hold; they never stop holding */
+	size_t dep_cursor;    /* dependencies before it hold; they never stop holding */
 	int64_t range_cursor; /* next number of the range at dep_cursor; INT64_MIN: its start */
-	char *waits_for; /* key in job->waiters; NULL: waits for none */
+	char *waits_for;      /* key in job->waiters; NULL: waits for none */
 	struct task *wait_next;
 };
 

@@ -151,9 +151,10 @@ int64_t nodes_tick_locked(struct batch_service *s)
 		int64_t growth = tick_growth(s, p, now);
 		next = growth < next ? growth : next;
 		struct node *n;
-		TAILQ_FOREACH(n, &p->nodes, link) {
-			if (n->down == NODE_UP || n->down == NODE_DEALLOCATED ||
-			    n->n_running || n->n_own)
+		TAILQ_FOREACH(n, &p->nodes, link)
+		{
+			if (n->down == NODE_UP || n->down == NODE_DEALLOCATED || n->n_running ||
+			    n->n_own)
 				continue;
 			node_settle_locked(s, n);
 			if (n->down == NODE_PREEMPTED && node_back_us_locked(s, n) < next)
@@ -184,10 +185,8 @@ bool node_open(const struct node *n)
 const char *node_state_name(const struct node *n)
 {
 	static const char *const down[] = {
-		[NODE_REBOOTING] = "rebooting",
-		[NODE_REIMAGING] = "reimaging",
-		[NODE_DEALLOCATING] = "deallocating",
-		[NODE_DEALLOCATED] = "deallocated",
+		[NODE_REBOOTING] = "rebooting",       [NODE_REIMAGING] = "reimaging",
+		[NODE_DEALLOCATING] = "deallocating", [NODE_DEALLOCATED] = "deallocated",
 		[NODE_PREEMPTED] = "preempted",
 	};
 	if (n->leaving)

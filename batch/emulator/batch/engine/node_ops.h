@@ -1,6 +1,6 @@
 /*
- * emulator/batch/engine/node_ops.h - what an operator asks of one node. All want the service's lock; none
- * commits.
+ * emulator/batch/engine/node_ops.h - what an operator asks of one node. All want the service's
+ * lock; none commits.
  */
 #ifndef ADAFS_EMULATOR_BATCH_NODE_OPS_H
 #define ADAFS_EMULATOR_BATCH_NODE_OPS_H

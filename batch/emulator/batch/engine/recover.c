@@ -1,6 +1,6 @@
 /*
- * emulator/batch/engine/recover.c - rows to entities, then processes of a predecessor ended and their
- * tasks run again. Before any thread of the service starts.
+ * emulator/batch/engine/recover.c - rows to entities, then processes of a predecessor ended and
+ * their tasks run again. Before any thread of the service starts.
  */
 #include "batch/emulator/batch/engine/recover.h"
 
@@ -105,7 +105,8 @@ static void kill_strays(struct batch_service *s)
 				kill_recorded(&t->exec);
 		}
 		const struct job_node *at;
-		TAILQ_FOREACH(at, &j->nodes, link) {
+		TAILQ_FOREACH(at, &j->nodes, link)
+		{
 			kill_recorded(&at->prep);
 			kill_recorded(&at->release);
 		}
@@ -113,7 +114,7 @@ static void kill_strays(struct batch_service *s)
 	for (size_t i = 0; i < s->pools.n; i++) {
 		const struct node *n;
 		TAILQ_FOREACH(n, &entity_pool(s->pools.item[i])->nodes, link)
-			kill_recorded(&n->start);
+		kill_recorded(&n->start);
 	}
 	ADAFS_FREE char *tag = adafs_fmt("AZ_BATCH_NODE_ROOT_DIR=%s/nodes/", s->dir);
 	unsigned n = tag ? batch_process_kill_tagged(tag, false) : 0;
@@ -171,10 +172,10 @@ static void recover_nodes(struct pool *p)
 {
 	struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
-		if (n->start_state == START_RUNNING) {
-			execution_reset(&n->start);
-			n->start_state = START_WANTED;
-		}
+	if (n->start_state == START_RUNNING) {
+		execution_reset(&n->start);
+		n->start_state = START_WANTED;
+	}
 }
 
 /* Jobs and pools may leave their lists here. */
@@ -244,7 +245,8 @@ int service_recover(struct batch_service *s, struct adafs_err *reterr)
 {
 	struct loader l = { .s = s };
 	const struct batch_store_loader loader = { .entity = load_entity,
-						   .remembered = load_remembered, .arg = &l };
+						   .remembered = load_remembered,
+						   .arg = &l };
 	int rc = batch_store_load(s->store, &loader);
 	strmap_clear(&l.jobs);
 	if (rc < 0)
@@ -257,7 +259,7 @@ int service_recover(struct batch_service *s, struct adafs_err *reterr)
 	if (rc == 0)
 		rc = service_commit_locked(s);
 	if (rc < 0)
-		return adafs_err_set(reterr, rc, "cannot write the batch state below %s: %s", s->dir,
-				     strerror(-rc));
+		return adafs_err_set(reterr, rc, "cannot write the batch state below %s: %s",
+				     s->dir, strerror(-rc));
 	return 0;
 }

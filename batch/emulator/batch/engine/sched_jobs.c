@@ -27,10 +27,10 @@ static void trash_job_dirs(struct batch_service *s, const struct job *j)
 	DIR *d = nodes ? opendir(nodes) : NULL;
 	const struct dirent *entry;
 	while (d && (entry = readdir(d)) != NULL) {
-		ADAFS_FREE char *path = *entry->d_name == '.'
-						? NULL
-						: adafs_fmt("%s/%s/workitems/%s", nodes,
-							    entry->d_name, j->e.id);
+		ADAFS_FREE char *path =
+			*entry->d_name == '.'
+				? NULL
+				: adafs_fmt("%s/%s/workitems/%s", nodes, entry->d_name, j->e.id);
 		if (path)
 			service_trash_locked(s, path);
 	}

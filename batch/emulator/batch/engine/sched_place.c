@@ -16,17 +16,19 @@
 static struct node *choose_node(const struct pool *p, const struct task *t,
 				const struct node *reserved)
 {
-	const char *wish = adafs_json_str(adafs_json_get(t->e.spec, "affinityInfo"), "affinityId", "");
+	const char *wish =
+		adafs_json_str(adafs_json_get(t->e.spec, "affinityInfo"), "affinityId", "");
 	wish += strncmp(wish, "TVM:", 4) == 0 ? 4 : 0;
 	struct node *best = NULL, *n;
-	TAILQ_FOREACH(n, &p->nodes, link) {
+	TAILQ_FOREACH(n, &p->nodes, link)
+	{
 		if (!node_open(n) || n == reserved || !job_node_open(t->job, n) ||
 		    n->used_slots + t->slots > p->slots)
 			continue;
 		if (strcmp(n->id, wish) == 0)
 			return n;
-		if (!best || (p->pack ? n->used_slots > best->used_slots
-				      : n->used_slots < best->used_slots))
+		if (!best ||
+		    (p->pack ? n->used_slots > best->used_slots : n->used_slots < best->used_slots))
 			best = n;
 	}
 	return best;
@@ -37,9 +39,8 @@ static const struct node *emptiest_node(const struct pool *p, const struct job *
 {
 	const struct node *best = NULL, *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
-		if (node_open(n) && job_node_open(j, n) &&
-		    (!best || n->used_slots < best->used_slots))
-			best = n;
+	if (node_open(n) && job_node_open(j, n) && (!best || n->used_slots < best->used_slots))
+		best = n;
 	return best;
 }
 
@@ -62,19 +63,19 @@ static bool place(struct batch_service *s, struct task *t, struct node *n, struc
 	struct job_node *at = NULL;
 	if (job_prepare_locked(s, t->job, n, started, &at) < 0)
 		return false;
-	const struct run like = {.kind = RUN_TASK,
-				 .exec = &t->exec,
-				 .owner = &t->e,
-				 .task = t,
-				 .job = t->job,
-				 .at = at,
-				 .node = n};
+	const struct run like = { .kind = RUN_TASK,
+				  .exec = &t->exec,
+				  .owner = &t->e,
+				  .task = t,
+				  .job = t->job,
+				  .at = at,
+				  .node = n };
 	const cJSON *limits = adafs_json_get(t->e.spec, "constraints");
-	struct run_plan plan = {.spec = t->e.spec,
-				.id = t->e.id,
-				.dir = service_task_dir(s, t),
-				.limit = adafs_json_str(limits, "maxWallClockTime", NULL),
-				.retries = adafs_json_int(limits, "maxTaskRetryCount", 0)};
+	struct run_plan plan = { .spec = t->e.spec,
+				 .id = t->e.id,
+				 .dir = service_task_dir(s, t),
+				 .limit = adafs_json_str(limits, "maxWallClockTime", NULL),
+				 .retries = adafs_json_int(limits, "maxTaskRetryCount", 0) };
 	struct run *run = run_new_locked(s, &like, &plan);
 	if (!run)
 		return false;
@@ -82,7 +83,8 @@ static bool place(struct batch_service *s, struct task *t, struct node *n, struc
 		service_trash_locked(s, old_dir);
 	service_trash_locked(s, run->dir);
 	sched_task_placed_locked(s, t, at != NULL);
-	/* Not a task that was lost before: a full node would be struck at each try, and nothing ever end. */
+	/* Not a task that was lost before: a full node would be struck at each try, and nothing
+	 * ever end. */
 	run->lose_node = !t->requeue_count && trap_nth(s->traps, TRAP_PREEMPT_EVERY);
 	n->state_us = t->e.state_us;
 	TAILQ_INSERT_TAIL(started, run, link);
@@ -126,8 +128,8 @@ static unsigned free_slots(const struct pool *p, const struct node *reserved)
 	unsigned n_free = 0;
 	const struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
-		if (node_open(n) && n != reserved && n->used_slots < p->slots)
-			n_free += p->slots - n->used_slots;
+	if (node_open(n) && n != reserved && n->used_slots < p->slots)
+		n_free += p->slots - n->used_slots;
 	return n_free;
 }
 

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/engine/sched_pools.c - pools to their targets, nodes in and out. Under the service's
- * lock.
+ * emulator/batch/engine/sched_pools.c - pools to their targets, nodes in and out. Under the
+ * service's lock.
  */
 #include <string.h>
 
@@ -57,7 +57,7 @@ static int64_t quota_left(const struct batch_service *s)
 	for (size_t i = 0; i < s->pools.n; i++) {
 		const struct node *n;
 		TAILQ_FOREACH(n, &entity_pool(s->pools.item[i])->nodes, link)
-			left--;
+		left--;
 	}
 	return left;
 }
@@ -69,7 +69,7 @@ static int64_t grow_kind(struct batch_service *s, struct pool *p, bool dedicated
 	int64_t n = 0, left = quota_left(s);
 	const struct node *node;
 	TAILQ_FOREACH(node, &p->nodes, link)
-		n += node->dedicated == dedicated && !node->leaving;
+	n += node->dedicated == dedicated && !node->leaving;
 	if (target > SCHED_MAX_NODES)
 		target = SCHED_MAX_NODES;
 	if (delay && n < target && left > 0 && !p->grow_us)
@@ -91,11 +91,11 @@ static void resize_kind(struct batch_service *s, struct pool *p, bool dedicated,
 	/* Idle nodes go before busy ones, young before old. */
 	for (int busy = 0; busy <= 1; busy++)
 		TAILQ_FOREACH_REVERSE(node, &p->nodes, node_list, link)
-			if (n > target && node->dedicated == dedicated && !node->leaving &&
-			    (node->n_running > 0) == busy) {
-				sched_node_leave_locked(s, node, option);
-				n--;
-			}
+	if (n > target && node->dedicated == dedicated && !node->leaving &&
+	    (node->n_running > 0) == busy) {
+		sched_node_leave_locked(s, node, option);
+		n--;
+	}
 }
 
 void sched_pool_resize_locked(struct batch_service *s, struct pool *p, const char *option)
@@ -125,6 +125,6 @@ void sched_pool_delete_locked(struct batch_service *s, struct pool *p)
 	service_set_state_locked(s, &p->e, POOL_DELETING);
 	struct node *n;
 	TAILQ_FOREACH(n, &p->nodes, link)
-		sched_node_leave_locked(s, n, "requeue");
+	sched_node_leave_locked(s, n, "requeue");
 	sched_pool_settle_locked(s, p);
 }

@@ -1,7 +1,7 @@
 /*
- * emulator/batch/engine/sched_tasks.c - tasks from state to state: active ones into the queue of their
- * job, ends to their dependents and jobs, and what the end of any run means. Under the service's
- * lock.
+ * emulator/batch/engine/sched_tasks.c - tasks from state to state: active ones into the queue of
+ * their job, ends to their dependents and jobs, and what the end of any run means. Under the
+ * service's lock.
  */
 #include <errno.h>
 #include <string.h>
@@ -100,9 +100,9 @@ static void do_job_action(struct batch_service *s, struct job *j, enum batch_job
 static void complete_task(struct batch_service *s, struct task *t, struct run_result *r)
 {
 	execution_end(&t->exec, service_now_locked(s), r->has_exit_code, r->exit_code, &r->failure);
-	struct batch_exit_action action = batch_exit_action(adafs_json_get(t->e.spec, "exitConditions"),
-							    r->outcome, r->has_exit_code,
-							    r->exit_code);
+	struct batch_exit_action action =
+		batch_exit_action(adafs_json_get(t->e.spec, "exitConditions"), r->outcome,
+				  r->has_exit_code, r->exit_code);
 	t->satisfies = action.satisfy;
 	set_task_state(s, t, TASK_COMPLETED, t->exec.failure ? RESULT_FAILURE : RESULT_SUCCESS);
 	if (action.satisfy && deps_satisfy(t->job, t->e.key, make_ready, s) < 0)

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/engine/scheduler.c - the thread that starts what can run and keeps time limits. It sleeps
- * until the next one or a wake-up.
+ * emulator/batch/engine/scheduler.c - the thread that starts what can run and keeps time limits. It
+ * sleeps until the next one or a wake-up.
  */
 #include "batch/emulator/batch/engine/scheduler.h"
 
@@ -58,12 +58,13 @@ static void sweep_task(struct batch_service *s, struct task *t, int64_t now)
 static void sweep_own(struct batch_service *s, const struct job_node *at, int64_t now)
 {
 	const cJSON *spec = at->job->e.spec;
-	const char *keep[] = {adafs_json_str(adafs_json_path(spec, "jobPreparationTask/constraints"),
-					     "retentionTime", NULL),
-			      adafs_json_str(adafs_json_get(spec, "jobReleaseTask"),
-					     "retentionTime", NULL)};
-	const struct execution *x[] = {&at->prep, &at->release};
-	const enum run_kind kinds[] = {RUN_PREPARATION, RUN_RELEASE};
+	const char *keep[] = {
+		adafs_json_str(adafs_json_path(spec, "jobPreparationTask/constraints"),
+			       "retentionTime", NULL),
+		adafs_json_str(adafs_json_get(spec, "jobReleaseTask"), "retentionTime", NULL)
+	};
+	const struct execution *x[] = { &at->prep, &at->release };
+	const enum run_kind kinds[] = { RUN_PREPARATION, RUN_RELEASE };
 	for (int i = 0; i < 2; i++) {
 		ADAFS_FREE char *dir = past(keep[i], x[i]->end_us, now)
 					       ? job_own_dir(s, at->job, at->node_id, kinds[i])
@@ -88,7 +89,7 @@ static void sweep_files(struct batch_service *s)
 		/* Tasks of a job may use what prepared it. */
 		if (j->e.state == JOB_COMPLETED)
 			TAILQ_FOREACH(at, &j->nodes, link)
-				sweep_own(s, at, now);
+		sweep_own(s, at, now);
 	}
 }
 

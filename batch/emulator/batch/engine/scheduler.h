@@ -1,6 +1,6 @@
 /*
- * emulator/batch/engine/scheduler.h - what happens to tasks, jobs and pools by time and by each other.
- * Every function wants the service's lock; none commits: the caller does, before it answers.
+ * emulator/batch/engine/scheduler.h - what happens to tasks, jobs and pools by time and by each
+ * other. Every function wants the service's lock; none commits: the caller does, before it answers.
  */
 #ifndef ADAFS_EMULATOR_BATCH_SCHEDULER_H
 #define ADAFS_EMULATOR_BATCH_SCHEDULER_H

@@ -23,10 +23,11 @@ static struct run *begin(struct batch_service *s, struct node *n)
 {
 	ADAFS_FREE char *node_dir = service_node_dir(s, n->id);
 	const struct run like = {
-		.kind = RUN_START, .exec = &n->start, .owner = &n->pool->e, .node = n};
-	struct run_plan plan = {.spec = spec_of(n),
-				.dir = node_dir ? adafs_fmt("%s/startup", node_dir) : NULL,
-				.retries = adafs_json_int(spec_of(n), "maxTaskRetryCount", 0)};
+		.kind = RUN_START, .exec = &n->start, .owner = &n->pool->e, .node = n
+	};
+	struct run_plan plan = { .spec = spec_of(n),
+				 .dir = node_dir ? adafs_fmt("%s/startup", node_dir) : NULL,
+				 .retries = adafs_json_int(spec_of(n), "maxTaskRetryCount", 0) };
 	struct run *run = run_new_locked(s, &like, &plan);
 	if (!run)
 		return NULL;
@@ -40,7 +41,8 @@ void start_tasks_begin_locked(struct batch_service *s, struct run_list *started)
 {
 	for (size_t i = 0; i < s->pools.n; i++) {
 		struct node *n;
-		TAILQ_FOREACH(n, &entity_pool(s->pools.item[i])->nodes, link) {
+		TAILQ_FOREACH(n, &entity_pool(s->pools.item[i])->nodes, link)
+		{
 			if (n->start_state != START_WANTED || n->leaving || n->down != NODE_UP)
 				continue;
 			/* A patch may have taken it away since the boot. */

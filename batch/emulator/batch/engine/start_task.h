@@ -1,7 +1,7 @@
 /*
- * emulator/batch/engine/start_task.h - start tasks: each node of a pool that has one runs it when it
- * boots, and takes tasks only after its success if that is waited for. All want the service's lock;
- * none commits.
+ * emulator/batch/engine/start_task.h - start tasks: each node of a pool that has one runs it when
+ * it boots, and takes tasks only after its success if that is waited for. All want the service's
+ * lock; none commits.
  *
  *   (boot) -> WANTED -> RUNNING -> DONE | FAILED
  */

@@ -14,13 +14,19 @@
 #include "batch/emulator/batch/node/process.h"
 
 /* Of this process, for the engine: where it keeps images, and how it is reached. */
-static const char *const engine_variables[] = {
-	"PATH", "HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME",
-	"CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "DOCKER_HOST", "DBUS_SESSION_BUS_ADDRESS"};
+static const char *const engine_variables[] = { "PATH",
+						"HOME",
+						"XDG_RUNTIME_DIR",
+						"XDG_DATA_HOME",
+						"XDG_CONFIG_HOME",
+						"CONTAINERS_CONF",
+						"CONTAINERS_STORAGE_CONF",
+						"DOCKER_HOST",
+						"DBUS_SESSION_BUS_ADDRESS" };
 
 int container_engine_find(char **ret, struct adafs_err *reterr)
 {
-	static const char *const names[] = {"podman", "docker"};
+	static const char *const names[] = { "podman", "docker" };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++) {
 		const char *path = getenv("PATH");
 		while (path && *path) {
@@ -35,8 +41,9 @@ int container_engine_find(char **ret, struct adafs_err *reterr)
 			path += n + (path[n] == ':');
 		}
 	}
-	return adafs_err_set(reterr, -ENOENT,
-			     "--containers needs podman or docker, and neither is on PATH: install podman");
+	return adafs_err_set(
+		reterr, -ENOENT,
+		"--containers needs podman or docker, and neither is on PATH: install podman");
 }
 
 /* --- lists of texts ------------------------------------------------------------------------ */
@@ -96,8 +103,8 @@ static int write_auth(struct container *c, const cJSON *registry, const char *tm
 	ADAFS_FREE char *code = plain ? adafs_base64_encode(plain, strlen(plain)) : NULL;
 	ADAFS_JSON *root = cJSON_CreateObject();
 	cJSON *auths = cJSON_AddObjectToObject(root, "auths");
-	cJSON *entry = cJSON_AddObjectToObject(auths,
-					       adafs_json_str(registry, "registryServer", "docker.io"));
+	cJSON *entry = cJSON_AddObjectToObject(
+		auths, adafs_json_str(registry, "registryServer", "docker.io"));
 	if (code)
 		cJSON_AddStringToObject(entry, "auth", code);
 	ADAFS_FREE char *text = adafs_json_print(root);
@@ -114,7 +121,8 @@ static bool has_name(const char *entry, const char *name)
 	return strncmp(entry, name, n) == 0 && entry[n] == '=';
 }
 
-/* These are the engine's own in its environment; in the container they are the image's or the task's. */
+/* These are the engine's own in its environment; in the container they are the image's or the
+ * task's. */
 static bool is_engine_variable(const char *entry)
 {
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(engine_variables); i++)
@@ -125,7 +133,7 @@ static bool is_engine_variable(const char *entry)
 
 static char **engine_env(const struct container *c, char *const *task_env)
 {
-	struct words w = {0};
+	struct words w = { 0 };
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(engine_variables); i++) {
 		const char *value = getenv(engine_variables[i]);
 		if (value)
@@ -146,7 +154,7 @@ int container_init(struct container *c, const char *engine, const cJSON *setting
 {
 	char id[ADAFS_UUID_LEN];
 	adafs_random_uuid(id);
-	*c = (struct container){.engine = engine};
+	*c = (struct container){ .engine = engine };
 	c->image = image_of(settings);
 	c->name = adafs_fmt("adafs-%s", id);
 	c->id_path = adafs_fmt("%s/container-id", place->tmp_dir);
@@ -169,7 +177,7 @@ void container_clear(struct container *c)
 	free(c->id_path);
 	free(c->auth_dir);
 	strings_free(c->envp);
-	*c = (struct container){0};
+	*c = (struct container){ 0 };
 }
 
 /* --- arguments ----------------------------------------------------------------------------- */
@@ -177,7 +185,7 @@ void container_clear(struct container *c)
 static char **engine_words(const struct container *c, const char *a, const char *b,
 			   const char *last)
 {
-	struct words w = {0};
+	struct words w = { 0 };
 	add_copy(&w, c->engine);
 	add_copy(&w, a);
 	if (b)
@@ -202,14 +210,15 @@ char **container_argv_remove(const struct container *c)
 }
 
 /*
- * By name alone, so that no argument shows a value; but for what the engine has of its own, where the
- * task's value must be told. Defaults of this machine's tasks are not for an image.
+ * By name alone, so that no argument shows a value; but for what the engine has of its own, where
+ * the task's value must be told. Defaults of this machine's tasks are not for an image.
  */
 static void add_env(struct words *w, const struct container_place *place)
 {
 	for (char *const *e = place->task_env; *e; e++) {
 		bool own = is_engine_variable(*e);
-		if (has_name(*e, "PATH") || (has_name(*e, "HOME") && strcmp(*e + 5, place->wd) == 0))
+		if (has_name(*e, "PATH") ||
+		    (has_name(*e, "HOME") && strcmp(*e + 5, place->wd) == 0))
 			continue;
 		add_copy(w, "--env");
 		add(w, own ? strdup(*e) : strndup(*e, strcspn(*e, "=")));
@@ -231,7 +240,7 @@ char **container_argv_run(const struct container *c, const cJSON *settings,
 			  const struct container_place *place, const char *user,
 			  char *const *command)
 {
-	struct words w = {0};
+	struct words w = { 0 };
 	const char *where = adafs_json_str(settings, "workingDirectory", "");
 	add_copy(&w, c->engine);
 	add_copy(&w, "run");

@@ -1,6 +1,7 @@
 /*
- * emulator/batch/node/container_run.c - a run whose command goes into a container: the image is brought, the
- * container is watched as any process of a task, and ended by the engine when its client was killed.
+ * emulator/batch/node/container_run.c - a run whose command goes into a container: the image is
+ * brought, the container is watched as any process of a task, and ended by the engine when its
+ * client was killed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,22 +28,23 @@ static const cJSON *settings_of(const struct run *run)
 
 static struct container_place place_of(const struct run *run, const char *node_dir)
 {
-	return (struct container_place){.node_dir = node_dir,
-					.wd = run->wd,
-					.tmp_dir = run->tmp_dir,
-					.task_env = run->envp};
+	return (struct container_place){
+		.node_dir = node_dir, .wd = run->wd, .tmp_dir = run->tmp_dir, .task_env = run->envp
+	};
 }
 
-/* Run a command of the engine to its end, its words into a file. Its exit code, or negative errno. */
+/*
+ * Run a command of the engine to its end, its words into a file. Its exit code, or negative errno.
+ */
 static int run_engine(struct run *run, char **argv, const char *log, uint64_t deadline_ms)
 {
 	if (!argv)
 		return -ENOMEM;
-	struct batch_command c = {.argv = argv,
-				  .envp = run->container->envp,
-				  .cwd = run->wd,
-				  .stdout_path = "/dev/null",
-				  .stderr_path = log};
+	struct batch_command c = { .argv = argv,
+				   .envp = run->container->envp,
+				   .cwd = run->wd,
+				   .stdout_path = "/dev/null",
+				   .stderr_path = log };
 	pid_t pid;
 	int rc = batch_process_spawn(&c, &pid);
 	strings_free(argv);
@@ -77,9 +79,9 @@ static int bring_image(struct run *run, uint64_t deadline_ms, cJSON **ret_failur
 		return rc;
 	ADAFS_FREE char *why = last_words(log);
 	*ret_failure = batch_failure_new("UserError", "ContainerInvalidImage",
-					 "One or more container images specified are invalid", "Message",
-					 why ? why : "The image cannot be fetched", "Image",
-					 run->container->image, NULL);
+					 "One or more container images specified are invalid",
+					 "Message", why ? why : "The image cannot be fetched",
+					 "Image", run->container->image, NULL);
 	return -ENOENT;
 }
 
@@ -91,15 +93,15 @@ int run_container_open(struct run *run, uint64_t deadline_ms, cJSON **ret_failur
 	ADAFS_FREE char *node_dir = service_node_dir(run->s, run->node->id);
 	struct container_place place = place_of(run, node_dir);
 	run->container = calloc(1, sizeof(*run->container));
-	int rc = node_dir && run->container ?
-			 container_init(run->container, engine, settings_of(run), &place) :
-			 -ENOMEM;
+	int rc = node_dir && run->container
+			 ? container_init(run->container, engine, settings_of(run), &place)
+			 : -ENOMEM;
 	if (rc == 0)
 		rc = bring_image(run, deadline_ms, ret_failure);
 	if (rc < 0 && !*ret_failure)
-		*ret_failure = batch_failure_new(
-			"UserError", "ContainerInvalidSettings",
-			"One or more container settings are invalid", "Message", strerror(-rc), NULL);
+		*ret_failure = batch_failure_new("UserError", "ContainerInvalidSettings",
+						 "One or more container settings are invalid",
+						 "Message", strerror(-rc), NULL);
 	return rc;
 }
 
@@ -109,24 +111,24 @@ char **run_container_argv(const struct run *run, char *const *command)
 	struct container_place place = place_of(run, node_dir);
 	const cJSON *user = adafs_json_path(run->spec, "userIdentity/autoUser");
 	bool admin = strcasecmp(adafs_json_str(user, "elevationLevel", ""), "admin") == 0;
-	ADAFS_FREE char *ids = admin ? strdup("0:0") :
-				       adafs_fmt("%u:%u", (unsigned)geteuid(), (unsigned)getegid());
+	ADAFS_FREE char *ids = admin ? strdup("0:0")
+				     : adafs_fmt("%u:%u", (unsigned)geteuid(), (unsigned)getegid());
 	/* A retry is a new container, and the engine does not write over the id of the last. */
 	unlink(run->container->id_path);
-	return node_dir && ids ? container_argv_run(run->container, settings_of(run), &place, ids,
-						    command) :
-				 NULL;
+	return node_dir && ids
+		       ? container_argv_run(run->container, settings_of(run), &place, ids, command)
+		       : NULL;
 }
 
 /* The client was killed, which does not end what it had started. */
 static void remove_container(struct run *run)
 {
 	char **argv = container_argv_remove(run->container);
-	struct batch_command c = {.argv = argv,
-				  .envp = run->container->envp,
-				  .cwd = "/",
-				  .stdout_path = "/dev/null",
-				  .stderr_path = "/dev/null"};
+	struct batch_command c = { .argv = argv,
+				   .envp = run->container->envp,
+				   .cwd = "/",
+				   .stdout_path = "/dev/null",
+				   .stderr_path = "/dev/null" };
 	pid_t pid;
 	int rc = argv ? batch_process_spawn(&c, &pid) : -ENOMEM;
 	strings_free(argv);

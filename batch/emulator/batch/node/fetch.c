@@ -21,7 +21,7 @@
 struct fetch {
 	atomic_int refs;
 	atomic_bool abandoned;
-	int fd;      /* own descriptor: the file may be gone before the request is */
+	int fd;           /* own descriptor: the file may be gone before the request is */
 	atomic_bool done; /* err and disk_failed are complete */
 	int done_fd;      /* eventfd: written after that */
 	bool disk_failed;

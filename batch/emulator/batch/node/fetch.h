@@ -1,6 +1,6 @@
 /*
- * emulator/batch/node/fetch.h - one download into a file, given up at once when the task is to end: a source
- * that hangs must not keep a killed task alive until its time-out.
+ * emulator/batch/node/fetch.h - one download into a file, given up at once when the task is to end:
+ * a source that hangs must not keep a killed task alive until its time-out.
  */
 #ifndef ADAFS_EMULATOR_BATCH_FETCH_H
 #define ADAFS_EMULATOR_BATCH_FETCH_H

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/node/glob.c - matching of one segment, the walk over directories segment by segment,
- * and variables.
+ * emulator/batch/node/glob.c - matching of one segment, the walk over directories segment by
+ * segment, and variables.
  */
 #include "batch/emulator/batch/node/glob.h"
 
@@ -99,8 +99,8 @@ static char *join(const char *a, const char *b)
 }
 
 /* An entry matched `pattern`'s first segment: a file if it was the last one, else go down. */
-static int walk_entry(const struct walk *w, const char *dir, const char *relative,
-		      const char *name, const char *rest, int depth)
+static int walk_entry(const struct walk *w, const char *dir, const char *relative, const char *name,
+		      const char *rest, int depth)
 {
 	ADAFS_FREE char *path = join(dir, name), *rel = join(relative, name);
 	if (!path || !rel)
@@ -141,7 +141,9 @@ static int walk_directory(const struct walk *w, const char *dir, const char *rel
 		free(entry[i]);
 	}
 	free(entry);
-	/* "**" stands for no directory at all, too. By itself it matches directories only: no file. */
+	/*
+	 * "**" stands for no directory at all, too. By itself it matches directories only: no file.
+	 */
 	if (rc == 0 && deep && *rest && depth < MAX_DEPTH)
 		rc = walk_segments(w, dir, relative, rest, depth + 1);
 	return rc;

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/node/glob.h - the patterns of output files: * ? [abc] [a-c] [!x] within one segment, ** for
- * any directories. A leading dot is only matched by a dot.
+ * emulator/batch/node/glob.h - the patterns of output files: * ? [abc] [a-c] [!x] within one
+ * segment, ** for any directories. A leading dot is only matched by a dot.
  */
 #ifndef ADAFS_EMULATOR_BATCH_GLOB_H
 #define ADAFS_EMULATOR_BATCH_GLOB_H

@@ -57,13 +57,13 @@ static int make_key(const struct batch_service *s, struct adafs_sas_delegation *
 	snprintf(ret->expiry, sizeof(ret->expiry), "%.20s", expiry);
 	snprintf(ret->service, sizeof(ret->service), "b");
 	snprintf(ret->version, sizeof(ret->version), "2021-12-02");
-	struct delegation_fields f = {.oid = ret->oid,
-				      .tid = ret->tid,
-				      .start = ret->start,
-				      .expiry = ret->expiry,
-				      .service = ret->service,
-				      .version = ret->version,
-				      .may_write = true};
+	struct delegation_fields f = { .oid = ret->oid,
+				       .tid = ret->tid,
+				       .start = ret->start,
+				       .expiry = ret->expiry,
+				       .service = ret->service,
+				       .version = ret->version,
+				       .may_write = true };
 	ret->value_len = ADAFS_SHA256_LEN;
 	return delegation_key(s->key, s->key_len, &f, ret->value);
 }
@@ -72,14 +72,14 @@ static int make_key(const struct batch_service *s, struct adafs_sas_delegation *
 static int with_sas(const struct batch_service *s, const char *container, const char *url,
 		    char **ret)
 {
-	struct adafs_sas_delegation key = {0};
-	struct adafs_storage_account account = {.name = s->account};
+	struct adafs_sas_delegation key = { 0 };
+	struct adafs_storage_account account = { .name = s->account };
 	int rc = make_key(s, &key);
-	struct adafs_sas sas = {.version = "2021-12-02",
-				.resource = "c",
-				.permissions = "racwdl",
-				.expiry = key.expiry,
-				.delegation = &key};
+	struct adafs_sas sas = { .version = "2021-12-02",
+				 .resource = "c",
+				 .permissions = "racwdl",
+				 .expiry = key.expiry,
+				 .delegation = &key };
 	ADAFS_FREE char *query = NULL;
 	if (rc == 0)
 		rc = adafs_sas_sign(&account, container, NULL, &sas, &query, NULL);
@@ -119,7 +119,9 @@ static int apply_to(const struct batch_service *s, const struct pool *p, cJSON *
 		       : -ENOMEM;
 }
 
-/* A container of the account's own storage, which is this emulator's, needs no SAS of the client. */
+/*
+ * A container of the account's own storage, which is this emulator's, needs no SAS of the client.
+ */
 static int apply_auto_storage(const struct batch_service *s, cJSON *entry)
 {
 	const char *container = adafs_json_str(entry, "autoStorageContainerName", NULL);

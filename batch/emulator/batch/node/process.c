@@ -1,6 +1,6 @@
 /*
- * emulator/batch/node/process.c - command lines to arguments, and starting, waiting for and killing a
- * task's session.
+ * emulator/batch/node/process.c - command lines to arguments, and starting, waiting for and killing
+ * a task's session.
  */
 #include "batch/emulator/batch/node/process.h"
 

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/node/process.h - the processes of tasks. Each leads a session of its own, so that all it
- * starts can be killed together; what left the session is known by its environment.
+ * emulator/batch/node/process.h - the processes of tasks. Each leads a session of its own, so that
+ * all it starts can be killed together; what left the session is known by its environment.
  */
 #ifndef ADAFS_EMULATOR_BATCH_PROCESS_H
 #define ADAFS_EMULATOR_BATCH_PROCESS_H
@@ -17,8 +17,8 @@ void strings_freep(char ***list);
 
 /*
  * Split a command line as the node does, without a shell: blanks separate, '...' is literal, "..."
- * may hold \" and \\, outside of quotes a backslash takes the next character. 0; -EINVAL for a quote
- * that does not end; -ENOENT for an empty line; -ENOMEM.
+ * may hold \" and \\, outside of quotes a backslash takes the next character. 0; -EINVAL for a
+ * quote that does not end; -ENOENT for an empty line; -ENOMEM.
  */
 int batch_command_split(const char *line, char ***ret_argv) ADAFS_MUST_CHECK;
 
@@ -29,13 +29,13 @@ struct batch_command {
 	const char *stdout_path, *stderr_path; /* truncated */
 };
 /*
- * Start it as leader of a new session with nothing open but 0, 1 and 2. 0; -ENOENT: no such program;
- * -EACCES, -ENOEXEC, ...: it cannot be started. The caller reaps it.
+ * Start it as leader of a new session with nothing open but 0, 1 and 2. 0; -ENOENT: no such
+ * program; -EACCES, -ENOEXEC, ...: it cannot be started. The caller reaps it.
  */
 int batch_process_spawn(const struct batch_command *c, pid_t *ret_pid) ADAFS_MUST_CHECK;
 /*
- * Wait for a process that nobody else waits for, at most so long; then it is killed with its session. 0, or
- * -ETIMEDOUT. Its exit code is not told.
+ * Wait for a process that nobody else waits for, at most so long; then it is killed with its
+ * session. 0, or -ETIMEDOUT. Its exit code is not told.
  */
 int batch_process_reap(pid_t pid, unsigned timeout_ms);
 /* Start time in clock ticks since boot; 0: there is no such process. */

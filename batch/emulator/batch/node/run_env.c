@@ -71,7 +71,7 @@ static void env_put_job(struct env *e, const struct run *run, const char *id)
 /* Nothing of this process's environment is passed on: it may hold keys. */
 char **run_env_new(const struct run *run, const char *node_dir, const char *id)
 {
-	struct env e = {0};
+	struct env e = { 0 };
 	env_put(&e, strdup("PATH=" DEFAULT_PATH));
 	env_put(&e, strdup("LANG=C.UTF-8"));
 	env_put(&e, adafs_fmt("HOME=%s", run->wd));

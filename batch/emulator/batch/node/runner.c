@@ -136,9 +136,8 @@ void run_stop_all_locked(struct batch_service *s, const struct node *n, const st
 {
 	struct run *run;
 	TAILQ_FOREACH(run, &s->runs, all_link)
-		if ((!n || run->node == n) && (!j || run->job == j) &&
-		    (kinds & RUN_KIND(run->kind)))
-			run_stop_locked(run, stop);
+	if ((!n || run->node == n) && (!j || run->job == j) && (kinds & RUN_KIND(run->kind)))
+		run_stop_locked(run, stop);
 }
 
 /* --- the process -------------------------------------------------------------------------- */
@@ -182,7 +181,8 @@ int run_await(struct run *run, pid_t pid, uint64_t deadline_ms)
 {
 	int pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	bool killed = false;
-	if (pid_fd < 0) { /* its end would never be seen: a failed task is better than one without limit */
+	if (pid_fd <
+	    0) { /* its end would never be seen: a failed task is better than one without limit */
 		adafs_log(ERROR, "batch", "cannot watch a task's process: %s", strerror(errno));
 		kill(-pid, SIGKILL);
 	}
@@ -219,11 +219,10 @@ static cJSON *launch_failure(int rc)
 		return batch_failure_new("UserError", "CommandProgramNotFound",
 					 "The specified command program is not found", "Message",
 					 "The system cannot find the file specified", NULL);
-	return batch_failure_new("UserError", "CommandLaunchFailed",
-				 "The specified command program could not be started", "Message",
-				 rc == -EINVAL ? "A quote in the command line does not end"
-					       : strerror(-rc),
-				 NULL);
+	return batch_failure_new(
+		"UserError", "CommandLaunchFailed",
+		"The specified command program could not be started", "Message",
+		rc == -EINVAL ? "A quote in the command line does not end" : strerror(-rc), NULL);
 }
 
 /* The words of the command, or of what runs it in a container; "" there is what the image says. */
@@ -250,7 +249,10 @@ static int run_command(struct run *run, uint64_t deadline_ms, int *ret_exit_code
 	ADAFS_FREE char *err = adafs_fmt("%s/stderr.txt", run->dir);
 	if (!out || !err)
 		return -ENOMEM;
-	struct batch_command c = { .argv = argv, .cwd = run->wd, .stdout_path = out, .stderr_path = err,
+	struct batch_command c = { .argv = argv,
+				   .cwd = run->wd,
+				   .stdout_path = out,
+				   .stderr_path = err,
 				   .envp = run->container ? run->container->envp : run->envp };
 	pid_t pid;
 	rc = batch_process_spawn(&c, &pid);
@@ -294,14 +296,14 @@ static void ended(struct run_result *r, bool timed_out)
 {
 	r->outcome = OUTCOME_ENDED;
 	cJSON_Delete(r->failure);
-	r->failure = timed_out
-			     ? batch_failure_new("ServerError", "TaskEnded",
-						 "Task Was Ended by User Request", "Message",
-						 "The maximum execution time configured on the task "
-						 "was exceeded",
-						 NULL)
-			     : batch_failure_new("UserError", "TaskEnded",
-						 "Task Was Ended by User Request", NULL);
+	r->failure =
+		timed_out ? batch_failure_new("ServerError", "TaskEnded",
+					      "Task Was Ended by User Request", "Message",
+					      "The maximum execution time configured on the task "
+					      "was exceeded",
+					      NULL)
+			  : batch_failure_new("UserError", "TaskEnded",
+					      "Task Was Ended by User Request", NULL);
 }
 
 /* Another try is about to start: record it, unless somebody wants the task to end. */
@@ -362,8 +364,11 @@ static void run_task(struct run *run, struct run_result *r)
 	uint64_t deadline = run->limit_ms == ADAFS_DURATION_NONE
 				    ? UINT64_MAX
 				    : adafs_clock_mono_ms() + (uint64_t)run->limit_ms;
-	struct batch_transfer t = { .http = run->s->client, .task_dir = run->dir, .wd = run->wd,
-				    .envp = run->envp, .cancelled = &run->stopped,
+	struct batch_transfer t = { .http = run->s->client,
+				    .task_dir = run->dir,
+				    .wd = run->wd,
+				    .envp = run->envp,
+				    .cancelled = &run->stopped,
 				    .stop_fd = run->stop_fd,
 				    .deadline_ms = deadline };
 	r->outcome = OUTCOME_PREPROCESSING;

@@ -1,7 +1,7 @@
 /*
- * emulator/batch/node/runner.h - one command on a node, of a task or of one of the tasks that jobs and
- * pools have of their own: a thread that brings its resource files, runs its command (again, while
- * retries are left), stores its output files, and reports the end.
+ * emulator/batch/node/runner.h - one command on a node, of a task or of one of the tasks that jobs
+ * and pools have of their own: a thread that brings its resource files, runs its command (again,
+ * while retries are left), stores its output files, and reports the end.
  */
 #ifndef ADAFS_EMULATOR_BATCH_RUNNER_H
 #define ADAFS_EMULATOR_BATCH_RUNNER_H
@@ -13,11 +13,11 @@
 
 /* Why a run is ended before its time. The first reason stays, but for deletion and shutdown. */
 enum run_stop {
-	RUN_STOP_NONE = 0, /* the numbers are stored: struct task, ending */
-	RUN_STOP_TERMINATE = 1, /* task or job was terminated: the task completes as a failure */
-	RUN_STOP_REQUEUE = 2,   /* the task becomes active again */
-	RUN_STOP_DELETE = 3,    /* task or job is being deleted */
-	RUN_STOP_SHUTDOWN = 4,  /* the service stops: the task stays recorded as running */
+	RUN_STOP_NONE = 0,       /* the numbers are stored: struct task, ending */
+	RUN_STOP_TERMINATE = 1,  /* task or job was terminated: the task completes as a failure */
+	RUN_STOP_REQUEUE = 2,    /* the task becomes active again */
+	RUN_STOP_DELETE = 3,     /* task or job is being deleted */
+	RUN_STOP_SHUTDOWN = 4,   /* the service stops: the task stays recorded as running */
 	RUN_STOP_UNPREPARED = 5, /* the job's preparation failed: the task becomes active again */
 };
 
@@ -28,8 +28,8 @@ enum run_kind { RUN_TASK, RUN_PREPARATION, RUN_RELEASE, RUN_START };
 /* How it runs; copied. */
 struct run_plan {
 	const cJSON *spec;
-	const char *id; /* AZ_BATCH_TASK_ID; NULL: it has none */
-	char *dir;      /* taken, also on failure */
+	const char *id;    /* AZ_BATCH_TASK_ID; NULL: it has none */
+	char *dir;         /* taken, also on failure */
 	const char *limit; /* maxWallClockTime; NULL: none */
 	int64_t retries;   /* -1: no limit */
 };
@@ -39,19 +39,19 @@ struct container;
 struct run {
 	struct batch_service *s;
 	enum run_kind kind;
-	struct execution *exec; /* where it is recorded */
-	struct entity *owner;   /* whose row that is in; lives as long as the run */
-	struct task *task;      /* NULL: no task of a client */
-	struct job *job;        /* NULL: a start task has none */
-	struct job_node *at;    /* NULL, but of preparation, release, and a task that waits */
-	struct node *node;      /* lives as long as the run */
+	struct execution *exec;    /* where it is recorded */
+	struct entity *owner;      /* whose row that is in; lives as long as the run */
+	struct task *task;         /* NULL: no task of a client */
+	struct job *job;           /* NULL: a start task has none */
+	struct job_node *at;       /* NULL, but of preparation, release, and a task that waits */
+	struct node *node;         /* lives as long as the run */
 	TAILQ_ENTRY(run) link;     /* in a list of those to be launched */
 	TAILQ_ENTRY(run) all_link; /* in the service's */
-	enum run_stop stop; /* under the service's lock */
+	enum run_stop stop;        /* under the service's lock */
 	atomic_bool stopped;
-	int stop_fd;        /* eventfd: written when stop is set */
-	bool lose_node;     /* TRAP_PREEMPT_EVERY: the node goes once the command runs */
-	bool timed_out;     /* by the task's own limit */
+	int stop_fd;    /* eventfd: written when stop is set */
+	bool lose_node; /* TRAP_PREEMPT_EVERY: the node goes once the command runs */
+	bool timed_out; /* by the task's own limit */
 
 	struct container *container; /* owned; NULL: the command runs on this machine */
 

@@ -56,15 +56,15 @@ static int blob_failure(const struct stage *st, const char *url, const char *pat
 			  "Azure Blob(s)";
 	}
 	ADAFS_FREE char *source = bare_url(url);
-	*st->ret_failure = batch_failure_new(category, code, message, "BlobSource",
-					     source ? source : "", "FilePath", path, "Message",
-					     err->msg, NULL);
+	*st->ret_failure =
+		batch_failure_new(category, code, message, "BlobSource", source ? source : "",
+				  "FilePath", path, "Message", err->msg, NULL);
 	return err->rc;
 }
 
 /*
- * wd/path, with its directories made. Refuses what would leave the working directory. *ret NULL: out
- * of memory. A path that ends with a slash names a directory only.
+ * wd/path, with its directories made. Refuses what would leave the working directory. *ret NULL:
+ * out of memory. A path that ends with a slash names a directory only.
  */
 static int target_path(const struct stage *st, const char *path, char **ret)
 {
@@ -72,7 +72,9 @@ static int target_path(const struct stage *st, const char *path, char **ret)
 	int depth = 0, lowest = 0;
 	for (const char *p = path; *p; p += strspn(p, "/")) {
 		size_t n = strcspn(p, "/");
-		depth += n == 2 && p[0] == '.' && p[1] == '.' ? -1 : n == 1 && *p == '.' ? 0 : n > 0;
+		depth += n == 2 && p[0] == '.' && p[1] == '.' ? -1
+			 : n == 1 && *p == '.'                ? 0
+							      : n > 0;
 		lowest = depth < lowest ? depth : lowest;
 		p += n;
 	}
@@ -103,7 +105,7 @@ static int download(const struct stage *st, const char *url, const char *path)
 		return -ECANCELED;
 	if (rc < 0)
 		return disk_failed ? disk_failure(st, path, "ResourceFileWriteFailed", rc)
-					: blob_failure(st, url, path, &err);
+				   : blob_failure(st, url, path, &err);
 	/* The mode is asked for as it is, without this process's umask. */
 	return fchmod(fd, st->mode) < 0 ? disk_failure(st, path, "ResourceFileWriteFailed", -errno)
 					: 0;
@@ -188,7 +190,8 @@ int batch_transfer_stage(const struct batch_transfer *t, const cJSON *resource_f
 			 cJSON **ret_failure)
 {
 	const cJSON *item;
-	cJSON_ArrayForEach(item, resource_files) {
+	cJSON_ArrayForEach(item, resource_files)
+	{
 		if (transfer_cancelled(t))
 			return -ECANCELED;
 		struct stage st = { .t = t, .item = item, .ret_failure = ret_failure };

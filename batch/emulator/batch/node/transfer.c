@@ -1,6 +1,6 @@
 /*
- * emulator/batch/node/transfer.c - what fetching and storing share: the failure as JSON, and whether to
- * give up.
+ * emulator/batch/node/transfer.c - what fetching and storing share: the failure as JSON, and
+ * whether to give up.
  */
 #include "batch/emulator/batch/node/transfer.h"
 

@@ -1,6 +1,6 @@
 /*
- * emulator/batch/node/transfer.h - resource files before a task's command and output files after it, through
- * the URLs that the task holds, as a node moves them.
+ * emulator/batch/node/transfer.h - resource files before a task's command and output files after
+ * it, through the URLs that the task holds, as a node moves them.
  */
 #ifndef ADAFS_EMULATOR_BATCH_TRANSFER_H
 #define ADAFS_EMULATOR_BATCH_TRANSFER_H
@@ -14,12 +14,12 @@
 
 struct batch_transfer {
 	struct adafs_http *http;
-	const char *task_dir;       /* logs of uploads go here */
-	const char *wd;             /* what paths and patterns are relative to */
-	char *const *envp;          /* $NAME in patterns */
+	const char *task_dir; /* logs of uploads go here */
+	const char *wd;       /* what paths and patterns are relative to */
+	char *const *envp;    /* $NAME in patterns */
 	const atomic_bool *cancelled;
-	int stop_fd;                /* readable from when cancelled is set; borrowed */
-	uint64_t deadline_ms;       /* monotonic; UINT64_MAX: none */
+	int stop_fd;          /* readable from when cancelled is set; borrowed */
+	uint64_t deadline_ms; /* monotonic; UINT64_MAX: none */
 };
 
 /* failureInfo with details as name and value in turns, ended by NULL. NULL: out of memory. */
@@ -27,8 +27,8 @@ cJSON *batch_failure_new(const char *category, const char *code, const char *mes
 	__attribute__((sentinel));
 
 /*
- * Bring the resource files. 0; -ECANCELED (cancelled or past the deadline); any other negative errno
- * with *ret_failure set to the failureInfo.
+ * Bring the resource files. 0; -ECANCELED (cancelled or past the deadline); any other negative
+ * errno with *ret_failure set to the failureInfo.
  */
 int batch_transfer_stage(const struct batch_transfer *t, const cJSON *resource_files,
 			 cJSON **ret_failure);

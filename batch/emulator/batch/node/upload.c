@@ -15,8 +15,8 @@
 
 struct upload {
 	const struct batch_transfer *t;
-	const cJSON *container;  /* destination of the item at hand */
-	const char *pattern;     /* expanded */
+	const cJSON *container; /* destination of the item at hand */
+	const char *pattern;    /* expanded */
 	bool wildcard;
 	FILE *out, *errors;
 	cJSON **ret_failure;
@@ -29,8 +29,9 @@ static cJSON *failure_of(const struct adafs_err *err, const char *path)
 		"Encountered a miscellaneous error while uploading one of the output files";
 	if (err->http_status == 404) {
 		code = "FileUploadContainerNotFound";
-		message = "One of the specified Azure container(s) was not found while attempting to "
-			  "upload an output file";
+		message =
+			"One of the specified Azure container(s) was not found while attempting to "
+			"upload an output file";
 	} else if (err->http_status == 401 || err->http_status == 403) {
 		code = "FileUploadAccessDenied";
 		message = "Access to one of the specified file upload destinations was denied";
@@ -44,7 +45,8 @@ static cJSON *failure_of(const struct adafs_err *err, const char *path)
 	} else if (!err->http_status) {
 		category = "ServerError";
 	}
-	return batch_failure_new(category, code, message, "FilePath", path, "Message", err->msg, NULL);
+	return batch_failure_new(category, code, message, "FilePath", path, "Message", err->msg,
+				 NULL);
 }
 
 /* fileuploaderr.txt holds one JSON object a failure. */
@@ -96,9 +98,10 @@ static int upload_file(void *arg, const char *path, const char *relative)
 	if (transfer_cancelled(u->t))
 		return -ECANCELED;
 	ADAFS_FREE char *name = blob_name(u, relative);
-	ADAFS_FREE char *url = name ? adafs_blob_url_in_container(
-					      adafs_json_str(u->container, "containerUrl", ""), name)
-				    : NULL;
+	ADAFS_FREE char *url =
+		name ? adafs_blob_url_in_container(adafs_json_str(u->container, "containerUrl", ""),
+						   name)
+		     : NULL;
 	if (!url)
 		return -ENOMEM;
 	ADAFS_FREE char *bare = strndup(url, strcspn(url, "?"));
@@ -161,7 +164,8 @@ int batch_transfer_upload(const struct batch_transfer *t, const cJSON *output_fi
 	struct upload u = { .t = t, .ret_failure = ret_failure };
 	int rc = 0;
 	const cJSON *item;
-	cJSON_ArrayForEach(item, output_files) {
+	cJSON_ArrayForEach(item, output_files)
+	{
 		if (rc == 0 && condition_fits(item, success))
 			rc = upload_item(&u, item);
 	}
