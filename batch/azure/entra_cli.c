@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -30,9 +31,52 @@ struct child {
 	int ended; /* pidfd: readable once it has */
 };
 
+/*
+ * The process groups under way, so that a process which ends at once (quick_exit) leaves none
+ * behind. A group that finds no room is only bounded by the deadline.
+ */
+static pid_t running[4]; /* atomic */
+
+static void end_running(void)
+{
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(running); i++) {
+		pid_t pid = __atomic_exchange_n(&running[i], 0, __ATOMIC_ACQ_REL);
+		if (pid > 0)
+			kill(-pid, SIGKILL);
+	}
+}
+
+static void register_end_running(void)
+{
+	(void)!at_quick_exit(end_running);
+}
+
+static void running_add(pid_t pid)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, register_end_running);
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(running); i++) {
+		pid_t none = 0;
+		if (__atomic_compare_exchange_n(&running[i], &none, pid, false, __ATOMIC_ACQ_REL,
+						__ATOMIC_RELAXED))
+			return;
+	}
+}
+
+/* Before it is waited for: its number may be another's afterwards. */
+static void running_remove(pid_t pid)
+{
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(running); i++) {
+		pid_t mine = pid;
+		__atomic_compare_exchange_n(&running[i], &mine, 0, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_RELAXED);
+	}
+}
+
 static void child_end(struct child *c)
 {
 	if (c->pid > 0) {
+		running_remove(c->pid);
 		kill(-c->pid, SIGKILL);
 		while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
 			;
@@ -108,7 +152,9 @@ static int spawn(struct child *c, char *const argv[], int out, int err)
 		rc = posix_spawnattr_setsigdefault(&attr, &all);
 	if (rc == 0)
 		rc = posix_spawnp(&c->pid, argv[0], &actions, &attr, argv, env);
-	if (rc != 0)
+	if (rc == 0)
+		running_add(c->pid);
+	else
 		c->pid = 0;
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
@@ -192,6 +238,7 @@ static int child_read(struct child *c, int stop_fd, struct adafs_buf *out, struc
 static int child_wait(struct child *c)
 {
 	int status = 0;
+	running_remove(c->pid);
 	while (waitpid(c->pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -1;

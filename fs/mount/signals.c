@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
@@ -65,7 +64,7 @@ static void on_end_signal(struct signals *s, int sig)
 	switch (phase_of(s)) {
 	case PHASE_START:
 		adafs_log(WARN, "fs", "%s: nothing is mounted", strsignal(sig));
-		_exit(128 + sig);
+		quick_exit(128 + sig);
 	case PHASE_HOLD:
 	case PHASE_SERVE:
 		if (!s->asked)
@@ -79,7 +78,7 @@ static void on_end_signal(struct signals *s, int sig)
 			  strsignal(sig));
 		if (mountpoint_is_ours(s->fs->options->mountpoint))
 			(void)!mountpoint_unmount(s->fs->options->mountpoint, true);
-		_exit(128 + sig);
+		quick_exit(128 + sig);
 	case PHASE_STOP:
 		break;
 	}

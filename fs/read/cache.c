@@ -19,7 +19,7 @@
  * One lock (rank CACHE). Replies and requests are made without it; an extent that is being copied
  * from is pinned.
  */
-#include "fs/read/cache_int.h"
+#include "fs/read/cache.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,6 +27,7 @@
 
 #include "batch/base/buf.h"
 #include "batch/base/clock.h"
+#include "fs/read/cache_int.h"
 
 #define SLACK \
 	((int64_t)1024 * 1024) /* the kernel's parallel reads arrive out of order by so much */

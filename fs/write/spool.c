@@ -2,7 +2,7 @@
  * spool.c - the bytes of spools: in memory while they are few, else in a file without a name that
  * is gone with its descriptor. Neither outlives the process.
  */
-#include "fs/write/spool_int.h"
+#include "fs/write/spool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include "batch/base/codec.h"
 #include "batch/base/file.h"
 #include "batch/base/random.h"
+#include "fs/write/spool_int.h"
 
 #define MEMORY_FILE ((size_t)256 * 1024) /* larger ones have a file on disk */
 #define MEMORY_ALL \
