@@ -40,6 +40,7 @@ struct job {
 	unsigned port, n_threads;
 	size_t size, count, length;
 	const char *data;
+	char *filled; /* data, where fill made it */
 	size_t next; /* atomic: the next piece of work */
 };
 
@@ -338,7 +339,7 @@ static void fill(struct job *j)
 		err(1, "malloc");
 	for (size_t i = 0; i < j->size; i++)
 		data[i] = (char)(i * 2654435761u >> 13);
-	j->data = data;
+	j->data = j->filled = data;
 }
 
 int main(int argc, char **argv)
@@ -394,5 +395,6 @@ int main(int argc, char **argv)
 		run_threads(&j, write_small);
 	}
 	printf("%.6f\n", now() - start);
+	free(j.filled);
 	return 0;
 }
