@@ -45,6 +45,8 @@ struct fs {
 	struct node *root;
 	struct workers *workers;
 	struct calls *calls;       /* requests of the kernel that wait */
+	unsigned n_writers;        /* atomic: handles of files that are open for writing */
+	struct handles *handles;   /* files that are open */
 	struct pollers *pollers;   /* who waits for files to grow */
 	struct cache *cache;       /* blocks that were read */
 	struct spool_space *spool; /* what files being written take of the disk */
@@ -52,7 +54,6 @@ struct fs {
 	struct notify *notify;     /* what the kernel is told by itself */
 	struct fuse_session *session;
 	struct kernel_init init;
-	unsigned n_writers; /* atomic: handles of files that are open for writing */
 	bool ending;   /* atomic: a signal has asked for the end; nothing more is opened for writing
 			*/
 	bool detached; /* session.c's */

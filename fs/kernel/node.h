@@ -131,11 +131,12 @@ struct handle_ops {
 };
 struct handle {
 	const struct handle_ops *ops;
-	struct node *node; /* a reference is held by the core */
-	unsigned refs;     /* the core's only: calls that use it, and the kernel */
-	bool writes;       /* the core's only: counted in fs->n_writers */
-	uint64_t late_ms;  /* the core's only, atomic: when a read of it was given up last; 0: never
-			    */
+	struct node *node;           /* a reference is held by the core */
+	unsigned refs;               /* the core's only: calls that use it, and the kernel */
+	bool writes;                 /* the core's only: counted in fs->n_writers */
+	struct handle *next, **link; /* handles.c's only: link NULL when it is not listed */
+	uint64_t late_ms; /* the core's only, atomic: when a read of it was given up last; 0: never
+			   */
 };
 
 /*

@@ -161,63 +161,6 @@ void call_reply(struct call *c, int rc)
 	op_done((struct op *)c, rc);
 }
 
-struct handle *handle_ref(struct handle *h)
-{
-	__atomic_add_fetch(&h->refs, 1, __ATOMIC_RELAXED);
-	return h;
-}
-
-struct release_job {
-	struct call call;
-	struct handle *handle;
-};
-
-static void run_release(void *arg)
-{
-	struct release_job *job = arg;
-	struct fs *fs = job->call.fs;
-	struct node *n = job->handle->node;
-	job->handle->ops->release(&job->call, job->handle);
-	node_unref(n);
-	free(job);
-	calls_end(fs);
-}
-
-/* A handle that can write or flush may have to wait in its release: it goes to a worker. */
-static void handle_release(struct fs *fs, struct handle *h)
-{
-	struct node *n = h->node;
-	struct release_job *job = NULL;
-	struct call now = { .fs = fs };
-	if (h->ops->release_now && h->ops->release_now(&now, h)) {
-		node_unref(n);
-		return;
-	}
-	if (h->ops->write || h->ops->flush)
-		job = malloc(sizeof(*job));
-	if (job) {
-		*job = (struct release_job){ .call = { .fs = fs, .may_wait = true }, .handle = h };
-		calls_begin(fs);
-		if (!workers_run(fs->workers, run_release, job))
-			return;
-		/* It must not be lost: better a slow thread than lost bytes. */
-		run_release(job);
-		return;
-	}
-	struct call c = { .fs = fs, .may_wait = h->ops->write || h->ops->flush };
-	h->ops->release(&c, h);
-	node_unref(n);
-}
-
-void handle_unref(struct fs *fs, struct handle *h)
-{
-	if (__atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL))
-		return;
-	if (h->writes)
-		__atomic_sub_fetch(&fs->n_writers, 1, __ATOMIC_ACQ_REL);
-	handle_release(fs, h);
-}
-
 struct node *op_node(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fs *fs = fuse_req_userdata(req);

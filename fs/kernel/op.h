@@ -12,6 +12,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include "fs/kernel/handles.h"
 #include "fs/kernel/node.h"
 
 struct dir_handle;
@@ -75,10 +76,6 @@ struct op *op_new(fuse_req_t req, const struct op_kind *kind, struct node *node)
 void op_start(struct op *op);
 /* End it with the outcome of kind->run or of a completion. */
 void op_done(struct op *op, int rc);
-
-/* Handles are counted: a call that was answered with EINTR may outlive the kernel's RELEASE. */
-struct handle *handle_ref(struct handle *h);
-void handle_unref(struct fs *fs, struct handle *h);
 
 /* Directory operations stand in opdir.c. */
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

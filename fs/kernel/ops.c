@@ -413,11 +413,8 @@ static bool too_late(const struct op *op)
 /* The kernel knows the handle from here on; it ends with RELEASE. */
 static void publish_handle(struct op *op)
 {
-	op->opened->node = node_ref(op->child.node ? op->child.node : op->node);
-	op->opened->refs = 1;
-	op->opened->writes = op->opened->ops->flush && opens_for_writing(&op->fi);
-	if (op->opened->writes)
-		__atomic_add_fetch(&op->call.fs->n_writers, 1, __ATOMIC_ACQ_REL);
+	handle_publish(op->call.fs, op->opened, op->child.node ? op->child.node : op->node,
+		       op->opened->ops->flush && opens_for_writing(&op->fi));
 	op->fi.fh = (uint64_t)(uintptr_t)op->opened;
 }
 

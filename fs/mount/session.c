@@ -21,6 +21,7 @@
 #include "fs/blob/blobs.h"
 #include "fs/read/cache.h"
 #include "fs/read/diskcache.h"
+#include "fs/kernel/handles.h"
 #include "fs/kernel/notify.h"
 #include "fs/kernel/op.h"
 #include "fs/mount/mountpoint.h"
@@ -53,7 +54,9 @@ static int make_state(struct fs *fs, struct adafs_err *reterr)
 	fs->spool = spool_space_new(fs->options->cache_size);
 	fs->notify = notify_new(fs);
 	fs->pollers = pollers_new(fs);
-	if (!fs->notify || !fs->nodes || !fs->cache || !fs->blobs || !fs->spool || !fs->pollers)
+	fs->handles = handles_new();
+	if (!fs->notify || !fs->nodes || !fs->cache || !fs->blobs || !fs->spool || !fs->pollers ||
+	    !fs->handles)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	struct diskcache *disk = NULL;
 	if (fs->options->disk_cache) {
@@ -79,12 +82,14 @@ static void free_state(struct fs *fs)
 	workers_free(ADAFS_STEAL(fs->workers));
 	/* The foreman, which tells them news, has stopped; their handles refer to nodes. */
 	pollers_free(ADAFS_STEAL(fs->pollers));
+	handles_close_readers(fs);
 	node_table_free(ADAFS_STEAL(fs->nodes));
 	fs->root = NULL;
 	calls_free(ADAFS_STEAL(fs->calls));
 	blobs_free(ADAFS_STEAL(fs->blobs));
 	cache_free(ADAFS_STEAL(fs->cache));
 	spool_space_free(ADAFS_STEAL(fs->spool));
+	handles_free(ADAFS_STEAL(fs->handles));
 }
 
 /* "fsname=..." with what separates options escaped. */
@@ -278,8 +283,8 @@ static int run(struct fs *fs, const struct session_hooks *hooks, int ready_fd,
 	take_down(fs, hooks);
 	signals_stop(signals);
 	adafs_log(INFO, "fs", "unmounted '%s'", fs->options->mountpoint);
-	/* What others had open when a signal ended it is never released, so the memory of it is
-	 * nobody's to free. */
+	/* What others had open for writing when a signal ended it is never released, so the memory
+	 * of it is nobody's to free. */
 	if (fs->ending)
 		_exit(rc ? 1 : 0);
 	return rc;

@@ -332,7 +332,7 @@ def test_who_gave_the_first_token_gives_all(issuer, make_entra_mount):
 
 
 def test_the_old_token_serves_while_renewal_fails(issuer, make_entra_mount):
-    issuer.lifetime = 10
+    issuer.lifetime = 20
     mount = make_entra_mount(issuer.env_secret()).start()
     before = len(issuer.granted)
     issuer.failures = [(400, {"error": "temporarily_unavailable", "error_description": "AADSTS1: later"})] * 2
