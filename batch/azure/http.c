@@ -7,9 +7,10 @@
  *            -> sleeping (back-off, or no token yet) -> waiting -> active ... -> done
  *
  * Deadlines: last_progress_ms of a transfer moves with every byte in either direction. It starts
- * with the first attempt, not in the queue: what waits behind slow but healthy transfers is not
- * late. Silent transfers give up their slots, so that requests that hang keep no others from a host
- * that answers them; what waits behind the most of them that may be ends in its time too.
+ * with the first attempt and anew with one that follows a reply, not in the queue: what waits
+ * behind slow but healthy transfers is not late. Silent transfers give up their slots, so that
+ * requests that hang keep no others from a host that answers them; what waits behind the most of
+ * them that may be ends in its time too.
  */
 #include "batch/azure/http.h"
 
@@ -130,6 +131,7 @@ static bool may_repeat(const struct transfer *t)
 static void attempt_failed(struct transfer *t, bool answered)
 {
 	struct adafs_http *h = t->http;
+	t->answered = answered;
 	if (may_repeat(t)) {
 		if (answered && (http_clock_correct(t) || http_token_renew(t))) {
 			transfer_again(t, 0);

@@ -323,7 +323,7 @@ int http_attempt_begin(struct transfer *t)
 	CURLMcode code = curl_multi_add_handle(h->multi, t->easy);
 	if (code != CURLM_OK)
 		return adafs_err_set(&t->err, -ENOMEM, "%s", curl_multi_strerror(code));
-	if (t->retry.attempts++ == 0 || t->parked_ms)
+	if (t->retry.attempts++ == 0 || t->parked_ms || t->answered)
 		http_progress(t);
 	t->parked_ms = 0;
 	t->host->active++;

@@ -47,6 +47,7 @@ struct transfer {
 	uint64_t wake_ms;
 	uint64_t queued_ms; /* when the loop took it over */
 	uint32_t io_timeout_ms;
+	bool answered;        /* the attempt before ended with a reply */
 	bool wrote;           /* rq->write was given bytes */
 	bool maybe_acted;     /* an attempt went out and its outcome was not told */
 	bool clock_corrected; /* a refused signature was retried once already */

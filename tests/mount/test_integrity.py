@@ -137,13 +137,15 @@ def test_one_flip_spoils_what_stands_beside_it_only(emulator, make_mount):
     folder.mkdir()
     (folder / "image").write_bytes(data)
     (path,) = [p for p in data_files(emulator) if p.stat().st_size == len(data)]
-    flip_in_file(path, 3_000_000, random.Random(8))
+    # Blocks stand in the data file as they arrived, which need not be the blob's order.
+    flip_in_file(path, path.read_bytes().index(data[3_000_000:3_000_064]), random.Random(8))
     blobs, step = Blobs(emulator), 16 * 1024
     for first in range(0, len(data), 100_000):
         last = min(first + 99_999, len(data) - 1)
         near = first <= 3_000_000 + step and last >= 3_000_000 - step
         status, body = checked(blobs, "image", first, last)
-        assert (status, body) == (206, data[first:last + 1]) or (near and status == 500)
+        whole = status == 206 and body == data[first:last + 1]
+        assert whole or (near and status == 500), f"{first}-{last}: {status}, {len(body)} bytes"
     with open(folder / "image", "rb", buffering=0) as f:
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         with pytest.raises(OSError):
