@@ -163,7 +163,7 @@ static int bfile_copy(struct call *c, struct handle *h, off_t to, struct handle 
 static bool bfile_release_now(struct call *c, struct handle *h)
 {
 	struct bfile *f = (struct bfile *)h;
-	if (!wfile_close_now(f->w))
+	if (!wfile_close_now(f->w, c->may_wait))
 		return false;
 	if (f->reader)
 		handle_unref(c->fs, f->reader);

@@ -253,8 +253,8 @@ int wfile_await_close(const struct node *n, bool may_wait);
 /* A handle is closed: on the last one commits what is left, tells the policy, forgets the file. On
  * a worker. */
 void wfile_close(struct wfile *w);
-/* The same without waiting. False: that needs a worker, and nothing was done. */
-bool wfile_close_now(struct wfile *w);
+/* The same where all is stored; may_wait: for a spool on disk to go. False: nothing was done. */
+bool wfile_close_now(struct wfile *w, bool may_wait);
 /* One more open of a file that has readers, as wfile_open; NULL: it has none. */
 struct wfile *wfile_share(struct wfile *w);
 /* With a reference, or NULL. */

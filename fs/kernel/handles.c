@@ -120,18 +120,20 @@ void handle_unref(struct fs *fs, struct handle *h)
 	handle_release(fs, h);
 }
 
-void handles_close_readers(struct fs *fs)
+void handles_close(struct fs *fs)
 {
 	if (!fs->handles)
 		return;
 	for (struct handle *h = fs->handles->first, *next; h; h = next) {
-		struct call c = { .fs = fs };
+		struct call c = { .fs = fs, .may_wait = true };
 		struct node *n = h->node;
+		bool writes = h->writes;
 		next = h->next;
-		if (h->writes)
-			continue;
 		unlist(fs->handles, h);
-		h->ops->release(&c, h);
+		if (!writes)
+			h->ops->release(&c, h);
+		else if (!h->ops->release_now || !h->ops->release_now(&c, h))
+			continue;
 		node_unref(n);
 	}
 }

@@ -25,9 +25,9 @@ struct handle *handle_ref(struct handle *h);
 void handle_unref(struct fs *fs, struct handle *h);
 
 /*
- * The connection has ended and no call is left: what is still open for reading only is closed. What
- * is open for writing stays: only its writer knows whether it is whole. Accepts NULL.
+ * The connection has ended and no call is left: what is still open is closed. What was written and
+ * not stored stays behind, open: only its writer knows whether it is whole. Accepts NULL.
  */
-void handles_close_readers(struct fs *fs);
+void handles_close(struct fs *fs);
 
 #endif

@@ -119,7 +119,8 @@ struct handle_ops {
 	 */
 	int (*copy)(struct call *c, struct handle *h, off_t to, struct handle *source, off_t from,
 		    size_t len, size_t *ret_len);
-	/* release without waiting. False: it cannot, and nothing was done. Absent: it cannot. */
+	/* release where all is stored, at once unless c->may_wait. False: nothing was done. Absent:
+	 * it cannot. */
 	bool (*release_now)(struct call *c, struct handle *h);
 	/*
 	 * Of a file that grows: what poll(2) says of it, POLLIN once there is more than was read,

@@ -82,7 +82,7 @@ static void free_state(struct fs *fs)
 	workers_free(ADAFS_STEAL(fs->workers));
 	/* The foreman, which tells them news, has stopped; their handles refer to nodes. */
 	pollers_free(ADAFS_STEAL(fs->pollers));
-	handles_close_readers(fs);
+	handles_close(fs);
 	node_table_free(ADAFS_STEAL(fs->nodes));
 	fs->root = NULL;
 	calls_free(ADAFS_STEAL(fs->calls));

@@ -729,11 +729,11 @@ void wfile_close(struct wfile *w)
 	wfile_unref(w);
 }
 
-bool wfile_close_now(struct wfile *w)
+bool wfile_close_now(struct wfile *w, bool may_wait)
 {
 	adafs_mutex_lock(&wfiles_lock);
 	/* A file on disk takes its time to go. */
-	bool fit = w->handles > 1 || (!unfinished(w) && spool_fd(w->spool) < 0);
+	bool fit = w->handles > 1 || (!unfinished(w) && (may_wait || spool_fd(w->spool) < 0));
 	bool last = fit && let_go_locked(w);
 	adafs_mutex_unlock(&wfiles_lock);
 	if (last)
