@@ -151,13 +151,14 @@ def has_ended(pid):
 def test_an_az_that_hangs_after_it_closed_its_output_ends_with_the_mount(issuer, refuser, tmp_path):
     """An unmount does not wait for it, and it does not stay behind."""
     pid = tmp_path / "pid"
-    env = issuer.env_cli(after=f"import os\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\n"
-                               "os.close(1)\nos.close(2)\ntime.sleep(300)\n")
+    env = issuer.env_cli(after=f"import os, signal\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\n"
+                               "os.close(1)\nos.close(2)\nsignal.pause()\n")
     (tmp_path / "mnt").mkdir()
     process = subprocess.Popen(
         [program(), "-f", "-o", f"auth=cli,pool=local,pipeline={TINY},dir={tmp_path / 'state'}", str(tmp_path / "mnt")],
         env={"HOME": str(tmp_path), **accounts(refuser, **env)}, stderr=subprocess.PIPE, text=True)
     wait_for("az runs", lambda: pid.exists() and pid.read_text())
+    assert not has_ended(pid.read_text())
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     try:

@@ -1,5 +1,6 @@
 """Autoscale of the emulated Batch service, over HTTP: formulas, their runs, and what they do."""
 import json
+import os
 import urllib.error
 import urllib.request
 
@@ -39,7 +40,9 @@ def get_pool(e: Emulator, pool: str) -> dict:
     return batch_call(e.settings, "GET", f"/pools/{pool}")
 
 
-def test_a_pool_follows_its_tasks_and_goes_to_zero(emulator):
+def test_a_pool_follows_its_tasks_and_goes_to_zero(emulator, tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
     call = lambda method, path, body=None: batch_call(emulator.settings, method, path, body)
     add_pool(emulator, "p", "n = $PendingTasks.GetSamplePercent(3 * TimeInterval_Minute) < 50 ? 0 :"
              " max($PendingTasks.GetSample(3 * TimeInterval_Minute));\n"
@@ -48,10 +51,11 @@ def test_a_pool_follows_its_tasks_and_goes_to_zero(emulator):
     assert get_pool(emulator, "p")["currentDedicatedNodes"] == 0
     call("POST", "/jobs", {"id": "j", "poolInfo": {"poolId": "p"}, "usesTaskDependencies": True})
     call("POST", "/jobs/j/addtaskcollection", {"value": [
-        {"id": "first", "commandLine": "/bin/sleep 0.5"},
+        {"id": "first", "commandLine": f"/bin/cat {gate}"},
         {"id": "second", "commandLine": "/bin/true"},
         {"id": "later", "commandLine": "/bin/true", "dependsOn": {"taskIds": ["second"]}}]})
     wait_for("two nodes", lambda: get_pool(emulator, "p")["currentDedicatedNodes"] == 2, 20)
+    gate.write_bytes(b"")
     wait_for("the tasks end", lambda: call("GET", "/jobs/j/taskcounts")["taskCounts"]["completed"] == 3,
              20)
     pool = wait_for("no nodes", lambda: (p := get_pool(emulator, "p"))["currentDedicatedNodes"] == 0
