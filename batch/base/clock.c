@@ -282,6 +282,27 @@ int adafs_duration_parse(const char *text, int64_t *ret_ms)
 	return 0;
 }
 
+int adafs_duration_parse_short(const char *text, int64_t *ret_ms)
+{
+	static const char units[] = "smhdw";
+	static const int64_t seconds[] = { 1, 60, 3600, 86400, 7 * 86400 };
+	if (*text == 'P')
+		return adafs_duration_parse(text, ret_ms);
+	if (strcmp(text, "forever") == 0) {
+		*ret_ms = ADAFS_DURATION_NONE;
+		return 0;
+	}
+	size_t n = strspn(text, "0123456789");
+	const char *unit = n && n < 10 && text[n] ? strchr(units, text[n]) : NULL;
+	if (!unit || text[n + 1])
+		return -EINVAL;
+	int64_t ms = strtoll(text, NULL, 10) * seconds[unit - units] * 1000;
+	if (ms >= UNLIMITED_DAYS * INT64_C(86400000))
+		return -EINVAL;
+	*ret_ms = ms;
+	return 0;
+}
+
 void adafs_duration_format(int64_t ms, char out[48])
 {
 	if (ms == ADAFS_DURATION_NONE) {

@@ -37,6 +37,11 @@ int adafs_clock_parse_iso8601(const char *text, int64_t *ret_wall_us) ADAFS_MUST
 
 /* Parse an ISO 8601 duration (PT5M, P1DT2H, P3Y6M4DT12H30M5.5S) to milliseconds. 0 or -EINVAL. */
 int adafs_duration_parse(const char *text, int64_t *ret_ms) ADAFS_MUST_CHECK;
+/*
+ * Parse a duration as people write it: ISO 8601, or a whole number with s, m, h, d or w ("30d"), or
+ * "forever" (ADAFS_DURATION_NONE). 0 or -EINVAL.
+ */
+int adafs_duration_parse_short(const char *text, int64_t *ret_ms) ADAFS_MUST_CHECK;
 /* Write a duration normalised as Batch does: days, hours, minutes, seconds. out holds 48 bytes. */
 void adafs_duration_format(int64_t ms, char out[48]);
 
