@@ -22,6 +22,10 @@ void adafs_batch_client_free(struct adafs_batch_client *c);
 /* As adafs_blob_client_describe and _ready. */
 char *adafs_batch_client_describe(const struct adafs_batch_client *c);
 int adafs_batch_client_ready(const struct adafs_batch_client *c, struct adafs_err *reterr);
+/* The name of the account; borrowed. */
+const char *adafs_batch_client_name(const struct adafs_batch_client *c);
+/* As adafs_http_tries_again. */
+bool adafs_batch_client_tries_again(const struct adafs_batch_client *c, struct adafs_err *ret);
 
 /*
  * Called for each item of a list, borrowed for the call; a negative return stops and is returned.
@@ -67,6 +71,11 @@ int adafs_batch_job_patch(struct adafs_batch_client *c, const char *job, const c
 /* POST /jobs/{id}/terminate with a reason. A job that has ended already is success. */
 int adafs_batch_job_terminate(struct adafs_batch_client *c, const char *job, const char *reason,
 			      struct adafs_err *reterr);
+/* POST /jobs/{id}/disable with disableTasks wait: what runs goes on, nothing more starts. */
+int adafs_batch_job_disable(struct adafs_batch_client *c, const char *job,
+			    struct adafs_err *reterr);
+/* POST /jobs/{id}/enable. */
+int adafs_batch_job_enable(struct adafs_batch_client *c, const char *job, struct adafs_err *reterr);
 /* DELETE /jobs/{id}. */
 int adafs_batch_job_delete(struct adafs_batch_client *c, const char *job, struct adafs_err *reterr);
 /* GET /jobs, all pages. filter and select may be NULL. */

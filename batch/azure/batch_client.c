@@ -48,6 +48,16 @@ char *adafs_batch_client_describe(const struct adafs_batch_client *c)
 				: adafs_fmt("the key of Batch account '%s'", c->account.name);
 }
 
+const char *adafs_batch_client_name(const struct adafs_batch_client *c)
+{
+	return c->account.name;
+}
+
+bool adafs_batch_client_tries_again(const struct adafs_batch_client *c, struct adafs_err *ret)
+{
+	return adafs_http_tries_again(c->http, c->account.endpoint, ret);
+}
+
 int adafs_batch_client_ready(const struct adafs_batch_client *c, struct adafs_err *reterr)
 {
 	return c->account.token ? adafs_token_wait(c->account.token,

@@ -102,6 +102,31 @@ int adafs_batch_job_terminate(struct adafs_batch_client *c, const char *job, con
 	return rc < 0 && has_ended(&err) ? 0 : adafs_err_copy(reterr, &err);
 }
 
+/* POST to /jobs/{id}/<verb> with a body or none. */
+static int job_verb(struct adafs_batch_client *c, const char *job, const char *verb,
+		    const cJSON *body, struct adafs_err *reterr)
+{
+	char what[32];
+	URL_BUF(url);
+	int rc = batch_url(&url, c, "/jobs/%s/%s", job, verb);
+	snprintf(what, sizeof(what), "%s job", verb);
+	return rc < 0 ? no_url(what, rc, reterr)
+		      : batch_call(c, "POST", what, url.data, body, NULL, reterr);
+}
+
+int adafs_batch_job_disable(struct adafs_batch_client *c, const char *job, struct adafs_err *reterr)
+{
+	ADAFS_JSON *body = cJSON_CreateObject();
+	if (!body || !cJSON_AddStringToObject(body, "disableTasks", "wait"))
+		return no_url("disable job", -ENOMEM, reterr);
+	return job_verb(c, job, "disable", body, reterr);
+}
+
+int adafs_batch_job_enable(struct adafs_batch_client *c, const char *job, struct adafs_err *reterr)
+{
+	return job_verb(c, job, "enable", NULL, reterr);
+}
+
 int adafs_batch_job_delete(struct adafs_batch_client *c, const char *job, struct adafs_err *reterr)
 {
 	URL_BUF(url);

@@ -36,6 +36,7 @@ struct container_page {
 	char name[80];
 	struct adafs_blob_props props;
 	char *marker; /* owned */
+	bool seen;    /* the reply is a listing at all, and no page of HTML */
 };
 
 static int on_container_element(void *arg, const char *path, const char *text, size_t len)
@@ -43,6 +44,8 @@ static int on_container_element(void *arg, const char *path, const char *text, s
 	struct container_page *page = arg;
 	static const char root[] = "EnumerationResults/Containers/Container";
 	(void)len;
+	if (strncmp(path, "EnumerationResults", strlen("EnumerationResults")) == 0)
+		page->seen = true;
 	if (strcmp(path, "EnumerationResults/NextMarker") == 0) {
 		free(page->marker);
 		page->marker = strdup(text);
@@ -88,7 +91,14 @@ static int container_list_page(struct adafs_blob_client *c, struct container_pag
 	free(page->marker);
 	page->marker = NULL;
 	const struct adafs_xml_handler handler = { .end = on_container_element, .arg = page };
-	return adafs_xml_parse(response.body.data, response.body.len, &handler, reterr);
+	page->seen = false;
+	rc = adafs_xml_parse(response.body.data, response.body.len, &handler, reterr);
+	if (rc == 0 && !page->seen)
+		rc = adafs_err_set(
+			reterr, -EIO,
+			"List Containers: the reply is no listing, so not the service's: "
+			"look for a proxy or a login page of the network");
+	return rc;
 }
 
 int adafs_blob_container_list(struct adafs_blob_client *c, adafs_blob_container_fn *fn, void *arg,

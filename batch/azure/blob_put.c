@@ -93,6 +93,8 @@ static int put_request(const struct blob_target *t, const struct adafs_blob_sour
 {
 	struct adafs_http_request *rq = blob_request(t, "PUT", "Put Blob", NULL);
 	int rc = blob_header(rq, "x-ms-blob-type", "BlockBlob");
+	if (rq)
+		rq->want_status = 201;
 	if (rc == 0)
 		rc = set_put_headers(rq, put);
 	if (rc == 0)
@@ -151,6 +153,8 @@ static struct adafs_http_request *block_request(const struct blob_target *t, con
 		rc = blob_query_add(&query, "blockid", id);
 	struct adafs_http_request *rq =
 		rc == 0 ? blob_request(t, "PUT", "Put Block", query.data) : NULL;
+	if (rq)
+		rq->want_status = 201;
 	if (rc == 0)
 		rc = rq ? set_body(rq, src) : -ENOMEM;
 	if (rc == 0)
@@ -207,6 +211,8 @@ int blob_put_block_list_to(const struct blob_target *t, const char *const *block
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf body = ADAFS_BUF_INIT(MAX_BLOCK_LIST);
 	struct adafs_http_request *rq = blob_request(t, "PUT", "Put Block List", "comp=blocklist");
 	int rc = blob_header(rq, "Content-Type", "application/xml");
+	if (rq)
+		rq->want_status = 201;
 	if (rc == 0)
 		rc = block_list_write(&body, block_ids, n);
 	if (rc == 0)
@@ -248,6 +254,8 @@ int adafs_blob_delete(struct adafs_blob_client *c, const char *container, const 
 	const struct blob_target t = blob_target_of(c, container, name);
 	struct adafs_http_request *rq = blob_request(&t, "DELETE", "Delete Blob", NULL);
 	int rc = blob_header(rq, "x-ms-delete-snapshots", with_snapshots ? "include" : NULL);
+	if (rq)
+		rq->want_status = 202;
 	if (rc == 0)
 		rc = blob_header_cond(rq, cond);
 	if (rc < 0)
@@ -268,6 +276,7 @@ int adafs_blob_snapshot(struct adafs_blob_client *c, const char *container, cons
 	int rc = rq ? blob_header_etag(rq, "If-Match", if_match) : -ENOMEM;
 	if (rc < 0)
 		return blob_request_drop(rq, rc, reterr);
+	rq->want_status = 201;
 	ADAFS_CLEANUP(adafs_http_response_clear) struct adafs_http_response response = { 0 };
 	rc = adafs_http_perform(c->http, rq, &response, reterr);
 	if (rc < 0)

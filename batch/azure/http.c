@@ -122,6 +122,16 @@ static void transfer_again(struct transfer *t, uint64_t delay_ms)
 	http_list_add(&t->http->sleeping, t);
 }
 
+/* For who waits meanwhile: what the host's last word was; err rc 0: all is well. */
+static void host_note(struct transfer *t)
+{
+	if (!t->err.rc && !t->host->again.rc)
+		return;
+	adafs_mutex_lock(&t->http->lock);
+	t->host->again = t->err;
+	adafs_mutex_unlock(&t->http->lock);
+}
+
 static bool may_repeat(const struct transfer *t)
 {
 	return !t->probe && !t->rq->no_retry && !(t->wrote && !t->rq->rewind);
@@ -142,6 +152,7 @@ static void attempt_failed(struct transfer *t, bool answered)
 		int64_t delay = adafs_retry_delay(&t->retry, &t->err, t->io_timeout_ms,
 						  adafs_clock_mono_ms(), random);
 		if (delay >= 0) {
+			host_note(t);
 			transfer_again(t, (uint64_t)delay);
 			return;
 		}
@@ -169,6 +180,10 @@ static void attempt_done(struct transfer *t, CURLcode code)
 		classify_transport(t, code);
 	else if (!http_has_status_2xx(t) && !http_not_modified_wanted(t))
 		http_classify_status(t);
+	else if (t->rq->want_status && t->response.status != t->rq->want_status)
+		http_refuse_stranger(t);
+	if (t->err.rc == 0 && !t->probe)
+		host_note(t);
 	if (t->err.rc == 0)
 		http_transfer_finish(t);
 	else
@@ -233,7 +248,8 @@ static void transfer_start(struct transfer *t)
 	if (t->host->down && !t->probe) {
 		http_list_remove(t);
 		adafs_err_set(&t->err, -EHOSTDOWN,
-			      "%s: %s did not answer before and is being probed",
+			      "%s: %s did not answer before and is being probed; check the "
+			      "endpoint, the network and its firewall",
 			      t->rq->operation ? t->rq->operation : t->rq->method, t->host->root);
 		t->err.retryable = true;
 		http_transfer_finish(t);

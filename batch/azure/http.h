@@ -102,6 +102,11 @@ struct adafs_http_request {
 	void *write_arg;
 	size_t max_body; /* cap of response->body; 0: 32 MiB */
 
+	/*
+	 * The status of success, of which another 2xx is none: the login page of a network answers
+	 * anything with 200. 0: any 2xx.
+	 */
+	int want_status;
 	bool no_retry;          /* one attempt only */
 	uint32_t io_timeout_ms; /* 0: the configuration's */
 	adafs_http_sign *sign;  /* NULL: the URL carries a SAS */
@@ -167,6 +172,11 @@ uint32_t adafs_http_io_timeout_ms(const struct adafs_http *h);
  * host's root probes it every 2 seconds. Any reply from the host ends the state.
  */
 bool adafs_http_is_down(struct adafs_http *h, const char *url);
+/*
+ * Whether a request to the URL's host failed and is to be sent again, and none to it went well
+ * since: what its caller waits for. *ret, which is then that failure, keeps no secrets.
+ */
+bool adafs_http_tries_again(struct adafs_http *h, const char *url, struct adafs_err *ret);
 
 /* Counters since start, for status.json and tests. */
 struct adafs_http_stats {

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "batch/base/err.h"
+
 #define HTTP_PROBE_INTERVAL_MS 2000
 
 struct http_host {
@@ -21,6 +23,8 @@ struct http_host {
 	uint64_t next_probe_ms; /* while down: when the next probe starts */
 	bool has_skew;          /* the next two as `down` */
 	int64_t skew_s;         /* how far the host's clock is ahead of ours, by its last Date */
+	struct adafs_err
+		again; /* why a request is to be sent again, and none went well since; as `down` */
 };
 
 /* The bytes of a URL that name its host: scheme and authority. 0: not an absolute http URL. */

@@ -53,6 +53,18 @@ bool http_has_status_2xx(const struct transfer *t)
 	return t->response.status >= 200 && t->response.status < 300;
 }
 
+void http_refuse_stranger(struct transfer *t)
+{
+	adafs_err_set(
+		&t->err, -EIO,
+		"%s: answered with status %d instead of %d, so not by the service: look for a "
+		"proxy or a login page of the network",
+		t->rq->operation ? t->rq->operation : t->rq->method, t->response.status,
+		t->rq->want_status);
+	t->err.http_status = t->response.status;
+	t->err.retryable = true;
+}
+
 static void copy_text(char *dst, size_t size, const char *src)
 {
 	if (src)
@@ -209,6 +221,19 @@ bool adafs_http_is_down(struct adafs_http *h, const char *url)
 	bool down = host && host->down;
 	adafs_mutex_unlock(&h->lock);
 	return down;
+}
+
+bool adafs_http_tries_again(struct adafs_http *h, const char *url, struct adafs_err *ret)
+{
+	adafs_mutex_lock(&h->lock);
+	const struct http_host *host = http_host_find(h->hosts, url);
+	bool again = host && host->again.rc;
+	if (again)
+		*ret = host->again;
+	adafs_mutex_unlock(&h->lock);
+	if (again)
+		adafs_redact(ret->msg);
+	return again;
 }
 
 int adafs_http_clock_skew(struct adafs_http *h, const char *url, int64_t *ret_seconds)

@@ -102,12 +102,13 @@ static const struct adafs_words_row rows[] = {
 
 	/* the line and the limits */
 	{ "ServerBusy", "the service throttles this account",
-	  "nothing: it is tried again, more slowly" },
+	  "there is nothing to do: it is tried again, more slowly" },
 	{ "TooManyRequests", "the service throttles this account",
-	  "nothing: it is tried again, more slowly" },
-	{ "OperationTimedOut", "the service took too long", "nothing: it is tried again" },
+	  "there is nothing to do: it is tried again, more slowly" },
+	{ "OperationTimedOut", "the service took too long",
+	  "there is nothing to do: it is tried again" },
 	{ "InternalError", "the service failed",
-	  "nothing: it is tried again; if it lasts, look at Azure's status page" },
+	  "it is tried again; if it lasts, look at Azure's status page" },
 	{ "AccountRequiresHttps", "the account takes https only", "use the https endpoint" },
 	{ "UnsupportedRequestVersion", "the Batch account does not know this api-version",
 	  "check AZURE_BATCH_ENDPOINT; its region may be another cloud" },
