@@ -170,6 +170,17 @@ cJSON *view_job(struct api *a, void *entity, const char *select)
 
 /* --- tasks -------------------------------------------------------------------------------- */
 
+/* There is one once its image is there and the engine has made it. */
+static void put_container(cJSON *o, const struct execution *x, const char *state)
+{
+	if (!x->container_id)
+		return;
+	cJSON *info = cJSON_AddObjectToObject(o, "containerInfo");
+	cJSON_AddStringToObject(info, "containerId", x->container_id);
+	cJSON_AddStringToObject(info, "state", state);
+	cJSON_AddStringToObject(info, "error", "");
+}
+
 /* What the end of a command came to. */
 static void put_end(cJSON *o, const struct execution *x)
 {
@@ -178,12 +189,7 @@ static void put_end(cJSON *o, const struct execution *x)
 		cJSON_AddNumberToObject(o, "exitCode", x->exit_code);
 	if (x->failure)
 		cJSON_AddItemReferenceToObject(o, "failureInfo", x->failure);
-	if (x->container_id) {
-		cJSON *info = cJSON_AddObjectToObject(o, "containerInfo");
-		cJSON_AddStringToObject(info, "containerId", x->container_id);
-		cJSON_AddStringToObject(info, "state", "exited");
-		cJSON_AddStringToObject(info, "error", "");
-	}
+	put_container(o, x, "exited");
 	cJSON_AddStringToObject(o, "result", x->failure ? "failure" : "success");
 }
 
@@ -207,6 +213,8 @@ cJSON *view_task_execution(const struct task *t)
 	view_put_time(o, "startTime", t->exec.start_us);
 	if (t->e.state == TASK_COMPLETED)
 		put_end(o, &t->exec);
+	else
+		put_container(o, &t->exec, "running");
 	cJSON_AddNumberToObject(o, "retryCount", t->exec.retry_count);
 	view_put_time(o, "lastRetryTime", t->exec.last_retry_us);
 	cJSON_AddNumberToObject(o, "requeueCount", t->requeue_count);

@@ -139,6 +139,24 @@ static void remove_container(struct run *run)
 			  strerror(-rc));
 }
 
+/* Takes the id. */
+static void record_id(struct run *run, char *id)
+{
+	adafs_mutex_lock(&run->s->lock);
+	free(run->exec->container_id);
+	run->exec->container_id = id;
+	adafs_mutex_unlock(&run->s->lock);
+}
+
+bool run_container_begun(struct run *run)
+{
+	char *id = run->container ? container_read_id(run->container) : NULL;
+	if (id && *id)
+		record_id(run, ADAFS_STEAL(id));
+	free(id);
+	return !run->container || run->exec->container_id;
+}
+
 void run_container_ended(struct run *run, bool killed)
 {
 	if (!run->container)
@@ -146,10 +164,7 @@ void run_container_ended(struct run *run, bool killed)
 	char *id = container_read_id(run->container);
 	if (killed && id)
 		remove_container(run);
-	adafs_mutex_lock(&run->s->lock);
-	free(run->exec->container_id);
-	run->exec->container_id = id;
-	adafs_mutex_unlock(&run->s->lock);
+	record_id(run, id);
 }
 
 void run_container_free(struct run *run)

@@ -28,6 +28,9 @@
 #include "batch/emulator/batch/engine/scheduler.h"
 #include "batch/emulator/batch/node/transfer.h"
 
+/* How often to look whether a container has come to be. */
+#define BEGUN_LOOK_MS 100
+
 /* --- life of a run ------------------------------------------------------------------------ */
 
 void run_free(struct run *run)
@@ -167,20 +170,23 @@ static void record_pid(struct run *run, pid_t pid)
 	adafs_mutex_unlock(&run->s->lock);
 }
 
-static int poll_timeout(uint64_t deadline_ms)
+static int poll_timeout(uint64_t deadline_ms, int most_ms)
 {
 	if (deadline_ms == UINT64_MAX)
-		return -1;
+		return most_ms;
 	uint64_t now = adafs_clock_mono_ms();
 	if (now >= deadline_ms)
 		return 0;
-	return deadline_ms - now > INT32_MAX ? INT32_MAX : (int)(deadline_ms - now);
+	uint64_t left = deadline_ms - now;
+	return most_ms >= 0 && left > (uint64_t)most_ms ? most_ms
+	       : left > INT32_MAX                       ? INT32_MAX
+							: (int)left;
 }
 
 int run_await(struct run *run, pid_t pid, uint64_t deadline_ms)
 {
 	int pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	bool killed = false;
+	bool killed = false, begun = false;
 	if (pid_fd <
 	    0) { /* its end would never be seen: a failed task is better than one without limit */
 		adafs_log(ERROR, "batch", "cannot watch a task's process: %s", strerror(errno));
@@ -189,8 +195,13 @@ int run_await(struct run *run, pid_t pid, uint64_t deadline_ms)
 	while (pid_fd >= 0) {
 		struct pollfd fds[] = { { .fd = pid_fd, .events = POLLIN },
 					{ .fd = run->stop_fd, .events = POLLIN } };
-		int n = poll(fds, killed ? 1 : 2, killed ? -1 : poll_timeout(deadline_ms));
-		if (n < 0 && errno == EINTR)
+		if (!begun)
+			begun = run_container_begun(run);
+		int timeout_ms =
+			killed ? -1 : poll_timeout(deadline_ms, begun ? -1 : BEGUN_LOOK_MS);
+		int n = poll(fds, killed ? 1 : 2, timeout_ms);
+		if ((n < 0 && errno == EINTR) ||
+		    (n == 0 && !begun && adafs_clock_mono_ms() < deadline_ms))
 			continue;
 		if (n < 0 || fds[0].revents)
 			break;

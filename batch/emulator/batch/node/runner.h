@@ -110,6 +110,8 @@ int run_container_open(struct run *run, uint64_t deadline_ms, cJSON **ret_failur
  * memory.
  */
 char **run_container_argv(const struct run *run, char *const *command);
+/* Whether its container came to be, whose id is then recorded; true, too, when there is none. */
+bool run_container_begun(struct run *run);
 /* Its process has ended; killed: by us. */
 void run_container_ended(struct run *run, bool killed);
 void run_container_free(struct run *run);
