@@ -251,20 +251,43 @@ int parse_assets(struct parser *ps, const cJSON *assets, const cJSON *scripts)
 	return rc;
 }
 
-int parse_add_wrapper(struct parser *ps)
+/* A built-in asset, named after its content. data lives as long as the pipeline. */
+static int add_own(struct parser *ps, const char *name, const char *file, const char *data,
+		   size_t len)
 {
-	size_t len = 0;
-	const char *text = wrapper_text(&len);
 	char *digest = parse_alloc(ps, ADAFS_SHA256_HEX_LEN, 1);
 	if (!digest)
 		return -ENOMEM;
-	adafs_sha256_hex(text, len, digest);
-	char *blob = parse_text(ps, "assets/.adafs/%s/wrapper.sh", digest);
+	adafs_sha256_hex(data, len, digest);
+	char *blob = parse_text(ps, "assets/.adafs/%s/%s", digest, file);
 	struct adafs_pipeline_asset *a = blob ? add_asset(ps) : NULL;
 	if (!a)
 		return -ENOMEM;
 	*a = (struct adafs_pipeline_asset){
-		.name = "wrapper", .blob = blob, .sha256 = digest, .data = text, .data_len = len
+		.name = name, .blob = blob, .sha256 = digest, .data = data, .data_len = len
 	};
 	return 0;
+}
+
+/* Escaped here, so that no shell has to. */
+static int add_document(struct parser *ps)
+{
+	ADAFS_JSON *json = cJSON_CreateObject();
+	ADAFS_FREE char *text = NULL;
+	if (cJSON_AddStringToObject(json, "name", ps->p->name) &&
+	    cJSON_AddStringToObject(json, "digest", ps->p->digest) &&
+	    cJSON_AddStringToObject(json, "text", ps->p->text))
+		text = adafs_json_print(json);
+	char *kept = text ? parse_text(ps, "%s", text) : NULL;
+	if (!kept)
+		return adafs_err_set(ps->reterr, -ENOMEM, "%s: out of memory", ps->p->path);
+	return add_own(ps, "pipeline", "manifest.json", kept, strlen(kept));
+}
+
+int parse_add_own(struct parser *ps)
+{
+	size_t len = 0;
+	const char *text = wrapper_text(&len);
+	int rc = add_document(ps);
+	return rc < 0 ? rc : add_own(ps, "wrapper", "wrapper.sh", text, len);
 }

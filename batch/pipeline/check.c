@@ -56,6 +56,16 @@ static int check_references_names(struct parser *ps)
 	return 0;
 }
 
+static bool published_by_adafs(const char *name)
+{
+	static const char *const names[] = { "part.json", "summary.json", "summary.txt",
+					     "manifest.json" };
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(names); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
+}
+
 /* Outputs of the result and of the merge land in one folder under their own names. */
 static int check_published(struct parser *ps, const struct model_step *s)
 {
@@ -63,7 +73,7 @@ static int check_published(struct parser *ps, const struct model_step *s)
 		const struct model_output *o = &s->outputs[i];
 		const char *name = o->folder ? o->name : o->base;
 		const cJSON *at = adafs_json_get(adafs_json_get(s->json, "outputs"), o->name);
-		if (!strcmp(name, "part.json") || !strcmp(name, "summary.json"))
+		if (published_by_adafs(name))
 			return parse_fail(ps, at,
 					  "output '%s' of step '%s' would be called %s, a name of "
 					  "adafs; choose another",
@@ -225,6 +235,78 @@ static int check_places(struct parser *ps, const struct model_step *s)
 	return 0;
 }
 
+/* The pattern of a split output must reach into its folders 0/, 1/, ... */
+static bool reaches_shares(const struct model_output *o)
+{
+	size_t base = strlen(o->base);
+	return strchr(o->path + base + (base > 0), '/') != NULL;
+}
+
+/* One reference of a split step, or of a whole one to what is split. */
+static int check_split_use(struct parser *ps, const struct model_step *s, const struct piece *ref,
+			   bool *ret_split)
+{
+	const struct model_step *from = &ps->p->steps[ref->index];
+	const struct model_output *o = &from->outputs[ref->output];
+	const cJSON *at = adafs_json_get(s->json, "shards");
+	if (!o->folder)
+		return 0;
+	*ret_split = true;
+	if (from->shards > 1 && from->shards != s->shards)
+		return parse_fail(ps, at,
+				  "step '%s' has %d shards and reads from '%s', which has %d; give "
+				  "both the same number",
+				  s->name, s->shards, from->name, from->shards);
+	if (from->shards == 1 && !reaches_shares(o))
+		return parse_fail(ps, adafs_json_get(from->json, "outputs"),
+				  "step '%s' splits output '%s' of step '%s', whose pattern '%s' "
+				  "reaches no folders 0/, 1/, ...; write %s%s**/*",
+				  s->name, o->name, from->name, o->path, o->base,
+				  *o->base ? "/" : "");
+	for (const struct model_step *other = ps->p->steps; other < s; other++)
+		for (size_t i = 0; other->shards > 1 && i < other->n_uses; i++)
+			if (other->uses[i].kind == PIECE_OUTPUT &&
+			    other->uses[i].index == ref->index &&
+			    other->uses[i].output == ref->output && other->shards != s->shards)
+				return parse_fail(
+					ps, at,
+					"steps '%s' and '%s' split the same output in %d and %d "
+					"shares; give both the same number",
+					other->name, s->name, other->shards, s->shards);
+	return 0;
+}
+
+static int check_shards(struct parser *ps, const struct model_step *s)
+{
+	const cJSON *at = adafs_json_get(s->json, "shards");
+	bool split = false;
+	int rc = 0;
+	if (s->shards == 1)
+		return 0;
+	if (s->result)
+		return parse_fail(ps, at,
+				  "step '%s' is the result and has shards; let a step after it "
+				  "bring them together",
+				  s->name);
+	for (size_t i = 0; i < s->n_outputs; i++)
+		if (!s->outputs[i].folder)
+			return parse_fail(
+				ps, adafs_json_get(s->json, "outputs"),
+				"output '%s' of step '%s' would be one file of each of %d shards; "
+				"make it a folder, such as %s/*",
+				s->outputs[i].name, s->name, s->shards, s->outputs[i].name);
+	for (size_t i = 0; rc == 0 && i < s->n_uses; i++)
+		if (s->uses[i].kind == PIECE_OUTPUT)
+			rc = check_split_use(ps, s, &s->uses[i], &split);
+	if (rc == 0 && !split)
+		return parse_fail(
+			ps, at,
+			"step '%s' has shards but reads no folder of a step that could be "
+			"split; without one all shards would do the same",
+			s->name);
+	return rc;
+}
+
 int check_graph(struct parser *ps)
 {
 	struct adafs_pipeline *p = ps->p;
@@ -237,5 +319,8 @@ int check_graph(struct parser *ps)
 	struct model_step *merge = &p->steps[p->n_steps - 1];
 	for (size_t i = 0; i + 1 < p->n_steps; i++)
 		merge->deps[merge->n_deps++] = i;
-	return sort_steps(ps);
+	int rc = sort_steps(ps);
+	for (size_t i = 0; rc == 0 && i < p->n_steps; i++)
+		rc = check_shards(ps, &p->steps[i]);
+	return rc;
 }

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "batch/base/err.h"
+#include "batch/pipeline/footprint.h"
 
 /* What the check saw. */
 struct adafs_image_info {
@@ -15,6 +16,13 @@ struct adafs_image_info {
 	uint16_t bands;
 	uint16_t bits_per_sample;
 	bool georeferenced; /* TIFF with a geotransform or tie points */
+	/*
+	 * When it was taken, as far as TIFF's DateTime says so (many writers put the time of
+	 * writing there): "YYYY-MM-DDThh:mm:ssZ", its clock taken as UTC, or "YYYY-MM-DD"; ""
+	 * unknown.
+	 */
+	char date[ADAFS_IMAGE_DATE_SIZE];
+	struct adafs_image_geo geo; /* where it lies; only a GeoTIFF says so */
 };
 
 /*

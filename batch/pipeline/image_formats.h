@@ -30,6 +30,14 @@ int image_check_jpeg(struct image_file *f, struct adafs_image_info *ret);
 /* JP2 boxes, or a raw codestream. */
 int image_check_jp2(struct image_file *f, struct adafs_image_info *ret);
 
+/* A date as adafs_image_info has it, of a day and a second that exist, from 1900 to 2199. */
+bool image_date_valid(const char *date);
+/*
+ * TIFF's DateTime, "YYYY:MM:DD hh:mm:ss", as such a date: without the time where that is damaged,
+ * "" where the day is.
+ */
+void image_date_from_tiff(const char *text, char ret[ADAFS_IMAGE_DATE_SIZE]);
+
 static inline uint32_t image_be16(const uint8_t *p)
 {
 	return (uint32_t)p[0] << 8 | p[1];

@@ -9,6 +9,7 @@
 
 #include <tiffio.h>
 
+#include "batch/pipeline/geo.h"
 #include "batch/pipeline/image_formats.h"
 
 #define MAX_DIRECTORIES 1024
@@ -18,6 +19,7 @@
 #define TAG_MODEL_PIXEL_SCALE 33550
 #define TAG_MODEL_TIEPOINT 33922
 #define TAG_MODEL_TRANSFORMATION 34264
+#define TAG_GEO_KEY_DIRECTORY 34735
 
 struct source {
 	struct image_file *f;
@@ -248,11 +250,29 @@ static int check_directory(struct source *s, TIFF *tif, unsigned directory, uint
 	return rc;
 }
 
-static bool has_doubles(TIFF *tif, uint32_t tag)
+/* The values of a tag of GeoTIFF, borrowed from libtiff until the next directory. */
+static const void *get_values(TIFF *tif, uint32_t tag, uint16_t *ret_n)
 {
 	uint16_t n = 0;
-	double *values = NULL;
-	return TIFFGetField(tif, tag, &n, &values) == 1 && n > 0;
+	void *values = NULL;
+	bool found = TIFFGetField(tif, tag, &n, &values) == 1 && values;
+	*ret_n = found ? n : 0;
+	return found ? values : NULL;
+}
+
+/* What the first directory says of place and time; the place is worked out when all is whole. */
+static void read_facts(TIFF *tif, struct geo_ref *ref, struct adafs_image_info *ret)
+{
+	struct geo_tags t = { 0 };
+	const char *date = NULL;
+	t.scale = get_values(tif, TAG_MODEL_PIXEL_SCALE, &t.n_scale);
+	t.tiepoints = get_values(tif, TAG_MODEL_TIEPOINT, &t.n_tiepoints);
+	t.matrix = get_values(tif, TAG_MODEL_TRANSFORMATION, &t.n_matrix);
+	t.keys = get_values(tif, TAG_GEO_KEY_DIRECTORY, &t.n_keys);
+	geo_keys_read(&t, ref);
+	ret->georeferenced = t.n_matrix > 0 || t.n_tiepoints > 0;
+	if (TIFFGetField(tif, TIFFTAG_DATETIME, &date) == 1 && date)
+		image_date_from_tiff(date, ret->date);
 }
 
 /* GeoTIFF's tags are not known to libtiff by itself. */
@@ -265,6 +285,8 @@ static void add_geo_tags(TIFF *tif)
 		  (char *)"ModelTiepoint" },
 		{ TAG_MODEL_TRANSFORMATION, -1, -1, TIFF_DOUBLE, FIELD_CUSTOM, 1, 1,
 		  (char *)"ModelTransformation" },
+		{ TAG_GEO_KEY_DIRECTORY, -1, -1, TIFF_SHORT, FIELD_CUSTOM, 1, 1,
+		  (char *)"GeoKeyDirectory" },
 	};
 	TIFFMergeFieldInfo(tif, info, ADAFS_ARRAY_SIZE(info));
 }
@@ -276,7 +298,8 @@ static int bad_directory(struct source *s, unsigned directory)
 			 directory, s->first[0] ? s->first : "it is cut off");
 }
 
-static int check_open(struct source *s, TIFF *tif, struct adafs_image_info *ret)
+static int check_open(struct source *s, TIFF *tif, struct geo_ref *ref,
+		      struct adafs_image_info *ret)
 {
 	uint64_t budget = MAX_CHUNKS;
 	add_geo_tags(tif);
@@ -292,8 +315,7 @@ static int check_open(struct source *s, TIFF *tif, struct adafs_image_info *ret)
 		if (rc < 0)
 			return rc;
 		if (directory == 0)
-			ret->georeferenced = has_doubles(tif, TAG_MODEL_TRANSFORMATION) ||
-					     has_doubles(tif, TAG_MODEL_TIEPOINT);
+			read_facts(tif, ref, ret);
 		if (TIFFLastDirectory(tif))
 			return 0;
 	}
@@ -307,7 +329,10 @@ int image_check_tiff(struct image_file *f, struct adafs_image_info *ret)
 		return image_bad(f,
 				 "the TIFF's header cannot be read: %s; copy the whole image again",
 				 s.first[0] ? s.first : "it is cut off");
-	int rc = check_open(&s, tif, ret);
+	struct geo_ref ref = { 0 };
+	int rc = check_open(&s, tif, &ref, ret);
 	TIFFClose(tif);
+	if (rc == 0 && !f->rc)
+		geo_locate(&ref, ret->width, ret->height, &ret->geo);
 	return f->rc ? f->rc : rc;
 }

@@ -119,7 +119,8 @@ struct adafs_pipeline {
 	int grid_zoom; /* -1: no `unit` */
 	struct model_asset *named;
 	size_t n_named;
-	struct adafs_pipeline_asset *assets; /* flat; the wrapper is the last */
+	struct adafs_pipeline_asset *assets; /* flat; last what manifests say of the pipeline, and
+ the wrapper */
 	size_t n_assets;
 	const char *image, *run_options; /* container; NULL: none */
 	bool admin;                      /* tasks run as administrator of the node */
@@ -174,6 +175,8 @@ int value_name(struct parser *ps, const cJSON *at, const char *name, const char 
 int value_path(struct parser *ps, const cJSON *at, const char *path, const char *what,
 	       bool wildcards);
 
+/* demands.c: what an input demands of its images. */
+int parse_demands(struct parser *ps, const cJSON *input, struct adafs_pipeline_input *in);
 /* parse_step.c: `steps` and `merge` without their references. */
 int parse_steps(struct parser *ps, const cJSON *steps);
 int parse_merge(struct parser *ps, const cJSON *merge);
@@ -186,7 +189,8 @@ int parse_step(struct parser *ps, const cJSON *json, const cJSON *member, size_t
 int parse_outputs(struct parser *ps, struct model_step *step, const cJSON *outputs);
 /* assets.c: `assets` and `scripts`; reads the script files. */
 int parse_assets(struct parser *ps, const cJSON *assets, const cJSON *scripts);
-int parse_add_wrapper(struct parser *ps);
+/* What every pipeline brings along: itself, as manifests quote it, and the wrapper. */
+int parse_add_own(struct parser *ps);
 /* references.c: commands, `files` and `after` of every step become pieces and dependencies. */
 int references_resolve(struct parser *ps);
 /* check.c: the graph as a whole: duplicates, the result, cycles; sorts the steps. */

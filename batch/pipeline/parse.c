@@ -9,6 +9,7 @@
 
 #include "batch/base/buf.h"
 #include "batch/base/clock.h"
+#include "batch/base/codec.h"
 #include "batch/base/json.h"
 #include "batch/pipeline/model.h"
 
@@ -70,7 +71,8 @@ static int parse_input(struct parser *ps, const cJSON *v, struct adafs_pipeline_
 		return parse_match(ps, v, &in->match);
 	rc = value_object(ps, v, "an input");
 	if (rc == 0)
-		rc = value_keys(ps, v, "an input", "match, many");
+		rc = value_keys(ps, v, "an input",
+				"match, many, bands, max_pixel_size, crs, overlap");
 	if (rc < 0)
 		return rc;
 	if (!adafs_json_get(v, "match"))
@@ -82,7 +84,7 @@ static int parse_input(struct parser *ps, const cJSON *v, struct adafs_pipeline_
 	const cJSON *many = adafs_json_get(v, "many");
 	if (rc == 0 && many)
 		rc = value_bool(ps, many, "many", &in->many);
-	return rc;
+	return rc < 0 ? rc : parse_demands(ps, v, in);
 }
 
 static int parse_inputs(struct parser *ps, const cJSON *inputs)
@@ -106,6 +108,10 @@ static int parse_inputs(struct parser *ps, const cJSON *inputs)
 				"one {image}");
 	for (const cJSON *v = inputs->child; rc == 0 && v; v = v->next)
 		rc = parse_input(ps, v, &p->inputs[p->n_inputs++]);
+	if (rc == 0 && p->n_inputs == 1 && p->inputs[0].overlap > 0)
+		rc = parse_fail(ps, adafs_json_get(inputs->child, "overlap"),
+				"input '%s' is the only one, and overlap needs another; remove it",
+				p->inputs[0].name);
 	return rc;
 }
 
@@ -300,13 +306,33 @@ static int parse_tree(struct parser *ps, const cJSON *root)
 		rc = references_resolve(ps);
 	if (rc == 0)
 		rc = check_graph(ps);
-	return rc < 0 ? rc : parse_add_wrapper(ps);
+	return rc < 0 ? rc : parse_add_own(ps);
+}
+
+/* cJSON takes any bytes, but the services and the readers of a manifest do not. */
+static int check_utf8(const struct adafs_pipeline *p, struct adafs_err *reterr)
+{
+	const char *line = p->text, *end = p->text + p->len;
+	for (int number = 1; line < end; number++) {
+		const char *stop = memchr(line, '\n', (size_t)(end - line));
+		if (!stop)
+			stop = end;
+		if (!adafs_utf8_valid(line, (size_t)(stop - line)))
+			return adafs_err_set(reterr, -EINVAL,
+					     "%s:%d: not UTF-8; save the file in that encoding",
+					     p->path, number);
+		line = stop + 1;
+	}
+	return 0;
 }
 
 int parse_pipeline(struct adafs_pipeline *p, struct adafs_err *reterr)
 {
 	struct parser ps = { .p = p, .reterr = reterr };
 	const char *end = p->text;
+	int rc = check_utf8(p, reterr);
+	if (rc < 0)
+		return rc;
 	p->json = cJSON_ParseWithLengthOpts(p->text, p->len, &end, 0);
 	const char *rest = end;
 	while (p->json && rest < p->text + p->len && (unsigned char)*rest <= ' ' && *rest)
@@ -321,7 +347,7 @@ int parse_pipeline(struct adafs_pipeline *p, struct adafs_err *reterr)
 			"or before this line",
 			p->path, line);
 	}
-	int rc = lines_build(&ps.lines, p->json, p->text, p->len);
+	rc = lines_build(&ps.lines, p->json, p->text, p->len);
 	if (rc < 0)
 		adafs_err_set(reterr, rc, "%s: out of memory", p->path);
 	else

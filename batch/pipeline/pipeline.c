@@ -105,27 +105,17 @@ int adafs_pipeline_load(const char *name_or_path, struct adafs_pipeline **ret,
 			     name_or_path, dirs[0] ? dirs[0] : "", dirs[0] ? " or " : "");
 }
 
-int adafs_pipeline_runnable(const struct adafs_pipeline *p, struct adafs_err *reterr)
+bool adafs_pipeline_by_unit(const struct adafs_pipeline *p)
 {
-	if (p->grid_zoom >= 0)
-		return adafs_err_set(
-			reterr, -EOPNOTSUPP,
-			"%s: this version runs no pipeline with \"unit\" (one job a grid cell) yet",
-			p->path);
+	bool many = false;
 	for (size_t i = 0; i < p->n_inputs; i++)
-		if (p->inputs[i].many)
-			return adafs_err_set(reterr, -EOPNOTSUPP,
-					     "%s: input '%s' has \"many\", and this version pairs "
-					     "images by name, "
-					     "one a role, not by footprint yet",
-					     p->path, p->inputs[i].name);
-	for (size_t i = 0; i < p->n_steps; i++)
-		if (p->steps[i].shards > 1)
-			return adafs_err_set(reterr, -EOPNOTSUPP,
-					     "%s: step '%s' has \"shards\", which this version "
-					     "does not split yet",
-					     p->path, p->steps[i].name);
-	return 0;
+		many |= p->inputs[i].many;
+	return many || p->grid_zoom >= 0;
+}
+
+int adafs_pipeline_grid_zoom(const struct adafs_pipeline *p)
+{
+	return p->grid_zoom;
 }
 
 struct adafs_pipeline *adafs_pipeline_ref(struct adafs_pipeline *p)

@@ -10,6 +10,7 @@
 
 #include "batch/base/digest.h"
 #include "batch/base/err.h"
+#include "batch/pipeline/image.h"
 
 /* One role of input images. */
 struct adafs_pipeline_input {
@@ -17,6 +18,13 @@ struct adafs_pipeline_input {
 	const char *match; /* pattern below the event directory, a glob such as "pre-event/x-?.tif";
 			      NULL: any file directly in it */
 	bool many;
+	/* What an image of this role must be; refused at close otherwise. */
+	const int *bands; /* one of these numbers; n_bands 0: any */
+	size_t n_bands;
+	double max_pixel_size;  /* metres; 0: any */
+	const char *const *crs; /* one of these, "EPSG:32618"; n_crs 0: any */
+	size_t n_crs;
+	double overlap; /* with its partners, the least share of the smaller image; 0: any */
 };
 
 /* A file that the tasks need beside the images. */
@@ -45,13 +53,6 @@ int adafs_pipeline_load(const char *name_or_path, struct adafs_pipeline **ret,
 /* Parse a text; path is for messages and for relative script files. */
 int adafs_pipeline_parse(const char *path, const char *text, size_t len,
 			 struct adafs_pipeline **ret, struct adafs_err *reterr) ADAFS_MUST_CHECK;
-/*
- * Whether this version can run it: -EOPNOTSUPP with one clear sentence for unit, shards, pairing by
- * footprint (many with several roles) and other parts of the grammar that parse but belong to a
- * later version.
- */
-int adafs_pipeline_runnable(const struct adafs_pipeline *p,
-			    struct adafs_err *reterr) ADAFS_MUST_CHECK;
 struct adafs_pipeline *adafs_pipeline_ref(struct adafs_pipeline *p);
 void adafs_pipeline_unref(struct adafs_pipeline *p);
 
@@ -70,6 +71,13 @@ const char *adafs_pipeline_image(const struct adafs_pipeline *p);
  */
 int adafs_pipeline_max_slots(const struct adafs_pipeline *p, const char **ret_step);
 size_t adafs_pipeline_n_inputs(const struct adafs_pipeline *p);
+/*
+ * Whether its jobs are parts of an event rather than images or pairs: a grid's cells, or, where
+ * only a role holds many images, the event as one.
+ */
+bool adafs_pipeline_by_unit(const struct adafs_pipeline *p);
+/* The zoom of the grid whose cells become jobs; -1: there is none. */
+int adafs_pipeline_grid_zoom(const struct adafs_pipeline *p);
 const struct adafs_pipeline_input *adafs_pipeline_input(const struct adafs_pipeline *p, size_t i);
 /*
  * The role of a file by its path below the event's directory ("pre-event/a.tif", "a.tif"): its
@@ -77,6 +85,12 @@ const struct adafs_pipeline_input *adafs_pipeline_input(const struct adafs_pipel
  */
 int adafs_pipeline_role(const struct adafs_pipeline *p, const char *path_in_event,
 			struct adafs_err *reterr);
+/*
+ * Whether an image is what its role demands. -EBADMSG with the rule, the measured value and what to
+ * do. info: as the check at close saw it.
+ */
+int adafs_pipeline_demands(const struct adafs_pipeline *p, size_t role,
+			   const struct adafs_image_info *info, struct adafs_err *reterr);
 /* Assets and script files, the step wrapper among them, each once. */
 size_t adafs_pipeline_n_assets(const struct adafs_pipeline *p);
 const struct adafs_pipeline_asset *adafs_pipeline_asset(const struct adafs_pipeline *p, size_t i);

@@ -28,8 +28,7 @@ static bool plain(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-/* At most max of len bytes as [A-Za-z0-9_-], runs of others as one '_'; never empty. */
-static size_t slug(const char *text, size_t len, char *out, size_t max)
+size_t plan_slug(const char *text, size_t len, char *out, size_t max)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < len && n < max; i++) {
@@ -53,9 +52,13 @@ static size_t stem_len(const char *name)
 	return dot && dot > name ? (size_t)(dot - name) : strlen(name);
 }
 
-/* Feed role, blob and, for a job, content of every image to a digest, in a fixed order. */
-static void digest_images(const struct adafs_plan_image *images, size_t n, bool content,
-			  char hex[ADAFS_SHA256_HEX_LEN], const struct adafs_plan_image **ret_first)
+/*
+ * Feed the unit if there is one, then role, blob and, for a job, content of every image to a
+ * digest, in a fixed order.
+ */
+static void digest_images(const char *unit, const struct adafs_plan_image *images, size_t n,
+			  bool content, char hex[ADAFS_SHA256_HEX_LEN],
+			  const struct adafs_plan_image **ret_first)
 {
 	const struct adafs_plan_image **order = calloc(n ? n : 1, sizeof(*order));
 	uint8_t sum[ADAFS_SHA256_LEN] = { 0 };
@@ -66,6 +69,8 @@ static void digest_images(const struct adafs_plan_image *images, size_t n, bool 
 		for (size_t i = 0; i < n; i++)
 			order[i] = &images[i];
 		qsort(order, n, sizeof(const struct adafs_plan_image *), by_role_and_name);
+		if (unit && *unit)
+			adafs_digest_update(d, unit, strlen(unit) + 1);
 		for (size_t i = 0; i < n; i++) {
 			adafs_digest_update(d, order[i]->blob, strlen(order[i]->blob) + 1);
 			if (content)
@@ -80,17 +85,20 @@ static void digest_images(const struct adafs_plan_image *images, size_t n, bool 
 	free(order);
 }
 
-void adafs_plan_job_id(const char *event, const struct adafs_plan_image *images, size_t n,
-		       char out[ADAFS_JOB_ID_LEN])
+void adafs_plan_job_id(const char *event, const char *unit, const struct adafs_plan_image *images,
+		       size_t n, char out[ADAFS_JOB_ID_LEN])
 {
 	enum { ID_MAX = 58, HEX = 8 };
 	char hex[ADAFS_SHA256_HEX_LEN], event_slug[25], name_slug[ID_MAX];
 	const struct adafs_plan_image *first = NULL;
-	digest_images(images, n, true, hex, &first);
-	size_t used = slug(event, strlen(event), event_slug, 24);
+	digest_images(unit, images, n, true, hex, &first);
+	size_t used = plan_slug(event, strlen(event), event_slug, 24);
 	const char *name = first ? base_name(first->blob) : "";
 	size_t room = ID_MAX - HEX - 2 - used;
-	slug(name, stem_len(name), name_slug, room);
+	if (unit && *unit)
+		plan_slug(unit, strlen(unit), name_slug, room);
+	else
+		plan_slug(name, stem_len(name), name_slug, room);
 	snprintf(out, ADAFS_JOB_ID_LEN, "%.24s-%.*s-%.8s", event_slug, (int)room, name_slug, hex);
 }
 
@@ -100,7 +108,7 @@ static char *node_name(const struct adafs_plan_image *image, size_t number, bool
 	char stem[48], ext[12] = "";
 	const char *name = base_name(image->blob);
 	size_t len = stem_len(name), n = 0;
-	slug(name, len, stem, 40);
+	plan_slug(name, len, stem, 40);
 	if (stem[0] == '-')
 		stem[0] = '_';
 	for (const char *p = name + len + (name[len] == '.'); *p && n < 8; p++)
@@ -163,7 +171,8 @@ int build_part(const struct build *b, char key[ADAFS_SHA256_HEX_LEN], const char
 	const struct adafs_plan_request *req = b->req;
 	const struct adafs_plan_image *first = NULL;
 	const char *order = "";
-	digest_images(req->images, req->n_images, false, key, &first);
+	bool by_unit = req->unit && *req->unit;
+	digest_images(req->unit, req->images, by_unit ? 0 : req->n_images, false, key, &first);
 	ADAFS_CLEANUP(adafs_json_freep) cJSON *list = cJSON_CreateArray();
 	for (size_t i = 0; i < req->n_images; i++) {
 		const struct adafs_plan_image *image = &req->images[i];
@@ -176,6 +185,8 @@ int build_part(const struct build *b, char key[ADAFS_SHA256_HEX_LEN], const char
 		if (!cJSON_AddStringToObject(o, "role", b->p->inputs[image->role].name) ||
 		    !cJSON_AddStringToObject(o, "blob", image->blob) ||
 		    !cJSON_AddStringToObject(o, "snapshot", snapshot))
+			return -ENOMEM;
+		if (image->date && *image->date && !cJSON_AddStringToObject(o, "date", image->date))
 			return -ENOMEM;
 		if (strcmp(snapshot, order) > 0)
 			order = snapshot;

@@ -111,13 +111,6 @@ static char *source_path(const struct build *b, const struct piece *ref)
 {
 	if (ref->kind == PIECE_PARTS)
 		return strdup(".adafs/chosen"); /* the wrapper picks the newest ones */
-	if (ref->kind == PIECE_OUTPUT) {
-		const struct model_output *o = output_of(b, ref);
-		const char *work = b->plan->steps[ref->index].work_prefix;
-		if (o->folder)
-			return adafs_fmt(STAGE "%sout/%s", work, o->name);
-		return adafs_fmt(STAGE "%sout/%s/%s", work, o->name, o->base);
-	}
 	if (ref->kind == PIECE_ASSET && b->p->named[ref->index].optional)
 		return adafs_fmt(STAGE "%s", b->p->assets[b->p->named[ref->index].first].blob);
 	ADAFS_FREE char *path = default_path(b, ref);
@@ -128,25 +121,57 @@ static bool is_optional(const struct build *b, const struct piece *ref)
 {
 	if (ref->kind == PIECE_ASSET)
 		return b->p->named[ref->index].optional;
-	return ref->kind == PIECE_PARTS ||
-	       (ref->kind == PIECE_OUTPUT && output_of(b, ref)->optional);
+	return ref->kind == PIECE_PARTS;
 }
 
-static int add_input(const struct build *b, struct adafs_buf *to, const struct piece *ref,
-		     const char *target, bool into)
+/* What one task of the producer left; a shard's share of it, where the reader is split. */
+static int add_output(const struct build *b, struct adafs_buf *to, const struct adafs_plan_step *t,
+		      const struct piece *ref, const struct adafs_plan_step *from,
+		      const char *target)
 {
-	ADAFS_FREE char *source = source_path(b, ref);
-	if (!source || !target)
+	const struct model_output *o = output_of(b, ref);
+	ADAFS_FREE char *folder = build_out(b, from, o);
+	ADAFS_FREE char *end = build_end(b, from);
+	if (!folder || !end)
 		return -ENOMEM;
-	const char *producer =
-		ref->kind == PIECE_OUTPUT ? b->plan->steps[ref->index].work_prefix : "-";
-	return adafs_buf_addf(to, "%s\t%s\t%s\t%s%s\t%s\n", is_optional(b, ref) ? "may" : "must",
-			      is_folder(b, ref) ? "dir" : "file", source, target,
-			      into && is_folder(b, ref) ? "/" : "", producer);
+	if (!o->folder)
+		return adafs_buf_addf(to, "%s\tfile\t" STAGE "%s/%s\t%s\t%s\t%s\n",
+				      o->optional ? "may" : "must", folder, o->base, target, end,
+				      o->name);
+	if (build_is_share(b, t, ref))
+		return adafs_buf_addf(to, "share\tdir\t" STAGE "%s/%d\t%s\t%s\t%s/%d\n", folder,
+				      t->shard, target, end, o->name, t->shard);
+	const char *need = o->optional ? "may" : from->shard >= 0 ? "some" : "must";
+	return adafs_buf_addf(to, "%s\tdir\t" STAGE "%s\t%s\t%s\t%s\n", need, folder, target, end,
+			      o->name);
 }
 
-int build_inputs(const struct build *b, const struct model_step *s, char **ret)
+static int add_input(const struct build *b, struct adafs_buf *to, const struct adafs_plan_step *t,
+		     const struct piece *ref, const char *path, bool into)
 {
+	if (!path)
+		return -ENOMEM;
+	ADAFS_FREE char *target = adafs_fmt("%s%s", path, into && is_folder(b, ref) ? "/" : "");
+	if (!target)
+		return -ENOMEM;
+	if (ref->kind == PIECE_OUTPUT) {
+		size_t n;
+		int rc = 0;
+		const struct adafs_plan_step *from = build_producers(b, t, ref, &n);
+		for (size_t k = 0; rc == 0 && k < n; k++)
+			rc = add_output(b, to, t, ref, &from[k], target);
+		return rc;
+	}
+	ADAFS_FREE char *source = source_path(b, ref);
+	if (!source)
+		return -ENOMEM;
+	return adafs_buf_addf(to, "%s\t%s\t%s\t%s\t-\t-\n", is_optional(b, ref) ? "may" : "must",
+			      is_folder(b, ref) ? "dir" : "file", source, target);
+}
+
+int build_inputs(const struct build *b, const struct adafs_plan_step *t, char **ret)
+{
+	const struct model_step *s = build_model(b, t);
 	ADAFS_CLEANUP(adafs_buf_clear) struct adafs_buf buf = ADAFS_BUF_INIT(1 << 20);
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < s->n_uses; i++) {
@@ -156,12 +181,12 @@ int build_inputs(const struct build *b, const struct model_step *s, char **ret)
 			if (!same_ref(&s->places[k].ref, ref))
 				continue;
 			ADAFS_FREE char *target = place_path(b, &s->places[k]);
-			rc = add_input(b, &buf, ref, target, s->places[k].into);
+			rc = add_input(b, &buf, t, ref, target, s->places[k].into);
 			placed = true;
 		}
 		if (!placed && rc == 0) {
 			ADAFS_FREE char *target = default_path(b, ref);
-			rc = add_input(b, &buf, ref, target, false);
+			rc = add_input(b, &buf, t, ref, target, false);
 		}
 	}
 	char *text = rc == 0 ? adafs_buf_steal(&buf, NULL) : NULL;

@@ -55,6 +55,14 @@ static int container_url(struct build *b, enum adafs_plan_access access, const c
 	return 0;
 }
 
+/* In whose name the node asks, where the URL says nothing of it. */
+static void add_identity(struct build *b, cJSON *item)
+{
+	if (b->req->identity && *b->req->identity)
+		build_str(b, build_object(b, item, "identityReference"), "resourceId",
+			  b->req->identity);
+}
+
 static int add_blob(struct build *b, cJSON *list, const char *blob, const char *snapshot,
 		    const char *path)
 {
@@ -63,11 +71,12 @@ static int add_blob(struct build *b, cJSON *list, const char *blob, const char *
 		return b->reterr && b->reterr->rc ? b->reterr->rc : -EIO;
 	cJSON *item = build_item(b, list);
 	build_str(b, item, "httpUrl", url);
+	add_identity(b, item);
 	build_str(b, item, "filePath", path);
 	return 0;
 }
 
-static int add_prefix(struct build *b, cJSON *list, const char *prefix)
+int build_prefix(struct build *b, cJSON *list, const char *prefix)
 {
 	const char *url = NULL;
 	int rc = container_url(b, ADAFS_PLAN_READ_CONTAINER, &url);
@@ -75,6 +84,7 @@ static int add_prefix(struct build *b, cJSON *list, const char *prefix)
 		return rc;
 	cJSON *item = build_item(b, list);
 	build_str(b, item, "storageContainerUrl", url);
+	add_identity(b, item);
 	build_str(b, item, "blobPrefix", prefix);
 	build_str(b, item, "filePath", ".adafs/stage");
 	return 0;
@@ -99,7 +109,7 @@ static int stage_asset(struct build *b, cJSON *list, const struct piece *ref)
 	const struct model_asset *named = &b->p->named[ref->index];
 	const struct adafs_pipeline_asset *a = &b->p->assets[named->first];
 	if (named->optional)
-		return add_prefix(b, list, a->blob);
+		return build_prefix(b, list, a->blob);
 	if (!named->folder) {
 		/* The name on the node does not depend on where `files` puts it. */
 		struct model_step bare = { .n_places = 0 };
@@ -116,31 +126,106 @@ static int stage_asset(struct build *b, cJSON *list, const struct piece *ref)
 	return rc;
 }
 
-/* An output of an earlier step, and its end.json, which says why it may be missing. */
-static int stage_output(struct build *b, cJSON *list, const struct model_step *s, size_t use)
+/* The end.json of an attempt: of all shards of a run at once where all are read. */
+static int stage_end(struct build *b, cJSON *list, const struct adafs_plan_step *from, bool all)
 {
+	ADAFS_FREE char *common = build_common(b, from);
+	ADAFS_FREE char *end = !common ? NULL
+			       : all   ? adafs_fmt("%send/", common)
+				       : build_end(b, from);
+	return end ? build_prefix(b, list, end) : build_oom(b);
+}
+
+/* The outputs of an attempt, in the same way. */
+static int stage_out(struct build *b, cJSON *list, const struct adafs_plan_step *t,
+		     const struct piece *ref, const struct adafs_plan_step *from, bool all)
+{
+	const struct model_output *o = &b->p->steps[ref->index].outputs[ref->output];
+	ADAFS_FREE char *prefix = NULL;
+	if (all) {
+		ADAFS_FREE char *common = build_common(b, from);
+		prefix = common ? adafs_fmt("%sout/%s/", common, o->name) : NULL;
+	} else {
+		ADAFS_FREE char *folder = build_out(b, from, o);
+		if (folder && build_is_share(b, t, ref))
+			prefix = adafs_fmt("%s/%d/", folder, t->shard);
+		else if (folder)
+			prefix = adafs_fmt("%s/", folder);
+	}
+	return prefix ? build_prefix(b, list, prefix) : build_oom(b);
+}
+
+/* Whether one of the shards before this one is of the same run. */
+static bool same_run_before(const struct adafs_plan_step *from, size_t k)
+{
+	for (size_t i = 0; i < k; i++)
+		if (from[i].run == from[k].run)
+			return true;
+	return false;
+}
+
+/*
+ * An output of an earlier step, and its end.json, which says why it may be missing. Shards of one
+ * run lie in one folder: a hundred of them take two entries of a list that holds about a hundred.
+ */
+static int stage_output(struct build *b, cJSON *list, const struct adafs_plan_step *t, size_t use)
+{
+	const struct model_step *s = build_model(b, t);
 	const struct piece *ref = &s->uses[use];
-	const char *work = b->plan->steps[ref->index].work_prefix;
-	ADAFS_FREE char *prefix =
-		adafs_fmt("%sout/%s/", work, b->p->steps[ref->index].outputs[ref->output].name);
-	int rc = prefix ? add_prefix(b, list, prefix) : build_oom(b);
-	for (size_t i = 0; rc == 0 && i < use; i++)
-		if (s->uses[i].kind == PIECE_OUTPUT && s->uses[i].index == ref->index)
-			return 0;
-	ADAFS_FREE char *end = adafs_fmt("%send.json", work);
-	if (rc == 0)
-		rc = end ? add_prefix(b, list, end) : build_oom(b);
+	size_t n;
+	const struct adafs_plan_step *from = build_producers(b, t, ref, &n);
+	bool known = false;
+	int rc = 0;
+	for (size_t i = 0; i < use; i++)
+		known |= s->uses[i].kind == PIECE_OUTPUT && s->uses[i].index == ref->index;
+	for (size_t k = 0; rc == 0 && k < n; k++) {
+		if (same_run_before(from, k))
+			continue;
+		rc = stage_out(b, list, t, ref, &from[k], n > 1);
+		if (rc == 0 && !known)
+			rc = stage_end(b, list, &from[k], n > 1);
+	}
 	return rc;
 }
 
-int build_resource_files(struct build *b, const struct model_step *s, cJSON *task)
+static bool reads_step(const struct model_step *s, size_t model)
 {
+	for (size_t i = 0; i < s->n_uses; i++)
+		if (s->uses[i].kind == PIECE_OUTPUT && s->uses[i].index == model)
+			return true;
+	return false;
+}
+
+/* Of a step that it comes after without reading anything, only what the manifest tells of it. */
+static int stage_after(struct build *b, cJSON *list, const struct adafs_plan_step *t)
+{
+	const struct model_step *s = build_model(b, t);
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < s->n_deps; i++) {
+		const struct piece ref = { .kind = PIECE_OUTPUT, .index = s->deps[i] };
+		size_t n;
+		const struct adafs_plan_step *from = build_producers(b, t, &ref, &n);
+		for (size_t k = 0; rc == 0 && k < n && !reads_step(s, s->deps[i]); k++)
+			if (!same_run_before(from, k))
+				rc = stage_end(b, list, &from[k], n > 1);
+	}
+	return rc;
+}
+
+int build_resource_files(struct build *b, const struct adafs_plan_step *t, cJSON *task)
+{
+	const struct model_step *s = build_model(b, t);
 	cJSON *list = build_array(b, task, "resourceFiles");
 	const struct adafs_pipeline_asset *wrapper = &b->p->assets[b->p->n_assets - 1];
+	const struct adafs_pipeline_asset *document = wrapper - 1;
 	int rc = add_blob(b, list, wrapper->blob, NULL, ".adafs/wrapper.sh");
-	if (rc == 0 &&
-	    s->merge) /* also when the command names no {parts}: the summary needs them */
-		rc = add_prefix(b, list, b->parts);
+	if (rc == 0 && s->result && !b->req->n_parts)
+		rc = add_blob(b, list, document->blob, NULL, ".adafs/pipeline.json");
+	if (rc == 0 && b->req->n_parts)
+		rc = build_merge_inputs(b, t, list);
+	else if (rc == 0 && s->merge) /* also when the command names no {parts}: the summary needs
+					 them */
+		rc = build_prefix(b, list, b->parts);
 	for (size_t i = 0; rc == 0 && i < s->n_uses; i++) {
 		const struct piece *ref = &s->uses[i];
 		if (ref->kind == PIECE_INPUT)
@@ -148,15 +233,13 @@ int build_resource_files(struct build *b, const struct model_step *s, cJSON *tas
 		else if (ref->kind == PIECE_ASSET)
 			rc = stage_asset(b, list, ref);
 		else if (ref->kind == PIECE_OUTPUT)
-			rc = stage_output(b, list, s, i);
+			rc = stage_output(b, list, t, i);
 	}
-	return rc;
+	return rc == 0 && !s->merge ? stage_after(b, list, t) : rc;
 }
 
-static int add_output(struct build *b, cJSON *list, const char *pattern, const char *condition,
-		      const char *fmt, ...) ADAFS_PRINTF(5, 6);
-static int add_output(struct build *b, cJSON *list, const char *pattern, const char *condition,
-		      const char *fmt, ...)
+int build_output(struct build *b, cJSON *list, const char *pattern, const char *condition,
+		 const char *fmt, ...)
 {
 	const char *url = NULL;
 	int rc = container_url(b, ADAFS_PLAN_WRITE_CONTAINER, &url);
@@ -174,52 +257,72 @@ static int add_output(struct build *b, cJSON *list, const char *pattern, const c
 	build_str(b, item, "filePattern", pattern);
 	cJSON *container = build_object(b, build_object(b, item, "destination"), "container");
 	build_str(b, container, "containerUrl", url);
+	add_identity(b, container);
 	build_str(b, container, "path", path);
 	build_str(b, build_object(b, item, "uploadOptions"), "uploadCondition", condition);
 	return 0;
 }
 
-/* Declared outputs below a prefix: `out/<output>/` in work/, or the job's part. */
-static int add_declared(struct build *b, cJSON *list, const struct model_step *s, bool part)
+int build_merged(struct build *b, cJSON *list)
 {
-	const char *work = build_step(b, s)->work_prefix, *job = b->req->job_id;
+	return build_output(b, list, ".adafs/merged/**/*", "tasksuccess", "merged/%.*s",
+			    (int)(strlen(b->parts) - strlen("parts/") - 1),
+			    b->parts + strlen("parts/"));
+}
+
+/* Declared outputs below a prefix: `out/<output>/` in work/, or the job's part. */
+static int add_declared(struct build *b, cJSON *list, const struct adafs_plan_step *t, bool part)
+{
+	const struct model_step *s = build_model(b, t);
+	const char *job = b->req->job_id;
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < s->n_outputs; i++) {
 		const struct model_output *o = &s->outputs[i];
+		ADAFS_FREE char *out = build_out(b, t, o);
+		if (!out)
+			return build_oom(b);
 		if (part && o->folder)
-			rc = add_output(b, list, o->path, "tasksuccess", "%s%s/%s", b->parts, job,
-					o->name);
+			rc = build_output(b, list, o->path, "tasksuccess", "%s%s/%s", b->parts, job,
+					  o->name);
 		else if (part)
-			rc = add_output(b, list, o->path, "tasksuccess", "%s%s/%s", b->parts, job,
-					o->base);
+			rc = build_output(b, list, o->path, "tasksuccess", "%s%s/%s", b->parts, job,
+					  o->base);
 		else if (o->folder)
-			rc = add_output(b, list, o->path, "tasksuccess", "%sout/%s", work, o->name);
+			rc = build_output(b, list, o->path, "tasksuccess", "%s", out);
 		else
-			rc = add_output(b, list, o->path, "tasksuccess", "%sout/%s/%s", work,
-					o->name, o->base);
+			rc = build_output(b, list, o->path, "tasksuccess", "%s/%s", out, o->base);
 	}
 	return rc;
 }
 
-int build_output_files(struct build *b, const struct model_step *s, cJSON *task)
+int build_output_files(struct build *b, const struct adafs_plan_step *t, cJSON *task)
 {
 	cJSON *list = build_array(b, task, "outputFiles");
-	const char *work = build_step(b, s)->work_prefix;
-	int rc = add_output(b, list, "../stdout.txt", "taskcompletion", "%sstdout.txt", work);
+	const struct model_step *s = build_model(b, t);
+	const char *work = t->work_prefix;
+	int rc = build_output(b, list, "../stdout.txt", "taskcompletion", "%sstdout.txt", work);
 	if (rc == 0)
-		rc = add_output(b, list, "../stderr.txt", "taskcompletion", "%sstderr.txt", work);
+		rc = build_output(b, list, "../stderr.txt", "taskcompletion", "%sstderr.txt", work);
 	if (rc == 0)
-		rc = add_output(b, list, ".adafs/end.json", "taskcompletion", "%send.json", work);
+		rc = build_output(b, list, ".adafs/end.json", "taskcompletion", "%send.json", work);
+	if (rc == 0 && b->req->n_parts)
+		return build_merge_outputs(b, t, list);
+	if (rc == 0 && t->shard >= 0) {
+		ADAFS_FREE char *end = build_end(b, t);
+		rc = end ? build_output(b, list, ".adafs/end.json", "taskcompletion", "%s", end)
+			 : build_oom(b);
+	}
 	if (rc == 0 && (s->result || s->merge))
-		rc = add_output(b, list, ".adafs/part/part.json", "taskcompletion",
-				"%s%s/part.json", b->parts, b->req->job_id);
-	if (rc == 0 && s->merge)
-		return add_output(b, list, ".adafs/merged/**/*", "tasksuccess", "merged/%.*s",
-				  (int)(strlen(b->parts) - strlen("parts/") - 1),
-				  b->parts + strlen("parts/"));
-	if (rc == 0)
-		rc = add_declared(b, list, s, false);
+		rc = build_output(b, list, ".adafs/part/part.json", "taskcompletion",
+				  "%s%s/part.json", b->parts, b->req->job_id);
 	if (rc == 0 && s->result)
-		rc = add_declared(b, list, s, true);
+		rc = build_output(b, list, ".adafs/part/manifest.json", "taskcompletion",
+				  "%s%s/manifest.json", b->parts, b->req->job_id);
+	if (rc == 0 && s->merge)
+		return build_merged(b, list);
+	if (rc == 0)
+		rc = add_declared(b, list, t, false);
+	if (rc == 0 && s->result)
+		rc = add_declared(b, list, t, true);
 	return rc;
 }

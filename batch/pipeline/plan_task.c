@@ -13,6 +13,8 @@
 #define STAGING_MS (INT64_C(2) * 3600 * 1000)
 /* How long a job may wait for nodes over its tasks' own limits. */
 #define QUEUE_MS (INT64_C(7) * 24 * 3600 * 1000)
+/* The most that the tasks of a job are given together. */
+#define MOST_MS (INT64_C(60) * 24 * 3600 * 1000)
 
 int build_oom(struct build *b)
 {
@@ -101,18 +103,34 @@ static void add_exit_conditions(struct build *b, cJSON *task)
 		build_str(b, build_object(b, conditions, names[i]), "dependencyAction", "satisfy");
 }
 
-static void add_depends_on(struct build *b, const struct model_step *s, cJSON *task)
+void build_dependency(struct build *b, cJSON *ids, const char *prefix, const char *task_id)
 {
-	if (!s->n_deps)
-		return;
-	cJSON *ids = build_array(b, build_object(b, task, "dependsOn"), "taskIds");
-	for (size_t i = 0; i < s->n_deps; i++) {
-		cJSON *id = cJSON_CreateString(b->plan->steps[s->deps[i]].task_id);
-		if (!id || !cJSON_AddItemToArray(ids, id)) {
-			cJSON_Delete(id);
-			b->oom = true;
-		}
+	ADAFS_FREE char *text = adafs_fmt("%s%s", prefix ? prefix : "", task_id);
+	cJSON *id = text ? cJSON_CreateString(text) : NULL;
+	if (!id || !cJSON_AddItemToArray(ids, id)) {
+		cJSON_Delete(id);
+		b->oom = true;
 	}
+}
+
+/* What an earlier run did has no task in this one. */
+static int add_depends_on(struct build *b, const struct adafs_plan_step *t, cJSON *task)
+{
+	ADAFS_JSON *ids = cJSON_CreateArray();
+	for (size_t i = 0; i < t->n_depends_on; i++) {
+		const struct adafs_plan_step *from = &b->plan->steps[t->depends_on[i]];
+		if (!from->reused)
+			build_dependency(b, ids, b->req->task_prefix, from->task_id);
+	}
+	int rc = b->req->n_parts ? build_merge_dependencies(b, t, ids) : 0;
+	if (rc < 0 || !cJSON_GetArraySize(ids))
+		return rc;
+	cJSON *on = build_object(b, task, "dependsOn");
+	if (on && cJSON_AddItemToObject(on, "taskIds", ids))
+		ids = NULL;
+	else
+		b->oom = true;
+	return 0;
 }
 
 static int check_sas_list(struct build *b, const struct model_step *s, const cJSON *task)
@@ -131,28 +149,29 @@ static int check_sas_list(struct build *b, const struct model_step *s, const cJS
 	return 0;
 }
 
-int build_task(struct build *b, const struct model_step *s, cJSON **ret)
+int build_task(struct build *b, const struct adafs_plan_step *t, cJSON **ret)
 {
 	ADAFS_JSON *task = cJSON_CreateObject();
-	const struct adafs_plan_step *step = build_step(b, s);
-	build_str(b, task, "id", step->task_id);
+	const struct model_step *s = build_model(b, t);
+	build_fmt(b, task, "id", "%s%s", b->req->task_prefix ? b->req->task_prefix : "",
+		  t->task_id);
 	build_str(b, task, "commandLine", "/bin/sh .adafs/wrapper.sh");
-	int rc = build_resource_files(b, s, task);
+	int rc = build_resource_files(b, t, task);
 	if (rc == 0)
-		rc = build_output_files(b, s, task);
+		rc = build_output_files(b, t, task);
 	if (rc == 0) /* after the URLs, which tell how long they live */
-		rc = build_environment(b, s, task);
+		rc = build_environment(b, t, task);
 	if (rc < 0)
 		return rc;
 	add_container(b, task);
 	cJSON *constraints = build_object(b, task, "constraints");
 	add_limit(b, constraints, backstop_ms(s));
 	b->oom |= !cJSON_AddNumberToObject(constraints, "maxTaskRetryCount", 0);
-	b->oom |= !cJSON_AddNumberToObject(task, "requiredSlots", step->slots);
+	b->oom |= !cJSON_AddNumberToObject(task, "requiredSlots", t->slots);
 	add_exit_conditions(b, task);
-	add_depends_on(b, s, task);
-	if (b->oom)
-		return build_oom(b);
+	rc = add_depends_on(b, t, task);
+	if (rc < 0 || b->oom)
+		return rc < 0 ? rc : build_oom(b);
 	rc = check_sas_list(b, s, task);
 	if (rc == 0)
 		*ret = ADAFS_STEAL(task);
@@ -184,9 +203,14 @@ int build_job(struct build *b, cJSON **ret)
 {
 	ADAFS_JSON *job = cJSON_CreateObject();
 	const char *pool = b->req->pool ? b->req->pool : b->p->pool;
-	int64_t limit_ms = QUEUE_MS;
+	int64_t limit_ms = QUEUE_MS, chain_ms = 0;
+	size_t n_chains = 1;
 	for (size_t i = 0; i < b->p->n_steps; i++)
-		limit_ms += backstop_ms(&b->p->steps[i]);
+		chain_ms += backstop_ms(&b->p->steps[i]) * b->p->steps[i].shards;
+	/* One after the other, should the pool be that small. */
+	for (size_t i = 0; i < b->req->n_parts && chain_ms * (int64_t)n_chains < MOST_MS; i++)
+		n_chains += b->req->parts[i].member;
+	limit_ms += chain_ms * (int64_t)n_chains < MOST_MS ? chain_ms * (int64_t)n_chains : MOST_MS;
 	if (!pool)
 		return adafs_err_set(b->reterr, -EINVAL,
 				     "no pool is named for job '%s'; set pool=", b->req->job_id);
@@ -201,7 +225,8 @@ int build_job(struct build *b, cJSON **ret)
 	add_metadata(b, metadata, "adafs", ADAFS_VERSION);
 	add_metadata(b, metadata, "adafs-job", b->req->job_id);
 	add_metadata(b, metadata, "adafs-pipeline", adafs_pipeline_digest(b->p));
-	add_snapshots(b, metadata);
+	if (b->req->n_images)
+		add_snapshots(b, metadata);
 	if (b->oom)
 		return build_oom(b);
 	*ret = ADAFS_STEAL(job);
