@@ -10,7 +10,7 @@
  *              TaskEnded (not for its time limit) cancelled
  *              anything else                     failed
  */
-#include "batch/foreman/derive.h"
+#include "batch/foreman/derive_int.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -77,6 +77,8 @@ int derive_task_parse(const cJSON *item, struct derive_task *ret)
 	const cJSON *code = adafs_json_get(info, "exitCode");
 	ret->has_exit_code = cJSON_IsNumber(code);
 	ret->exit_code = ret->has_exit_code ? (int)code->valuedouble : 0;
+	ret->requeues = (int)adafs_json_int(info, "requeueCount", 0);
+	ret->in_container = adafs_json_path(info, "containerInfo/containerId") != NULL;
 	const cJSON *failure = adafs_json_get(info, "failureInfo");
 	if (failure)
 		parse_failure(failure, ret);
@@ -94,8 +96,12 @@ void derive_job_parse(const cJSON *job, struct derive_job *ret)
 	const char *state = adafs_json_str(job, "state", "");
 	const cJSON *info = adafs_json_get(job, "executionInfo");
 	const cJSON *error = adafs_json_get(info, "schedulingError");
-	/* While it is terminating, its running tasks still have to end. */
-	ret->ended = strcasecmp(state, "completed") == 0 || strcasecmp(state, "deleting") == 0;
+	/*
+	 * While it is terminating, its running tasks still have to end; one that is being deleted
+	 * has not ended but will be gone.
+	 */
+	ret->ended = strcasecmp(state, "completed") == 0;
+	ret->held = strcasecmp(state, "disabled") == 0 || strcasecmp(state, "disabling") == 0;
 	copy_text(ret->reason, sizeof(ret->reason), adafs_json_str(info, "terminateReason", ""));
 	copy_text(ret->scheduling_error, sizeof(ret->scheduling_error),
 		  adafs_json_str(error, "message", ""));
@@ -106,22 +112,22 @@ bool derive_job_cancelled(const struct derive_job *job)
 	return job->cancel || strcmp(job->reason, DERIVE_CANCEL_REASON) == 0;
 }
 
-static bool ended(enum adafs_state s)
+bool derive_ended(enum adafs_state s)
 {
 	return s != ADAFS_STATE_WAITING && s != ADAFS_STATE_QUEUED && s != ADAFS_STATE_RUNNING;
+}
+
+bool derive_time_limit(const struct derive_task *t)
+{
+	return strstr(t->failure_detail, "maximum execution time") != NULL;
 }
 
 static bool deps_ended(const struct foreman_job *j, const struct foreman_step *s)
 {
 	for (size_t i = 0; i < s->n_dep; i++)
-		if (!ended(j->step[s->dep[i]].state))
+		if (!derive_ended(j->step[s->dep[i]].state))
 			return false;
 	return true;
-}
-
-static bool time_limit(const struct derive_task *t)
-{
-	return strstr(t->failure_detail, "maximum execution time") != NULL;
 }
 
 static enum adafs_state completed_state(const struct derive_task *t)
@@ -134,7 +140,7 @@ static enum adafs_state completed_state(const struct derive_task *t)
 		return ADAFS_STATE_EMPTY;
 	if (t->has_exit_code && by_exit && t->exit_code == ADAFS_EXIT_SKIPPED)
 		return ADAFS_STATE_SKIPPED;
-	if (strcasecmp(t->failure_code, "TaskEnded") == 0 && !time_limit(t))
+	if (strcasecmp(t->failure_code, "TaskEnded") == 0 && !derive_time_limit(t))
 		return ADAFS_STATE_CANCELLED;
 	return ADAFS_STATE_FAILED;
 }
@@ -148,139 +154,10 @@ static enum adafs_state step_state(const struct foreman_job *j, const struct for
 		return ADAFS_STATE_RUNNING;
 	if (job->ended)
 		return ADAFS_STATE_CANCELLED;
+	/* Its leaves, or the merge where there are none, wait for steps of other jobs. */
+	if (job->n_awaited && s->merge && !s->n_dep)
+		return ADAFS_STATE_WAITING;
 	return deps_ended(j, s) ? ADAFS_STATE_QUEUED : ADAFS_STATE_WAITING;
-}
-
-/* Names of the dependencies for which pick holds, "01-cover and 02-tile"; "" when there is none. */
-static void name_deps(const struct foreman_job *j, const struct foreman_step *s,
-		      bool (*pick)(enum adafs_state), struct adafs_buf *out)
-{
-	size_t n = 0, k = 0;
-	for (size_t i = 0; i < s->n_dep; i++)
-		n += pick(j->step[s->dep[i]].state);
-	for (size_t i = 0; i < s->n_dep; i++) {
-		const struct foreman_step *d = &j->step[s->dep[i]];
-		if (!pick(d->state))
-			continue;
-		adafs_buf_addf(out, "%s%s", k == 0 ? "" : k + 1 == n ? " and " : ", ", d->task_id);
-		k++;
-	}
-}
-
-static bool not_ended(enum adafs_state s)
-{
-	return !ended(s);
-}
-
-static bool gave_nothing(enum adafs_state s)
-{
-	return ended(s) && s != ADAFS_STATE_COMPLETED;
-}
-
-static void queued_text(const struct derive_pool *pool, struct adafs_buf *out)
-{
-	if (pool->nodes == 0 && pool->trouble && *pool->trouble)
-		adafs_buf_addf(out, "waits for a node of pool '%s': %s", pool->id, pool->trouble);
-	else if (pool->nodes == 0 && strcasecmp(pool->state, "resizing") == 0)
-		adafs_buf_addf(out, "waits for the nodes of pool '%s' to start", pool->id);
-	else if (pool->nodes == 0 && pool->scaled)
-		adafs_buf_addf(
-			out, "waits for a node: pool '%s' is empty and starts one within 6 minutes",
-			pool->id);
-	else if (pool->nodes == 0)
-		adafs_buf_addf(out, "waits for a node: pool '%s' has none; resize it", pool->id);
-	else if (!pool->usable && pool->broken)
-		adafs_buf_addf(
-			out,
-			"waits for a node: %d of pool '%s' cannot run tasks; pool/nodes says why",
-			pool->broken, pool->id);
-	else if (!pool->usable && pool->starting)
-		adafs_buf_addf(out, "waits for the nodes of pool '%s' to start: %d on the way",
-			       pool->id, pool->starting);
-	else
-		adafs_buf_addf(out, "waits for a free slot in pool '%s' behind other tasks",
-			       pool->id);
-}
-
-static void skipped_text(const struct foreman_job *j, const struct foreman_step *s,
-			 struct adafs_buf *out)
-{
-	struct adafs_buf names = ADAFS_BUF_INIT(4096);
-	name_deps(j, s, gave_nothing, &names);
-	if (names.len)
-		adafs_buf_addf(out, "skipped: %s left no input for it", adafs_buf_str(&names));
-	else
-		adafs_buf_adds(out, "skipped: an input is missing");
-	adafs_buf_clear(&names);
-}
-
-static void cancelled_text(const struct derive_task *t, const struct derive_job *job,
-			   struct adafs_buf *out)
-{
-	if (derive_job_cancelled(job))
-		adafs_buf_adds(out, "cancelled");
-	else if (strcmp(job->reason, "MaxWallClockTimeExpiry") == 0)
-		adafs_buf_adds(out, "ended: the whole job ran over its time limit");
-	else if (job->ended && !(t && t->state == DERIVE_TASK_COMPLETED))
-		adafs_buf_adds(out,
-			       "cancelled: the Batch job was ended outside adafs before this step");
-	else
-		adafs_buf_adds(out, "cancelled: the task was ended outside adafs");
-}
-
-/* The failure's text: exit code in words, or the service's code and message with what it means. */
-static void failure_text(const struct derive_task *t, struct adafs_buf *out)
-{
-	bool by_exit = !*t->failure_code || strcasecmp(t->failure_code, "FailureExitCode") == 0;
-	if (time_limit(t)) {
-		adafs_buf_adds(out, "the step's time limit was exceeded");
-	} else if (by_exit && t->has_exit_code) {
-		char text[256];
-		explain_exit(t->exit_code, text, sizeof(text));
-		adafs_buf_adds(out, text);
-	} else {
-		const char *meaning = explain_failure_code(t->failure_code);
-		adafs_buf_addf(out, "%s: %s", *t->failure_code ? t->failure_code : "failed",
-			       meaning ? meaning : t->failure_text);
-		if (*t->failure_detail)
-			adafs_buf_addf(out, " (%s)", t->failure_detail);
-	}
-}
-
-static void step_text(const struct foreman_job *j, const struct foreman_step *s,
-		      const struct derive_task *t, const struct derive_job *job,
-		      const struct derive_pool *pool, struct adafs_buf *out)
-{
-	switch (s->state) {
-	case ADAFS_STATE_WAITING:
-		adafs_buf_adds(out, "waits for ");
-		name_deps(j, s, not_ended, out);
-		break;
-	case ADAFS_STATE_QUEUED:
-		queued_text(pool, out);
-		break;
-	case ADAFS_STATE_RUNNING:
-		if (t && t->state == DERIVE_TASK_PREPARING)
-			adafs_buf_adds(out, "the node prepares itself for the job");
-		else
-			adafs_buf_addf(out, "runs on node %s", t ? t->node : "");
-		break;
-	case ADAFS_STATE_COMPLETED:
-		adafs_buf_adds(out, "completed");
-		break;
-	case ADAFS_STATE_EMPTY:
-		adafs_buf_adds(out, "nothing was found: the steps after it are skipped");
-		break;
-	case ADAFS_STATE_SKIPPED:
-		skipped_text(j, s, out);
-		break;
-	case ADAFS_STATE_CANCELLED:
-		cancelled_text(t, job, out);
-		break;
-	case ADAFS_STATE_FAILED:
-		adafs_buf_addf(out, "failed: %s", s->failure);
-		break;
-	}
 }
 
 static const struct derive_task *find_task(const struct derive_task *tasks, size_t n,
@@ -306,10 +183,14 @@ static bool update_step(struct foreman_job *j, struct foreman_step *s, const str
 	enum adafs_state before = s->state;
 	bool changed = false;
 	s->state = step_state(j, s, t, job);
+	if (before == ADAFS_STATE_RUNNING && s->state == ADAFS_STATE_QUEUED)
+		s->n_taken++;
+	if (t && t->requeues > s->n_taken)
+		s->n_taken = t->requeues;
 	struct adafs_buf text = ADAFS_BUF_INIT(2048);
 	bool bad = s->state == ADAFS_STATE_FAILED;
 	if (t && (bad || s->state == ADAFS_STATE_EMPTY || s->state == ADAFS_STATE_SKIPPED))
-		failure_text(t, &text);
+		derive_failure_text(s, t, &text);
 	changed |= foreman_text_set(&s->failure, adafs_buf_str(&text));
 	adafs_buf_clear(&text);
 
@@ -322,7 +203,7 @@ static bool update_step(struct foreman_job *j, struct foreman_step *s, const str
 		when = finished;
 	else if (s->state == ADAFS_STATE_RUNNING && started)
 		when = started;
-	if (s->state != before && ended(s->state))
+	if (s->state != before && derive_ended(s->state))
 		lines[(*n_lines)++] = (struct log_line){ when, s, false };
 
 	/* Without a task of its own that ran, the time of change is the service's, and an older one
@@ -380,10 +261,14 @@ bool derive_steps(struct foreman_job *j, const struct derive_task *tasks, size_t
 	/* Steps come after what they depend on, so one pass is enough. */
 	for (size_t i = 0; i < j->n_steps; i++) {
 		struct foreman_step *s = &j->step[i];
+		if (s->reused)
+			continue;
 		const struct derive_task *t = find_task(tasks, n, s->task_id);
+		if (!t && job->partial && (s->task_running || derive_ended(s->state)))
+			continue;
 		changed |= update_step(j, s, t, job, lines, &n_lines);
 		struct adafs_buf text = ADAFS_BUF_INIT(8192);
-		step_text(j, s, t, job, pool, &text);
+		derive_step_text(j, s, t, job, pool, &text);
 		changed |= foreman_text_set(&s->waiting_for, adafs_buf_str(&text));
 		adafs_buf_clear(&text);
 	}
@@ -396,12 +281,12 @@ bool derive_steps(struct foreman_job *j, const struct derive_task *tasks, size_t
 bool derive_all_ended(const struct foreman_job *j)
 {
 	for (size_t i = 0; i < j->n_steps; i++)
-		if (!ended(j->step[i].state))
+		if (!derive_ended(j->step[i].state))
 			return false;
 	return true;
 }
 
-static const struct foreman_step *first_in(const struct foreman_job *j, enum adafs_state state)
+const struct foreman_step *derive_first_in(const struct foreman_job *j, enum adafs_state state)
 {
 	for (size_t i = 0; i < j->n_steps; i++)
 		if (j->step[i].state == state)
@@ -423,14 +308,15 @@ enum adafs_state derive_job_state(const struct foreman_job *j, const struct deri
 {
 	if (!derive_all_ended(j)) {
 		for (size_t i = 0; i < j->n_steps; i++)
-			if (ended(j->step[i].state) || j->step[i].state == ADAFS_STATE_RUNNING)
+			if (derive_ended(j->step[i].state) ||
+			    j->step[i].state == ADAFS_STATE_RUNNING)
 				return ADAFS_STATE_RUNNING;
 		return ADAFS_STATE_QUEUED;
 	}
-	bool cut = first_in(j, ADAFS_STATE_CANCELLED) != NULL;
+	bool cut = derive_first_in(j, ADAFS_STATE_CANCELLED) != NULL;
 	if (cut && derive_job_cancelled(job))
 		return ADAFS_STATE_CANCELLED;
-	if (first_in(j, ADAFS_STATE_FAILED))
+	if (derive_first_in(j, ADAFS_STATE_FAILED))
 		return ADAFS_STATE_FAILED;
 	if (cut && strcmp(job->reason, "MaxWallClockTimeExpiry") == 0)
 		return ADAFS_STATE_FAILED;
@@ -439,70 +325,7 @@ enum adafs_state derive_job_state(const struct foreman_job *j, const struct deri
 	if (any_empty(j))
 		return ADAFS_STATE_EMPTY;
 	/* Skipped with nothing empty or failed before it: an input vanished under the job. */
-	if (first_in(j, ADAFS_STATE_SKIPPED))
+	if (derive_first_in(j, ADAFS_STATE_SKIPPED))
 		return ADAFS_STATE_FAILED;
 	return ADAFS_STATE_COMPLETED;
-}
-
-static void running_sentence(const struct foreman_job *j, struct adafs_buf *out)
-{
-	size_t n = 0, done = 0;
-	adafs_buf_adds(out, "running: ");
-	for (size_t i = 0; i < j->n_steps; i++) {
-		done += ended(j->step[i].state);
-		if (j->step[i].state == ADAFS_STATE_RUNNING)
-			adafs_buf_addf(out, "%s%s", n++ ? ", " : "", j->step[i].task_id);
-	}
-	const struct foreman_step *queued = first_in(j, ADAFS_STATE_QUEUED);
-	if (!n && queued)
-		adafs_buf_addf(out, "%s %s", queued->task_id, queued->waiting_for);
-	adafs_buf_addf(out, " (%zu of %zu steps ended)", done, j->n_steps);
-}
-
-static void failed_sentence(const struct foreman_job *j, const struct derive_job *job,
-			    struct adafs_buf *out)
-{
-	const struct foreman_step *s = first_in(j, ADAFS_STATE_FAILED);
-	if (!s)
-		s = first_in(j, ADAFS_STATE_SKIPPED);
-	if (strcmp(job->reason, "MaxWallClockTimeExpiry") == 0)
-		adafs_buf_adds(out, "failed: the job ran over its time limit");
-	else if (s)
-		adafs_buf_addf(out, "%s %s; read stderr.txt of that step", s->task_id,
-			       s->waiting_for);
-	else
-		adafs_buf_adds(out, "failed");
-}
-
-char *derive_job_sentence(const struct foreman_job *j, enum adafs_state state,
-			  const struct derive_job *job, const struct derive_pool *pool)
-{
-	struct adafs_buf out = ADAFS_BUF_INIT(16 * 1024);
-	const struct foreman_step *s;
-	switch (state) {
-	case ADAFS_STATE_QUEUED:
-		if (*job->scheduling_error)
-			adafs_buf_addf(&out, "cannot be scheduled: %s", job->scheduling_error);
-		else
-			queued_text(pool, &out);
-		break;
-	case ADAFS_STATE_RUNNING:
-		running_sentence(j, &out);
-		break;
-	case ADAFS_STATE_FAILED:
-		failed_sentence(j, job, &out);
-		break;
-	case ADAFS_STATE_EMPTY:
-		s = first_in(j, ADAFS_STATE_EMPTY);
-		adafs_buf_addf(&out, "nothing was found in this image (%s)", s ? s->task_id : "");
-		break;
-	case ADAFS_STATE_CANCELLED:
-		adafs_buf_adds(&out, derive_job_cancelled(job)
-					     ? "cancelled"
-					     : "cancelled: the Batch job was ended outside adafs");
-		break;
-	default:
-		adafs_buf_adds(&out, "completed");
-	}
-	return adafs_buf_steal(&out, NULL);
 }

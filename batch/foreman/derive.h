@@ -12,6 +12,8 @@
 /* The reason that adafs gives when it terminates a job for a user: any mount knows a cancelled job
  * by it. */
 #define DERIVE_CANCEL_REASON "adafs: cancelled"
+/* What a job that the user holds waits for. */
+#define DERIVE_HELD_TEXT "held by the user: nothing more starts until 'release' is written to ctl"
 
 enum derive_task_state {
 	DERIVE_TASK_ACTIVE,
@@ -27,6 +29,8 @@ struct derive_task {
 	bool success; /* executionInfo.result */
 	bool has_exit_code;
 	int exit_code;
+	bool in_container; /* one was made for it: what it needs is on the node */
+	int requeues;      /* how often the service took it back, its node having gone */
 	int64_t changed_us, started_us, finished_us; /* 0: not yet */
 	char node[128];
 	char failure_code[64];
@@ -38,8 +42,11 @@ int derive_task_parse(const cJSON *item, struct derive_task *ret);
 
 /* What is known of the Batch job as a whole. */
 struct derive_job {
-	bool ended;       /* completed or deleting: active tasks will never run */
+	bool ended;       /* completed: active tasks will never run */
 	bool cancel;      /* this process was asked to cancel it */
+	bool held;        /* disabled: nothing more of it starts */
+	size_t n_awaited; /* members that have not ended, which its merges wait for */
+	bool partial;     /* of tasks that are not given nothing has changed since they were last */
 	char reason[128]; /* terminateReason; "": none */
 	char scheduling_error[256];
 };
@@ -55,8 +62,10 @@ struct derive_pool {
 	int nodes;           /* -1: unknown */
 	const char *trouble; /* why it lacks nodes; NULL or "": nothing is wrong */
 	bool scaled;         /* it gets nodes by its formula */
-	/* Of the nodes, when asked: able to run tasks, on their way there, failed before it. */
-	int usable, starting, broken;
+	const char *image;   /* the container that the job's tasks run in; NULL: none */
+	/* Of the nodes, when asked: able to run tasks, on their way there, failed before it, taken
+	 * away for a while. */
+	int usable, starting, broken, preempted;
 };
 
 /*

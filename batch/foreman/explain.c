@@ -67,9 +67,14 @@ static const struct {
 	  "the node may not list the container (expired access, or a storage firewall)" },
 	{ "ResourceContainerNotFound", "the container is gone" },
 	{ "DiskFull", "the node's disk is full; choose a larger node" },
-	{ "FileUploadAccessDenied", "the node may not write its outputs (expired access)" },
-	{ "FileUploadContainerNotFound", "the container is gone" },
-	{ "FileUploadMiscError", "an output could not be uploaded; fileuploaderr.txt says why" },
+	{ "FileUploadAccessDenied",
+	  "computed, but the node may not write its outputs: its access has ended, or a storage "
+	  "firewall keeps it out" },
+	{ "FileUploadContainerNotFound",
+	  "computed, but the container for the outputs is gone; make it again" },
+	{ "FileUploadMiscError",
+	  "computed, but an output could not be uploaded; fileuploaderr.txt says why, and a retry "
+	  "runs the step again" },
 	{ "ContainerInvalidImage",
 	  "the container image is not valid; check its name in the pipeline" },
 	{ "ContainerInvalidRegistry",

@@ -18,10 +18,12 @@
 
 #define POLL_MS 2000
 #define POLL_MAX_MS 15000
+#define SETTLE_MS 10000
 #define LOCAL_POLL_MS 400
 #define LOCAL_POLL_MAX_MS 1000
 /* Somebody looks: the container is listed again when the last time is longer ago, for what other
  * mounts did. */
+#define KEEP_MS (INT64_C(30) * 86400000)
 #define RESCAN_MS 60000 /* what other mounts did, when somebody looks */
 #define LOCAL_RESCAN_MS 5000
 
@@ -29,9 +31,11 @@
 
 static int init_tables(struct adafs_foreman *f)
 {
-	struct view_input in = {
-		.jobs = &f->jobs, .images = &f->images, .pool_state = "", .trouble = ""
-	};
+	struct view_input in = { .jobs = &f->jobs,
+				 .images = &f->images,
+				 .pool_state = "",
+				 .trouble = "",
+				 .batch_trouble = "" };
 	f->pool_state = strdup("");
 	f->pool_trouble = strdup("");
 	f->blob_trouble = strdup("");
@@ -55,6 +59,7 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 	adafs_cond_init(&f->submitter_wake);
 	adafs_cond_init(&f->tracker_wake);
 	adafs_cond_init(&f->publisher_wake);
+	adafs_cond_init(&f->janitor_wake);
 	adafs_cond_init(&f->chore_done);
 	f->blob = config->blob;
 	f->batch = config->batch;
@@ -67,7 +72,12 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 	f->pipeline = adafs_pipeline_ref(config->pipeline);
 	f->changed = config->changed;
 	f->changed_arg = config->changed_arg;
+	f->is_written = config->is_written;
+	f->is_written_arg = config->is_written_arg;
 	f->poll_ms = config->poll_ms;
+	f->by_event = config->by_event;
+	f->identity_wish = config->node_identity;
+	f->settle_ms = config->settle_ms ? config->settle_ms : SETTLE_MS;
 	f->pool_nodes = -1;
 	f->pool_settings = config->pool_settings;
 	f->urls = (struct sas_urls){ .blob = f->blob,
@@ -76,6 +86,7 @@ struct adafs_foreman *adafs_foreman_new(const struct adafs_foreman_config *confi
 				     .life_s = config->sas_life_s,
 				     .own_sas = config->sas_to_tasks };
 	f->reads_only = config->reads_only;
+	f->keep_ms = config->keep_ms ? config->keep_ms : KEEP_MS;
 	f->pipelines = (struct foreman_pipelines){ .blob = f->blob,
 						   .container = f->container,
 						   .own = f->pipeline };
@@ -102,6 +113,12 @@ void adafs_foreman_free(struct adafs_foreman *f)
 	for (size_t i = 0; i < f->n_missing_assets; i++)
 		free(f->missing_assets[i]);
 	free(f->missing_assets);
+	for (size_t i = 0; i < f->n_assets; i++)
+		free(f->asset[i].blob);
+	free(f->asset);
+	for (size_t i = 0; i < f->n_stale_maps; i++)
+		free(f->stale_map[i]);
+	free(f->stale_map);
 	free(f->jobs.item);
 	free(f->images.item);
 	adafs_view_unref(f->view);
@@ -112,11 +129,13 @@ void adafs_foreman_free(struct adafs_foreman *f)
 	free(f->owner);
 	free(f->pool_state);
 	free(f->pool_trouble);
+	free(f->pool_identities);
 	free(f->blob_trouble);
 	free(f->batch_trouble);
 	adafs_cond_clear(&f->submitter_wake);
 	adafs_cond_clear(&f->tracker_wake);
 	adafs_cond_clear(&f->publisher_wake);
+	adafs_cond_clear(&f->janitor_wake);
 	adafs_cond_clear(&f->chore_done);
 	adafs_mutex_clear(&f->view_lock);
 	adafs_mutex_clear(&f->lock);
@@ -134,8 +153,10 @@ static int start_threads(struct adafs_foreman *f)
 		void *(*main)(void *);
 	} list[] = { { &f->publisher, publisher_main },
 		     { &f->submitter, foreman_submitter_main },
-		     { &f->tracker, foreman_tracker_main } };
-	for (; f->n_threads < ADAFS_ARRAY_SIZE(list); f->n_threads++) {
+		     { &f->tracker, foreman_tracker_main },
+		     { &f->janitor, foreman_janitor_main } };
+	size_t n = ADAFS_ARRAY_SIZE(list) - f->reads_only; /* who only reads removes nothing */
+	for (; f->n_threads < n; f->n_threads++) {
 		int rc =
 			pthread_create(list[f->n_threads].thread, NULL, list[f->n_threads].main, f);
 		if (rc) {
@@ -166,10 +187,8 @@ int adafs_foreman_start(struct adafs_foreman *f, struct adafs_err *reterr)
 }
 
 /* Whether a submission is still to be made that has not failed yet. */
-static bool has_submissions_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
+static bool has_unsubmitted_locked(const struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
 {
-	if (!f->loaded || f->resolve_wanted)
-		return true;
 	for (size_t i = 0; i < f->jobs.n; i++) {
 		const struct foreman_job *j = f->jobs.item[i];
 		if (!j->submitted && j->n_tries == 0)
@@ -178,14 +197,23 @@ static bool has_submissions_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->l
 	return false;
 }
 
+/* The same, or it is not known yet. */
+static bool has_submissions_locked(const struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
+{
+	return !f->loaded || f->resolve_wanted || has_unsubmitted_locked(f);
+}
+
 void adafs_foreman_drain(struct adafs_foreman *f, uint32_t timeout_ms)
 {
 	uint64_t deadline_ms = adafs_clock_mono_ms() + timeout_ms;
 	adafs_mutex_lock(&f->lock);
+	f->draining = f->resolve_wanted = true;
+	foreman_look_at_event_jobs_locked(f, adafs_clock_mono_ms());
+	adafs_cond_signal(&f->submitter_wake);
 	while (f->n_threads && has_submissions_locked(f) && !*f->blob_trouble && !*f->batch_trouble)
 		if (adafs_cond_wait_until(&f->chore_done, &f->lock, deadline_ms) < 0)
 			break;
-	if (has_submissions_locked(f))
+	if (!f->loaded || has_unsubmitted_locked(f))
 		adafs_log(WARN, "foreman", "images are left to the next mount: not submitted yet");
 	adafs_mutex_unlock(&f->lock);
 }
@@ -194,12 +222,13 @@ void adafs_foreman_stop(struct adafs_foreman *f)
 {
 	if (!f || !f->n_threads)
 		return;
-	pthread_t thread[] = { f->publisher, f->submitter, f->tracker };
+	pthread_t thread[] = { f->publisher, f->submitter, f->tracker, f->janitor };
 	adafs_mutex_lock(&f->lock);
 	f->stopping = true;
 	adafs_cond_broadcast(&f->submitter_wake);
 	adafs_cond_broadcast(&f->tracker_wake);
 	adafs_cond_broadcast(&f->publisher_wake);
+	adafs_cond_broadcast(&f->janitor_wake);
 	adafs_mutex_unlock(&f->lock);
 	while (f->n_threads)
 		pthread_join(thread[--f->n_threads], NULL);
@@ -252,6 +281,7 @@ static struct adafs_view *make_view_locked(struct adafs_foreman *f) ADAFS_REQUIR
 		.pool_slots = f->pool_slots,
 		.loaded = f->loaded,
 		.trouble = *f->blob_trouble ? f->blob_trouble : f->batch_trouble,
+		.batch_trouble = f->batch_trouble,
 	};
 	return view_make(&in);
 }
@@ -279,10 +309,13 @@ static void *publisher_main(void *arg)
 	struct adafs_foreman *f = arg;
 	adafs_mutex_lock(&f->lock);
 	while (!f->stopping) {
-		if (!f->view_dirty) {
+		uint64_t due_ms = foreman_tell_waits_locked(f, adafs_clock_mono_ms());
+		if (!f->view_dirty && due_ms == UINT64_MAX)
 			adafs_cond_wait(&f->publisher_wake, &f->lock);
+		else if (!f->view_dirty)
+			adafs_cond_wait_until(&f->publisher_wake, &f->lock, due_ms);
+		if (!f->view_dirty)
 			continue;
-		}
 		struct adafs_view *old = renew_view_locked(f);
 		uint64_t generation = f->generation;
 		adafs_mutex_unlock(&f->lock);
@@ -325,10 +358,11 @@ static const char *recall_nonce_locked(struct adafs_foreman *f, const char *blob
 }
 
 int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char *sha256,
-			  struct adafs_blob_meta *ret, struct adafs_err *reterr)
+			  const struct adafs_image_info *info, struct adafs_blob_meta *ret,
+			  struct adafs_err *reterr)
 {
 	const char *rest;
-	char nonce[33];
+	char nonce[33], facts[ADAFS_IMAGE_FACTS_SIZE];
 	struct adafs_blob_meta m = { 0 };
 	ADAFS_FREE char *event = foreman_event_of(blob, &rest);
 	if (!event)
@@ -337,16 +371,22 @@ int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char 
 	int role = adafs_pipeline_role(f->pipeline, rest, reterr);
 	if (role < 0)
 		return role;
+	int rc = adafs_pipeline_demands(f->pipeline, (size_t)role, info, reterr);
+	if (rc)
+		return rc;
 	adafs_random_hex(8, nonce);
-	int rc = adafs_blob_meta_set(&m, "adafssha256", sha256);
+	rc = adafs_blob_meta_set(&m, "adafssha256", sha256);
+	if (!rc && adafs_image_facts_write(info, facts, sizeof(facts)) == 0)
+		rc = adafs_blob_meta_set(&m, FOREMAN_META_FACTS, facts);
 	if (!rc)
 		rc = adafs_blob_meta_set(&m, "adafspipeline", adafs_pipeline_digest(f->pipeline));
 	if (!rc)
 		rc = adafs_blob_meta_set(&m, "adafsnonce", nonce);
-	if (!rc && adafs_pipeline_n_inputs(f->pipeline) == 1) {
+	if (!rc && adafs_pipeline_n_inputs(f->pipeline) == 1 &&
+	    !adafs_pipeline_by_unit(f->pipeline)) {
 		struct adafs_plan_image image = { .blob = blob, .sha256 = sha256 };
 		char id[ADAFS_JOB_ID_LEN];
-		adafs_plan_job_id(event, &image, 1, id);
+		adafs_plan_job_id(event, NULL, &image, 1, id);
 		rc = adafs_blob_meta_set(&m, "adafsjob", id);
 	}
 	if (rc) {
@@ -374,11 +414,15 @@ static int note_image_locked(struct adafs_foreman *f, const struct adafs_foreman
 			return -ENOMEM;
 		}
 	}
-	foreman_text_set(&i->sha256, image->sha256);
+	if (foreman_text_set(&i->sha256, image->sha256))
+		foreman_release_partners_locked(f, i);
 	foreman_text_set(&i->digest, adafs_pipeline_digest(f->pipeline));
 	foreman_text_set(&i->nonce, recall_nonce_locked(f, image->blob, image->sha256));
 	snprintf(i->etag, sizeof(i->etag), "%s", image->etag);
+	i->size = image->size;
+	foreman_image_take_facts(i, image->facts);
 	i->resolved = false;
+	i->own = true;
 	/* A listing under way may have passed this name already. */
 	i->seen = f->scan_number;
 	foreman_show_locked(f);
@@ -412,12 +456,6 @@ static void cancel_job_locked(struct adafs_foreman *f, struct foreman_job *j)
 	j->retry_at_ms = 0;
 	foreman_job_log(j, adafs_clock_wall_us(), "image deleted: cancelling");
 	foreman_touch_locked(f, j);
-	/* Its partners stay: without this image they wait for a new one. */
-	for (size_t i = 0; i < f->images.n; i++) {
-		struct foreman_image *other = f->images.item[i];
-		if (strcmp(other->job_id, j->id) == 0)
-			other->resolved = false;
-	}
 }
 
 void adafs_foreman_forget(struct adafs_foreman *f, const char *blob)
@@ -425,18 +463,25 @@ void adafs_foreman_forget(struct adafs_foreman *f, const char *blob)
 	adafs_mutex_lock(&f->lock);
 	struct foreman_image *image = foreman_table_find(&f->images, blob);
 	if (image) {
+		foreman_release_partners_locked(f, image);
 		foreman_table_remove(&f->images, blob);
 		foreman_image_free(image);
 	}
 	for (size_t i = 0; i < f->jobs.n; i++) {
 		struct foreman_job *j = f->jobs.item[i];
-		if (!j->ended && !j->cancel && has_input(j, blob))
+		if (!has_input(j, blob))
+			continue;
+		if (*j->unit || (!j->ended && !j->cancel))
+			foreman_free_partners_locked(f, j);
+		j->images_seen_at = 0;
+		if (!j->ended && !j->cancel)
 			cancel_job_locked(f, j);
 	}
 	f->nudged = f->newest_dirty = f->resolve_wanted = true;
 	foreman_show_locked(f);
 	adafs_cond_signal(&f->tracker_wake);
 	adafs_cond_signal(&f->submitter_wake);
+	adafs_cond_signal(&f->janitor_wake); /* an ended job's part leaves the map */
 	adafs_mutex_unlock(&f->lock);
 }
 
@@ -464,40 +509,4 @@ void adafs_foreman_want(struct adafs_foreman *f, const char *job_id)
 		adafs_cond_signal(&f->submitter_wake);
 	}
 	adafs_mutex_unlock(&f->lock);
-}
-
-int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct adafs_err *reterr)
-{
-	int rc = 0;
-	ADAFS_FREE char *batch_id = NULL;
-	adafs_mutex_lock(&f->lock);
-	struct foreman_job *j = foreman_table_find(&f->jobs, job_id);
-	if (!j) {
-		rc = adafs_err_set(reterr, -ENOENT, "there is no job '%s'", job_id);
-	} else if (j->ended) {
-		rc = adafs_err_set(reterr, -EBUSY, "job '%s' has ended already: %s", job_id,
-				   adafs_state_name(j->state));
-	} else if (!j->submitted) {
-		/* The submitter leaves a tombstone instead of a job, or the tracker ends what it
-		 * has begun. */
-		j->cancel = true;
-		j->retry_at_ms = 0;
-		adafs_cond_signal(&f->submitter_wake);
-	} else {
-		batch_id = strdup(j->batch_job_id);
-		if (!batch_id)
-			rc = adafs_err_set(reterr, -ENOMEM, "out of memory");
-	}
-	adafs_mutex_unlock(&f->lock);
-	if (rc || !batch_id)
-		return rc;
-	rc = adafs_batch_job_terminate(f->batch, batch_id, DERIVE_CANCEL_REASON, reterr);
-	if (rc && rc != -ENOENT)
-		return rc;
-	adafs_mutex_lock(&f->lock);
-	j->cancel = j->cancel_sent = true;
-	f->nudged = true;
-	adafs_cond_signal(&f->tracker_wake);
-	adafs_mutex_unlock(&f->lock);
-	return 0;
 }

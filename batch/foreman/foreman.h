@@ -44,9 +44,11 @@ const char *adafs_state_name(enum adafs_state s);
 /* A step of a job. All texts are owned by the view, never NULL. Times: microseconds since 1970, 0:
  * not yet. */
 struct adafs_step_view {
-	unsigned number;
+	unsigned place;  /* 1.. among the job's steps */
+	unsigned number; /* shards of a step share it */
 	char *name;
 	char *task_id;
+	char *batch_task_id; /* the same, or with a prefix in the Batch job of an event */
 	enum adafs_state state;
 	char *waiting_for; /* one sentence */
 	char *command;
@@ -65,24 +67,32 @@ struct adafs_job_view {
 	char *batch_job_id; /* of the newest run */
 	char *event;
 	char *pipeline;
+	char *digest; /* of the pipeline's text */
+	char *unit;   /* of the event, "13.4823.6160"; "": it is of an image or a pair */
 	enum adafs_state state;
+	bool held; /* by the user: nothing more of it starts */
 	char *waiting_for;
-	char **images; /* blob names, "images/flood/pre.tif" */
-	char **roles;  /* the role of each */
+	bool submitted; /* Batch has it */
+	char **images;  /* blob names, "images/flood/pre.tif" */
+	char **roles;   /* the role of each */
 	size_t n_images;
 	int64_t created_us, changed_us;
 	struct adafs_step_view *steps;
 	size_t n_steps;
-	bool newest;  /* the newest job of its images: only these count in the map */
-	char *events; /* append-only log, one line an event, RFC 3339 time first */
+	bool work_removed; /* its logs too */
+	bool member;       /* its tasks are in the Batch job of its event */
+	bool newest;       /* the newest job of its images: only these count in the map */
+	char *events;      /* append-only log, one line an event, RFC 3339 time first */
 };
 
 /* An image in inbox/ that has no job yet, or whose job has not ended: what inbox/ shows beside
  * uncommitted files. */
 struct adafs_inbox_view {
-	char *blob;        /* images/<event>/... */
-	char *job_id;      /* "": none yet */
-	char *waiting_for; /* why it has no job yet; "": it has one */
+	char *blob;         /* images/<event>/... */
+	char *job_id;       /* "": none yet */
+	char *waiting_for;  /* why it has no job yet; "": it has one */
+	int64_t waiting_us; /* when that changed last */
+	bool deleted;       /* its job was, by the user: the image is not shown in inbox/ */
 };
 
 /* An immutable snapshot of all that the foreman knows, sorted by id. */
@@ -94,8 +104,9 @@ struct adafs_view {
 	size_t n_inbox;
 	char *pool_state; /* "steady", "resizing", ... "": unknown */
 	int pool_nodes, pool_slots;
-	bool loaded;   /* the first fill from the container has been done */
-	char *trouble; /* why the services cannot be reached now; "": all well */
+	bool loaded;         /* the first fill from the container has been done */
+	char *trouble;       /* why the services cannot be reached now; "": all well */
+	char *batch_trouble; /* why jobs cannot be followed now; "": they are */
 };
 
 struct adafs_foreman;
@@ -106,16 +117,32 @@ struct adafs_foreman_config {
 	const char *container;
 	struct adafs_pipeline *pipeline; /* a reference is taken */
 	const char *pool;                /* NULL or "": the one that the pipeline names */
-	bool sas_to_tasks;   /* tasks may get the client's own SAS, where it has no more */
+	bool sas_to_tasks; /* tasks may get the client's own SAS, where it has no more */
+	/*
+	 * By which identity of the pool nodes enter the container, a resource id, borrowed; "off":
+	 * by SAS; NULL or "auto": with Entra ID by the pool's first, if it has one.
+	 */
+	const char *node_identity;
 	uint32_t sas_life_s; /* how long a task may wait and run at first; 0: 30 days by policy,
 				else 7 */
 	bool reads_only;     /* nothing may be written: jobs are watched, none is submitted */
+	int64_t keep_ms; /* how long work stays after the end of jobs that are submitted here, and
+			    of those that do not say; ADAFS_DURATION_NONE: forever; 0: 30 days */
 	const struct adafs_pool_settings
 		*pool_settings; /* of a pool to be made; NULL: none; borrowed */
-	uint32_t poll_ms;       /* shortest interval between two polls of one job; 0: 2000 */
+	/* The images of an event go to Batch as one job when it is whole, else each by itself. */
+	bool by_event;
+	uint32_t settle_ms; /* quiet time after which an event is whole; 0: 10000 */
+	uint32_t poll_ms;   /* shortest interval between two polls of one job; 0: 2000 */
 	/* Called on a foreman thread, no lock held, after a new view was published. May be NULL. */
 	void (*changed)(void *arg, uint64_t generation);
 	void *changed_arg;
+	/*
+	 * Whether a blob of the container whose name starts with prefix is being written here: more
+	 * of an event is to be expected. No lock held. May be NULL: never.
+	 */
+	bool (*is_written)(void *arg, const char *prefix);
+	void *is_written_arg;
 };
 
 /* NULL: -ENOMEM. Threads exist from start to stop. */
@@ -141,20 +168,26 @@ void adafs_view_unref(struct adafs_view *v);
 /* Binary search by id. NULL: none. Borrowed from v. */
 const struct adafs_job_view *adafs_view_job(const struct adafs_view *v, const char *id);
 
+/* What the check at close saw, as metadata of the blob: a line of facts (footprint.h). */
+#define FOREMAN_META_FACTS "adafsfacts"
+
 /* An image whose commit in images/ is sure. */
 struct adafs_foreman_image {
 	const char *blob; /* images/<event>/[<role>/]<name> */
 	const char *etag;
 	const char *sha256;
+	const char *facts; /* of its trigger; NULL: none */
 	int64_t size;
 };
 /*
- * The metadata that makes a commit carry its trigger: adafssha256, adafspipeline, adafsnonce, and
- * adafsjob if there is one input. Called before the commit of an image. -ENOENT with the sentence
- * to show when the pipeline has no role for it.
+ * The metadata that makes a commit carry its trigger: adafssha256, adafspipeline, adafsnonce,
+ * adafsfacts, and adafsjob if there is one input. Called before the commit of an image. -ENOENT
+ * with the sentence to show when the pipeline has no role for it, -EBADMSG when it is not what its
+ * role demands.
  */
 int adafs_foreman_trigger(struct adafs_foreman *f, const char *blob, const char *sha256,
-			  struct adafs_blob_meta *ret, struct adafs_err *reterr);
+			  const struct adafs_image_info *info, struct adafs_blob_meta *ret,
+			  struct adafs_err *reterr);
 /* Hand over a committed image; copies what it needs and returns at once. Lost calls are found again
  * by the next scan. */
 void adafs_foreman_submit(struct adafs_foreman *f, const struct adafs_foreman_image *image);
@@ -165,6 +198,47 @@ void adafs_foreman_forget(struct adafs_foreman *f, const char *blob);
  * it has ended.
  */
 int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct adafs_err *reterr);
+/*
+ * Run a job that has ended once more, as its next run: what did not succeed, what the mount's
+ * pipeline does in another way by now, and what follows from these. step: this one in any case, by
+ * its name, "NN-name" or the name without its shard; NULL: none. Waits until the container knows of
+ * it, at most timeout_ms; from then on no crash forgets it. -EBUSY with the reason: it has not
+ * ended, or there is nothing to run; -ENOENT: no such job or step; -ESTALE: its image holds other
+ * content by now.
+ */
+int adafs_foreman_retry(struct adafs_foreman *f, const char *job_id, const char *step,
+			uint32_t timeout_ms, struct adafs_err *reterr);
+/* The digest of the mount's own pipeline: jobs of another one may have something to retry. */
+const char *adafs_foreman_digest(const struct adafs_foreman *f);
+/*
+ * Let nothing more of an active job start, or let it go on; what runs goes on. Any mount sees it.
+ * Waits for the service (worker threads only). -EBUSY: it has ended, or is (not) held already.
+ */
+int adafs_foreman_hold(struct adafs_foreman *f, const char *job_id, bool hold,
+		       struct adafs_err *reterr);
+/*
+ * Tasks of jobs with a higher priority, -1000 to 1000, start first; 0 is the usual one. Waits for
+ * the service. -EBUSY: the job has ended, or is not in Batch yet; -ERANGE.
+ */
+int adafs_foreman_priority(struct adafs_foreman *f, const char *job_id, int priority,
+			   struct adafs_err *reterr);
+/* How long work of ended jobs stays, as people write it: at least a second. 0 or -EINVAL. */
+int adafs_keep_parse(const char *text, int64_t *ret_ms, struct adafs_err *reterr) ADAFS_MUST_CHECK;
+/*
+ * How long the work of a job, its logs too, stays after its end; in its manifest, so that every
+ * mount obeys. Waits for the service. -EBUSY: there is no manifest yet, or another mount has
+ * changed it.
+ */
+int adafs_foreman_keep(struct adafs_foreman *f, const char *job_id, int64_t keep_ms,
+		       struct adafs_err *reterr);
+/*
+ * Remove a job for good: its part of the map, its work and logs, its Batch jobs. Its images stay.
+ * An active one is cancelled first. Waits, at most timeout_ms, until the container knows of it;
+ * from then on no crash forgets it, and the removal goes on in the background, here or in another
+ * mount.
+ */
+int adafs_foreman_delete(struct adafs_foreman *f, const char *job_id, uint32_t timeout_ms,
+			 struct adafs_err *reterr);
 /*
  * Bring the pool to a number of nodes; waits for the service (worker threads only). Where a formula
  * of adafs scales it, the number is a floor for so many minutes (0: an hour) and nodes 0 takes

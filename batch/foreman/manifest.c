@@ -45,7 +45,8 @@ static void add_text(cJSON *object, const char *name, const char *text)
 		cJSON_AddStringToObject(object, name, text);
 }
 
-static cJSON *step_json(const struct foreman_job *j, const struct foreman_step *s)
+/* kept: it is of an earlier run and has ended, whatever the job does. */
+static cJSON *step_json(const struct foreman_job *j, const struct foreman_step *s, bool kept)
 {
 	cJSON *o = cJSON_CreateObject();
 	cJSON_AddNumberToObject(o, "number", s->number);
@@ -55,10 +56,14 @@ static cJSON *step_json(const struct foreman_job *j, const struct foreman_step *
 	cJSON_AddStringToObject(o, "work", s->work_prefix);
 	if (s->merge)
 		cJSON_AddTrueToObject(o, "merge");
-	cJSON *deps = cJSON_AddArrayToObject(o, "dependsOn");
-	for (size_t i = 0; i < s->n_dep; i++)
+	add_text(o, "key", s->key);
+	cJSON_AddNumberToObject(o, "run", s->run);
+	if (s->reused)
+		cJSON_AddTrueToObject(o, "reused");
+	cJSON *deps = s->dep && !kept ? cJSON_AddArrayToObject(o, "dependsOn") : NULL;
+	for (size_t i = 0; deps && i < s->n_dep; i++)
 		cJSON_AddItemToArray(deps, cJSON_CreateString(j->step[s->dep[i]].task_id));
-	if (!j->ended)
+	if (!j->ended && !s->reused && !kept)
 		return o;
 	cJSON_AddStringToObject(o, "state", adafs_state_name(s->state));
 	add_text(o, "sentence", s->waiting_for);
@@ -93,11 +98,31 @@ char *manifest_body(const struct foreman_job *j, const char *pool)
 		add_text(o, "snapshot", in->snapshot);
 		add_text(o, "etag", in->etag);
 		cJSON_AddStringToObject(o, "sha256", in->sha256);
+		add_text(o, "date", in->date);
+		if (in->size >= 0)
+			cJSON_AddNumberToObject(o, "size", (double)in->size);
 		cJSON_AddItemToArray(images, o);
 	}
+	cJSON *parts = j->n_parts ? cJSON_AddArrayToObject(root, "parts") : NULL;
+	for (size_t i = 0; parts && i < j->n_parts; i++) {
+		cJSON *o = cJSON_CreateObject();
+		cJSON_AddStringToObject(o, "job", j->part[i].job_id);
+		cJSON_AddBoolToObject(o, "must", j->part[i].must);
+		if (j->part[i].member)
+			cJSON_AddTrueToObject(o, "member");
+		cJSON_AddItemToArray(parts, o);
+	}
+	if (j->n_parts)
+		cJSON_AddNumberToObject(root, "mergedRuns", (double)j->merged_runs);
+	add_text(root, "unit", j->unit);
+	add_text(root, "pairing", j->pairing);
 	cJSON *steps = cJSON_AddArrayToObject(root, "steps");
 	for (size_t i = 0; i < j->n_steps; i++)
-		cJSON_AddItemToArray(steps, step_json(j, &j->step[i]));
+		cJSON_AddItemToArray(steps, step_json(j, &j->step[i], false));
+	/* Whoever takes up a run that is not in Batch yet needs what it builds on. */
+	cJSON *kept = j->n_kept && !j->ended ? cJSON_AddArrayToObject(root, "kept") : NULL;
+	for (size_t i = 0; kept && i < j->n_kept; i++)
+		cJSON_AddItemToArray(kept, step_json(j, &j->kept[i], true));
 	add_time(root, "created", j->created_us);
 	if (j->ended) {
 		cJSON_AddStringToObject(root, "state", adafs_state_name(j->state));
@@ -157,6 +182,26 @@ static char *images_text(const struct foreman_job *j)
 	return adafs_buf_steal(&b, NULL);
 }
 
+/* What is to become of the job; nothing is said of what is as usual. */
+static int set_wishes(const struct foreman_job *j, struct adafs_blob_meta *m)
+{
+	int rc = 0;
+	char keep[48];
+	if (j->keep_ms) {
+		adafs_duration_format(j->keep_ms, keep);
+		rc = adafs_blob_meta_set(m, "adafskeep", keep);
+	}
+	if (!rc && j->deletion)
+		rc = adafs_blob_meta_set(m, "adafsdelete",
+					 j->deletion == FOREMAN_DELETED ? "done" : "wanted");
+	if (!rc && j->ended && j->work)
+		rc = adafs_blob_meta_set(m, "adafswork",
+					 j->work == FOREMAN_WORK_GONE ? "removed" : "removing");
+	if (!rc && j->ended && j->dropped_us)
+		rc = set_number(m, "adafsdropped", j->dropped_us);
+	return rc;
+}
+
 int manifest_meta(const struct foreman_job *j, struct adafs_blob_meta *ret)
 {
 	struct adafs_blob_meta m = { 0 };
@@ -164,16 +209,20 @@ int manifest_meta(const struct foreman_job *j, struct adafs_blob_meta *ret)
 	if (!images ||
 	    adafs_blob_meta_set(&m, "adafsstate",
 				adafs_state_name(j->ended ? j->state : ADAFS_STATE_QUEUED)) ||
-	    adafs_blob_meta_set(&m, "adafsbatchjob", j->batch_job_id) ||
+	    (*j->batch_job_id && adafs_blob_meta_set(&m, "adafsbatchjob", j->batch_job_id)) ||
 	    set_number(&m, "adafsrun", j->run) || set_number(&m, "adafscreated", j->created_us) ||
 	    set_number(&m, "adafsended", j->ended ? j->ended_us : 0) ||
 	    set_encoded(&m, "adafsevent", j->event, 1024) ||
 	    set_encoded(&m, "adafspipeline", j->pipeline, 256) ||
 	    adafs_blob_meta_set(&m, "adafsdigest", j->digest) ||
+	    (*j->unit && adafs_blob_meta_set(&m, "adafsunit", j->unit)) ||
+	    (j->n_merged && set_number(&m, "adafsparts", (int64_t)j->n_merged)) ||
+	    (j->n_members && set_number(&m, "adafsmembers", (int64_t)j->n_members)) ||
 	    (*j->nonce && strlen(j->nonce) < 512 &&
 	     adafs_blob_meta_set(&m, "adafsnonce", j->nonce)) ||
 	    (*images && adafs_blob_meta_set(&m, "adafsimages", images)) ||
-	    (j->ended && set_encoded(&m, "adafsreason", j->waiting_for, MAX_REASON))) {
+	    (j->ended && set_encoded(&m, "adafsreason", j->waiting_for, MAX_REASON)) ||
+	    set_wishes(j, &m)) {
 		adafs_blob_meta_clear(&m);
 		return -ENOMEM;
 	}
@@ -222,7 +271,10 @@ static int apply_image(struct foreman_job *j, const char *item, size_t len)
 	ADAFS_FREE char *sha_text = strndup(sha + 1, len - (size_t)(sha + 1 - item));
 	if (!role_text || !blob_text || !sha_text)
 		return -EINVAL;
-	return foreman_job_add_input(j, role_text, 0, blob_text, "", "", sha_text);
+	const struct foreman_input in = {
+		.role = role_text, .blob = blob_text, .sha256 = sha_text, .size = -1
+	};
+	return foreman_job_add_input(j, &in);
 }
 
 static int apply_images(struct foreman_job *j, const char *text)
@@ -236,6 +288,16 @@ static int apply_images(struct foreman_job *j, const char *text)
 		text += len + (text[len] == ',');
 	}
 	return 0;
+}
+
+void manifest_apply_wishes(struct foreman_job *j, const struct adafs_blob_meta *m)
+{
+	const char *deletion = meta(m, "adafsdelete");
+	if (adafs_duration_parse(meta(m, "adafskeep"), &j->keep_ms))
+		j->keep_ms = 0;
+	j->deletion = strcmp(deletion, "done") == 0     ? FOREMAN_DELETED
+		      : strcmp(deletion, "wanted") == 0 ? FOREMAN_DELETION_WANTED
+							: FOREMAN_NOT_DELETED;
 }
 
 int manifest_apply_meta(struct foreman_job *j, const struct adafs_blob_meta *m)
@@ -257,12 +319,22 @@ int manifest_apply_meta(struct foreman_job *j, const struct adafs_blob_meta *m)
 	foreman_text_set(&j->batch_job_id, meta(m, "adafsbatchjob"));
 	foreman_text_set(&j->digest, meta(m, "adafsdigest"));
 	foreman_text_set(&j->nonce, meta(m, "adafsnonce"));
+	foreman_text_set(&j->unit, meta(m, "adafsunit"));
+	j->n_merged = strtoul(meta(m, "adafsparts"), NULL, 10);
+	j->n_members = strtoul(meta(m, "adafsmembers"), NULL, 10);
 	j->created_us = strtoll(meta(m, "adafscreated"), NULL, 10);
 	j->ended_us = strtoll(meta(m, "adafsended"), NULL, 10);
 	j->ended = j->ended_us != 0;
 	j->state = j->ended ? state : ADAFS_STATE_QUEUED;
 	j->changed_us = j->ended ? j->ended_us : j->created_us;
-	j->submitted = true;
+	manifest_apply_wishes(j, m);
+	const char *work = meta(m, "adafswork");
+	j->work = strcmp(work, "removed") == 0    ? FOREMAN_WORK_GONE
+		  : strcmp(work, "removing") == 0 ? FOREMAN_WORK_GOING
+						  : FOREMAN_WORK_KEPT;
+	j->dropped_us = strtoll(meta(m, "adafsdropped"), NULL, 10);
+	/* A further run is written down before it is brought to Batch. */
+	j->submitted = j->ended || *j->batch_job_id;
 	j->dirty = true;
 	return 0;
 }
@@ -274,7 +346,8 @@ static int64_t time_of(const cJSON *o, const char *name)
 	return text && adafs_clock_parse_iso8601(text, &us) == 0 ? us : 0;
 }
 
-static int read_step(struct foreman_job *j, struct foreman_step *s, const cJSON *o)
+/* n_before: the job's steps that stand before it. */
+static int read_step(struct foreman_job *j, struct foreman_step *s, size_t n_before, const cJSON *o)
 {
 	const cJSON *deps = adafs_json_get(o, "dependsOn"), *d;
 	s->number = (unsigned)adafs_json_int(o, "number", 0);
@@ -284,15 +357,19 @@ static int read_step(struct foreman_job *j, struct foreman_step *s, const cJSON 
 	s->work_prefix = strdup(adafs_json_str(o, "work", ""));
 	s->node = strdup(adafs_json_str(o, "node", ""));
 	s->failure = strdup(adafs_json_str(o, "failure", ""));
+	s->told = strdup("");
 	s->waiting_for = strdup(adafs_json_str(o, "sentence", ""));
 	s->merge = adafs_json_bool(o, "merge", false);
+	s->reused = adafs_json_bool(o, "reused", false);
+	s->run = (unsigned)adafs_json_int(o, "run", j->run);
+	snprintf(s->key, sizeof(s->key), "%s", adafs_json_str(o, "key", ""));
 	s->dep = calloc((size_t)cJSON_GetArraySize(deps) + 1, sizeof(*s->dep));
 	if (!s->name || !s->task_id || !s->command || !s->work_prefix || !s->node || !s->failure ||
-	    !s->waiting_for || !s->dep)
+	    !s->told || !s->waiting_for || !s->dep)
 		return -ENOMEM;
 	cJSON_ArrayForEach(d, deps)
 	{
-		for (size_t k = 0; cJSON_IsString(d) && &j->step[k] < s; k++)
+		for (size_t k = 0; cJSON_IsString(d) && k < n_before; k++)
 			if (strcmp(j->step[k].task_id, d->valuestring) == 0)
 				s->dep[s->n_dep++] = k;
 		if (s->n_dep == (size_t)cJSON_GetArraySize(deps))
@@ -308,6 +385,24 @@ static int read_step(struct foreman_job *j, struct foreman_step *s, const cJSON 
 	s->changed_us = time_of(o, "changed");
 	if (!s->changed_us)
 		s->changed_us = j->created_us;
+	return 0;
+}
+
+static int read_kept(struct foreman_job *j, const cJSON *kept)
+{
+	const cJSON *o;
+	foreman_job_clear_kept(j);
+	j->kept = calloc((size_t)cJSON_GetArraySize(kept) + 1, sizeof(*j->kept));
+	if (!j->kept)
+		return -ENOMEM;
+	cJSON_ArrayForEach(o, kept)
+	{
+		int rc = read_step(j, &j->kept[j->n_kept++], 0, o);
+		if (rc) {
+			foreman_job_clear_kept(j);
+			return rc;
+		}
+	}
 	return 0;
 }
 
@@ -327,25 +422,47 @@ int manifest_apply_body(struct foreman_job *j, const char *text, size_t len,
 	const cJSON *o;
 	cJSON_ArrayForEach(o, images)
 	{
-		int rc = foreman_job_add_input(
-			j, adafs_json_str(o, "role", ""), 0, adafs_json_str(o, "blob", ""),
-			adafs_json_str(o, "snapshot", ""), adafs_json_str(o, "etag", ""),
-			adafs_json_str(o, "sha256", ""));
+		const struct foreman_input in = {
+			.role = (char *)adafs_json_str(o, "role", ""),
+			.blob = (char *)adafs_json_str(o, "blob", ""),
+			.snapshot = (char *)adafs_json_str(o, "snapshot", ""),
+			.etag = (char *)adafs_json_str(o, "etag", ""),
+			.sha256 = (char *)adafs_json_str(o, "sha256", ""),
+			.date = (char *)adafs_json_str(o, "date", ""),
+			.size = adafs_json_int(o, "size", -1),
+		};
+		int rc = foreman_job_add_input(j, &in);
 		if (rc)
 			return adafs_err_set(reterr, rc, "out of memory");
 	}
+	j->n_parts = j->n_members = 0;
+	cJSON_ArrayForEach(o, adafs_json_get(root, "parts"))
+	{
+		bool member = adafs_json_bool(o, "member", false);
+		if (foreman_job_add_part(j, adafs_json_str(o, "job", ""),
+					 adafs_json_bool(o, "must", true), member))
+			return adafs_err_set(reterr, -ENOMEM, "out of memory");
+		j->n_members += member;
+	}
+	j->n_merged = j->n_parts;
+	j->merged_runs = (uint64_t)adafs_json_int(root, "mergedRuns", 0);
+	foreman_text_set(&j->pairing, adafs_json_str(root, "pairing", ""));
+	foreman_text_set(&j->unit, adafs_json_str(root, "unit", ""));
 	foreman_job_clear_steps(j);
 	j->step = calloc((size_t)cJSON_GetArraySize(steps) + 1, sizeof(*j->step));
 	if (!j->step)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	cJSON_ArrayForEach(o, steps)
 	{
-		int rc = read_step(j, &j->step[j->n_steps++], o);
+		size_t n = j->n_steps++;
+		int rc = read_step(j, &j->step[n], n, o);
 		if (rc) {
 			foreman_job_clear_steps(j);
 			return adafs_err_set(reterr, rc, "out of memory");
 		}
 	}
+	if (read_kept(j, adafs_json_get(root, "kept")))
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	adafs_buf_reset(&j->events);
 	adafs_buf_adds(&j->events, adafs_json_str(root, "events", ""));
 	j->body_loaded = true;

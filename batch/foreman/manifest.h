@@ -5,7 +5,11 @@
  *
  * Metadata (ASCII, texts percent-encoded): adafsstate, adafsrun, adafsbatchjob, adafsevent,
  * adafspipeline (name), adafsdigest, adafsnonce, adafscreated, adafsended (microseconds; 0:
- * active), adafsimages ("role:blob:<16 hex of sha256>", joined by ","), adafsreason.
+ * active), adafsimages ("role:blob:<16 hex of sha256>", joined by ","), adafsreason;
+ * adafskeep (a duration: how long work stays after the end; absent: as a mount says), adafsdelete
+ * ("wanted", "done": by the user), adafswork ("removing", "removed"), adafsdropped (when its
+ * part was taken out of the map: it or an image of it is deleted). A deletion is a run of its own,
+ * without a Batch job: what it leaves in parts/ is newer than what the run before left.
  */
 #ifndef ADAFS_FOREMAN_MANIFEST_H
 #define ADAFS_FOREMAN_MANIFEST_H
@@ -15,6 +19,7 @@
 #define MANIFEST_PREFIX "jobs/"
 /* Digits of an image's SHA-256 in the metadata. */
 #define MANIFEST_SHA_DIGITS 16
+#define MANIFEST_MAX_BODY (8 << 20)
 
 /* "jobs/<id>.json"; free() it. */
 char *manifest_blob(const char *job_id);
@@ -28,6 +33,9 @@ int manifest_meta(const struct foreman_job *j, struct adafs_blob_meta *ret);
 
 /* Fill a job from the metadata of its manifest. -EINVAL: not ours or not readable; -ENOMEM. */
 int manifest_apply_meta(struct foreman_job *j, const struct adafs_blob_meta *m);
+/* Take of the metadata only what is told of an active job: how long it is kept, and its deletion.
+ */
+void manifest_apply_wishes(struct foreman_job *j, const struct adafs_blob_meta *m);
 /* Fill inputs and steps from the body. -EINVAL with what is wrong; -ENOMEM. */
 int manifest_apply_body(struct foreman_job *j, const char *text, size_t len,
 			struct adafs_err *reterr);

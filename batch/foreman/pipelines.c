@@ -73,9 +73,7 @@ static int load(struct foreman_pipelines *p, const char *digest, struct adafs_pi
 			digest);
 		return rc;
 	}
-	rc = adafs_pipeline_runnable(pipeline, reterr);
-	if (!rc)
-		rc = store_scripts(p, pipeline, reterr);
+	rc = store_scripts(p, pipeline, reterr);
 	if (rc) {
 		adafs_pipeline_unref(pipeline);
 		return rc;

@@ -26,12 +26,64 @@ static int n_nodes(const cJSON *pool)
 		     adafs_json_int(pool, "currentLowPriorityNodes", 0));
 }
 
+/* A line each; free(). NULL: out of memory. */
+static char *identities_of(const cJSON *pool)
+{
+	struct adafs_buf b = ADAFS_BUF_INIT(1 << 16);
+	const cJSON *item;
+	int rc = adafs_buf_adds(&b, "");
+	cJSON_ArrayForEach(item, adafs_json_path(pool, "identity/userAssignedIdentities"))
+	{
+		if (rc == 0)
+			rc = adafs_buf_addf(&b, "%s\n", adafs_json_str(item, "resourceId", ""));
+	}
+	return adafs_buf_steal(&b, NULL);
+}
+
+/* Azure compares resource ids without case. */
+static bool has_line(const char *lines, const char *line)
+{
+	size_t len = strlen(line);
+	for (; *lines; lines += strcspn(lines, "\n") + 1)
+		if (strcspn(lines, "\n") == len && strncasecmp(lines, line, len) == 0)
+			return true;
+	return false;
+}
+
+int foreman_node_identity(struct adafs_foreman *f, char **ret, struct adafs_err *reterr)
+{
+	const char *wish = f->identity_wish ? f->identity_wish : "auto";
+	bool by_token = adafs_blob_client_account(f->blob)->token != NULL;
+	adafs_mutex_lock(&f->lock);
+	const char *lines = f->pool_identities ? f->pool_identities : "";
+	bool known = has_line(lines, wish);
+	/* A SAS by Entra ID lives for seven days at most; one by key is extended while work waits.
+	 */
+	if (strcmp(wish, "auto") == 0)
+		*ret = strndup(lines, by_token ? strcspn(lines, "\n") : 0);
+	else
+		*ret = strdup(known ? wish : "");
+	adafs_mutex_unlock(&f->lock);
+	if (!*ret)
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	if (**ret || strcmp(wish, "auto") == 0 || strcmp(wish, "off") == 0)
+		return 0;
+	return adafs_err_set(
+		reterr, -EINVAL,
+		"pool '%s' does not have the identity '%s': assign it to the pool in the "
+		"Azure portal, or set node_identity=off",
+		f->pool, wish);
+}
+
 static void take_pool(struct adafs_foreman *f, const cJSON *pool)
 {
 	int nodes = n_nodes(pool);
 	int slots = (int)adafs_json_int(pool, "taskSlotsPerNode", 1);
 	ADAFS_FREE char *trouble = pool_words_trouble(pool);
+	char *identities = identities_of(pool);
 	adafs_mutex_lock(&f->lock);
+	free(f->pool_identities);
+	f->pool_identities = identities;
 	bool changed =
 		foreman_text_set(&f->pool_state, adafs_json_str(pool, "allocationState", ""));
 	changed |= foreman_text_set(&f->pool_trouble, trouble ? trouble : "");
@@ -40,6 +92,8 @@ static void take_pool(struct adafs_foreman *f, const cJSON *pool)
 	f->pool_nodes = nodes;
 	f->pool_slots = slots;
 	f->pool_scaled = adafs_json_bool(pool, "enableAutoScale", false);
+	f->pool_boxes =
+		adafs_json_path(pool, "virtualMachineConfiguration/containerConfiguration") != NULL;
 	adafs_mutex_unlock(&f->lock);
 }
 
@@ -269,6 +323,7 @@ static void count_nodes(struct adafs_foreman *f)
 	f->pool_usable = n.usable;
 	f->pool_starting = n.starting;
 	f->pool_broken = n.broken;
+	f->pool_preempted = n.preempted;
 	adafs_mutex_unlock(&f->lock);
 }
 
@@ -289,9 +344,12 @@ static void take_no_pool(struct adafs_foreman *f)
 	adafs_mutex_unlock(&f->lock);
 }
 
-int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
+int foreman_refresh_pool(struct adafs_foreman *f, bool nodes_too, struct adafs_err *reterr)
 {
 	ADAFS_JSON *pool = NULL;
+	adafs_mutex_lock(&f->lock);
+	int before = f->pool_nodes;
+	adafs_mutex_unlock(&f->lock);
 	int rc = adafs_batch_pool_get(f->batch, f->pool, &pool, reterr);
 	if (rc == -ENOENT && f->pool_next_size) {
 		rc = add_pool(f, f->pool_next_size, reterr);
@@ -306,7 +364,7 @@ int foreman_refresh_pool(struct adafs_foreman *f, struct adafs_err *reterr)
 	if (rc)
 		return rc;
 	take_pool(f, pool);
-	if (n_nodes(pool))
+	if (n_nodes(pool) && (nodes_too || n_nodes(pool) != before))
 		count_nodes(f);
 	unsigned next = f->pool_next_size ? 0 : next_size(f, pool);
 	return next ? leave_size(f, pool, next, reterr) : 0;

@@ -185,6 +185,7 @@ void pool_words_counts(const cJSON *counts, struct pool_node_counts *ret)
 			ret->starting += (int)adafs_json_int(c, starting[i], 0);
 		for (size_t i = 0; i < ADAFS_ARRAY_SIZE(broken); i++)
 			ret->broken += (int)adafs_json_int(c, broken[i], 0);
+		ret->preempted += (int)adafs_json_int(c, "preempted", 0);
 	}
 }
 

@@ -24,7 +24,7 @@ bool pool_words_wants_other_size(const cJSON *pool);
 int pool_words_state(const cJSON *pool, struct adafs_buf *out);
 /* Nodes by what they are good for. */
 struct pool_node_counts {
-	int usable, starting, broken;
+	int usable, starting, broken, preempted;
 };
 /* Out of an item of GET /nodecounts. */
 void pool_words_counts(const cJSON *counts, struct pool_node_counts *ret);

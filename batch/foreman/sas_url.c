@@ -64,15 +64,16 @@ char *sas_url_make(void *arg, enum adafs_plan_access access, const char *blob, c
 		snapshot = NULL;
 	if (access != ADAFS_PLAN_READ_BLOB)
 		blob = snapshot = NULL;
-	if (make_query(u, access, blob, snapshot, &query, reterr))
+	if (!u->bare && make_query(u, access, blob, snapshot, &query, reterr))
 		return NULL;
 	ADAFS_FREE char *url = adafs_blob_url(u->blob, u->container, blob);
 	ADAFS_FREE char *time = snapshot ? adafs_url_encode(snapshot, strlen(snapshot), "") : NULL;
 	char *whole = NULL;
 	if (url && time)
-		whole = adafs_fmt("%s?snapshot=%s&%s", url, time, query);
+		whole = adafs_fmt("%s?snapshot=%s%s%s", url, time, query ? "&" : "",
+				  query ? query : "");
 	else if (url && !snapshot)
-		whole = adafs_fmt("%s?%s", url, query);
+		whole = adafs_fmt("%s%s%s", url, query ? "?" : "", query ? query : "");
 	if (!whole)
 		adafs_err_set(reterr, -ENOMEM, "out of memory");
 	return whole;

@@ -1,7 +1,8 @@
 /*
  * foreman/sas_url.h - the URLs that tasks get: with an account key a service SAS that names a
  * stored access policy, which holds the expiry; with Entra ID a user delegation SAS that lives as
- * long as its key; with a SAS only, the user's own, if the user says so.
+ * long as its key; with a SAS only, the user's own, if the user says so. Where the nodes of the
+ * pool have an identity they need none of these.
  */
 #ifndef ADAFS_FOREMAN_SAS_URL_H
 #define ADAFS_FOREMAN_SAS_URL_H
@@ -16,6 +17,7 @@ struct sas_urls {
 	uint32_t life_s; /* of a SAS, or of its policy when it was made; 0: the longest that is
 			    usual */
 	bool own_sas;    /* the user's own may be handed out */
+	bool bare;       /* without a SAS: nodes have an identity of their own */
 };
 
 /* An adafs_plan_url_fn; arg is a struct sas_urls. */

@@ -9,7 +9,15 @@
 
 /* Bodies of so many ended jobs are read without being asked for, newest first. */
 #define MAX_EAGER_BODIES 1000
-#define MAX_BODY (8 << 20)
+
+/* It was there before this process saw it. */
+static void backdate(const struct adafs_foreman *f, struct foreman_image *i,
+		     const struct adafs_blob_props *props)
+{
+	int64_t age_ms = adafs_blob_now_us(f->blob) / 1000 - (int64_t)props->last_modified * 1000;
+	if (age_ms > 0)
+		i->noted_ms -= (uint64_t)age_ms < i->noted_ms ? (uint64_t)age_ms : i->noted_ms;
+}
 
 static int see_image(void *arg, const char *name, const struct adafs_blob_props *props)
 {
@@ -34,11 +42,20 @@ static int see_image(void *arg, const char *name, const struct adafs_blob_props 
 	}
 	if (rc == 0) {
 		bool other = foreman_text_set(&i->sha256, sha);
+		bool fresh = other;
 		other |= foreman_text_set(&i->digest, digest);
 		other |= foreman_text_set(&i->nonce, nonce ? nonce : "");
 		if (other)
 			i->resolved = false;
+		if (fresh) {
+			foreman_release_partners_locked(f, i);
+			foreman_image_take_facts(
+				i, adafs_blob_meta_get(&props->meta, FOREMAN_META_FACTS));
+			i->own = false;
+			backdate(f, i, props);
+		}
 		strcpy(i->etag, props->etag);
+		i->size = props->size;
 		i->seen = f->scan_number;
 	}
 	adafs_mutex_unlock(&f->lock);
@@ -59,8 +76,10 @@ static void take_manifest_locked(struct adafs_foreman *f, struct foreman_job *j,
 	bool further = run && strtoul(run, NULL, 10) > j->run;
 	if (j->submitted && active && !further && *j->manifest_etag) {
 		/* The listing may be older than what this process wrote in the meantime. */
-		if (!j->ended)
+		if (!j->ended) {
 			strcpy(j->manifest_etag, props->etag);
+			manifest_apply_wishes(j, &props->meta);
+		}
 		return;
 	}
 	/* Try it on a stranger first: a manifest that cannot be read must not leave half a job. */
@@ -74,6 +93,9 @@ static void take_manifest_locked(struct adafs_foreman *f, struct foreman_job *j,
 		strcpy(j->manifest_etag, props->etag);
 		j->final_pending = false;
 		foreman_touch_locked(f, j);
+		/* Deleted by another mount, and copied again to this one meanwhile. */
+		if (j->deletion == FOREMAN_DELETED || j->dropped_us)
+			foreman_job_settled_locked(f, j);
 	}
 	foreman_job_free(fresh);
 }
@@ -114,7 +136,13 @@ static void drop_unseen_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
 		foreman_image_free(i);
 		foreman_show_locked(f);
 	}
+	bool gone = n < f->images.n;
 	f->images.n = n;
+	for (size_t i = 0; gone && i < f->jobs.n; i++) {
+		struct foreman_job *j = f->jobs.item[i];
+		if (*j->unit && j->newest && !foreman_job_is_current_locked(f, j))
+			foreman_free_partners_locked(f, j);
+	}
 }
 
 static int newest_first(const void *a, const void *b)
@@ -174,8 +202,8 @@ int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct ada
 	if (!blob)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	struct adafs_blob_props props = { 0 };
-	int rc = adafs_blob_get_text(f->blob, f->container, blob, MAX_BODY, &text, &len, &props,
-				     reterr);
+	int rc = adafs_blob_get_text(f->blob, f->container, blob, MANIFEST_MAX_BODY, &text, &len,
+				     &props, reterr);
 	if (rc)
 		return rc;
 	adafs_mutex_lock(&f->lock);

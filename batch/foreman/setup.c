@@ -14,7 +14,45 @@ struct asset_list {
 	bool *found;
 	const char *text_blob;
 	bool text_found;
+	struct foreman_asset *asset; /* all but what adafs stores there itself */
+	size_t n;
 };
+
+#define OWN_ASSETS "assets/.adafs/"
+
+static int note_asset(struct asset_list *l, const char *name, const struct adafs_blob_props *props)
+{
+	struct foreman_asset *list = realloc(l->asset, (l->n + 1) * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	l->asset = list;
+	list[l->n].blob = strdup(name);
+	strcpy(list[l->n].etag, props->etag);
+	return list[l->n].blob && ++l->n ? 0 : -ENOMEM;
+}
+
+/* The list's assets become the foreman's. */
+static void take_assets(struct adafs_foreman *f, struct asset_list *l)
+{
+	adafs_mutex_lock(&f->lock);
+	struct foreman_asset *old = f->asset;
+	size_t n = f->n_assets;
+	f->asset = l->asset;
+	f->n_assets = l->n;
+	adafs_mutex_unlock(&f->lock);
+	for (size_t i = 0; i < n; i++)
+		free(old[i].blob);
+	free(old);
+}
+
+const char *foreman_asset_etag(void *arg, const char *blob)
+{
+	const struct adafs_foreman *f = arg;
+	for (size_t i = 0; i < f->n_assets; i++)
+		if (strcmp(f->asset[i].blob, blob) == 0)
+			return f->asset[i].etag;
+	return NULL;
+}
 
 static int see_asset(void *arg, const char *name, const struct adafs_blob_props *props)
 {
@@ -26,7 +64,19 @@ static int see_asset(void *arg, const char *name, const struct adafs_blob_props 
 	for (size_t i = 0; i < adafs_pipeline_n_assets(l->pipeline); i++)
 		if (strcmp(adafs_pipeline_asset(l->pipeline, i)->blob, name) == 0)
 			l->found[i] = true;
-	return 0;
+	return strncmp(name, OWN_ASSETS, strlen(OWN_ASSETS)) == 0 ? 0 : note_asset(l, name, props);
+}
+
+int foreman_refresh_assets(struct adafs_foreman *f, struct adafs_err *reterr)
+{
+	const struct adafs_pipeline *p = f->pipeline;
+	ADAFS_FREE bool *found = calloc(adafs_pipeline_n_assets(p) + 1, sizeof(*found));
+	if (!found)
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	struct asset_list l = { .pipeline = p, .found = found, .text_blob = "" };
+	int rc = adafs_blob_list(f->blob, f->container, "assets/", NULL, 0, see_asset, &l, reterr);
+	take_assets(f, &l);
+	return rc;
 }
 
 static int put_once(struct adafs_foreman *f, const char *blob, const void *data, size_t len,
@@ -86,6 +136,7 @@ static int setup_assets(struct adafs_foreman *f, struct adafs_err *reterr)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	struct asset_list l = { .pipeline = p, .found = found, .text_blob = text_blob };
 	int rc = adafs_blob_list(f->blob, f->container, "assets/", NULL, 0, see_asset, &l, reterr);
+	take_assets(f, &l);
 	if (rc)
 		return rc;
 	rc = put_assets(f, &l, reterr);
@@ -98,10 +149,7 @@ static int setup_assets(struct adafs_foreman *f, struct adafs_err *reterr)
 
 int foreman_setup(struct adafs_foreman *f, struct adafs_err *reterr)
 {
-	int rc = adafs_pipeline_runnable(f->pipeline, reterr);
-	if (rc)
-		return rc;
-	rc = foreman_setup_pool(f, reterr);
+	int rc = foreman_setup_pool(f, reterr);
 	if (rc || f->reads_only)
 		return rc;
 	rc = foreman_setup_access(f, reterr);

@@ -19,208 +19,31 @@
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
 #include "batch/foreman/crash.h"
-#include "batch/foreman/internal.h"
 #include "batch/foreman/manifest.h"
+#include "batch/foreman/work.h"
 
-#define MAX_VERSIONS 50 /* of one image while its job is made */
-#define MAX_RUNS 99
 #define PROVE_AGAIN_MS 500
-
-/* A submission under way: a copy of what it needs of the job. */
-struct work {
-	struct adafs_foreman *f;
-	struct foreman_job *job;
-	struct adafs_pipeline *pipeline; /* borrowed */
-	char *event;
-	unsigned run;
-	struct adafs_plan_image *image; /* texts borrowed from `text` */
-	size_t n;
-	char **text; /* owned */
-	size_t n_texts;
-	struct adafs_plan *plan;
-};
-
-static const char *keep(struct work *w, const char *text)
-{
-	char *copy = strdup(text);
-	char **list = realloc(w->text, (w->n_texts + 1) * sizeof(*list));
-	if (list)
-		w->text = list;
-	if (!copy || !list) {
-		free(copy);
-		return NULL;
-	}
-	return w->text[w->n_texts++] = copy;
-}
-
-static void work_clear(struct work *w)
-{
-	for (size_t i = 0; i < w->n_texts; i++)
-		free(w->text[i]);
-	free(w->text);
-	free(w->image);
-	free(w->event);
-	adafs_plan_free(w->plan);
-}
-
-static int work_init(struct work *w, struct adafs_foreman *f, struct foreman_job *j,
-		     struct adafs_err *reterr)
-{
-	bool ok = true;
-	*w = (struct work){ .f = f, .job = j };
-	adafs_mutex_lock(&f->lock);
-	ADAFS_FREE char *digest = strdup(j->digest);
-	w->event = strdup(j->event);
-	w->run = j->run;
-	w->image = calloc(j->n_inputs + 1, sizeof(*w->image));
-	for (size_t i = 0; w->image && i < j->n_inputs; i++) {
-		const struct foreman_input *in = &j->input[i];
-		w->image[i] = (struct adafs_plan_image){
-			.role = in->role_index,
-			.blob = keep(w, in->blob),
-			.snapshot = keep(w, in->snapshot),
-			.etag = keep(w, in->etag),
-			.sha256 = keep(w, in->sha256),
-		};
-		ok = ok && w->image[i].blob && w->image[i].snapshot && w->image[i].etag &&
-		     w->image[i].sha256;
-	}
-	w->n = j->n_inputs;
-	adafs_mutex_unlock(&f->lock);
-	if (!ok || !digest || !w->event || !w->image)
-		return adafs_err_set(reterr, -ENOMEM, "out of memory");
-	w->pipeline = pipelines_get(&f->pipelines, digest, reterr);
-	return w->pipeline ? 0 : -EAGAIN;
-}
-
-/* --- the images --------------------------------------------------------------------------- */
-
-/*
- * The version that was committed is not the newest: with the same content the newer one serves as
- * well, else this job has lost its image.
- */
-static int refresh_etag(struct work *w, struct adafs_plan_image *image, struct adafs_err *reterr)
-{
-	struct adafs_blob_props props = { 0 };
-	int rc = adafs_blob_head(w->f->blob, w->f->container, image->blob, NULL, &props, reterr);
-	if (rc)
-		return rc;
-	const char *sha = adafs_blob_meta_get(&props.meta, "adafssha256");
-	if (!sha || strcmp(sha, image->sha256) != 0)
-		rc = adafs_err_set(reterr, -ESTALE, "%s was replaced before its job began",
-				   image->blob);
-	else if (!(image->etag = keep(w, props.etag)))
-		rc = adafs_err_set(reterr, -ENOMEM, "out of memory");
-	adafs_blob_props_clear(&props);
-	return rc;
-}
-
-static int take_snapshot(struct work *w, struct adafs_plan_image *image, struct adafs_err *reterr)
-{
-	char time[ADAFS_SNAPSHOT_LEN];
-	int rc = -ESTALE;
-	/* A copy sets time, mode and attributes after its close, one by one: each makes a new
-	 * version of the same content. */
-	for (int attempt = 0; rc == -ESTALE && attempt < MAX_VERSIONS; attempt++) {
-		int moved = attempt ? refresh_etag(w, image, reterr) : 0;
-		if (moved)
-			return moved;
-		rc = adafs_blob_snapshot(w->f->blob, w->f->container, image->blob,
-					 *image->etag ? image->etag : NULL, time, reterr);
-	}
-	if (rc)
-		return rc;
-	image->snapshot = keep(w, time);
-	return image->snapshot ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
-}
-
-static int take_snapshots(struct work *w, struct adafs_err *reterr)
-{
-	for (size_t i = 0; i < w->n; i++) {
-		if (*w->image[i].snapshot)
-			continue;
-		int rc = take_snapshot(w, &w->image[i], reterr);
-		if (rc)
-			return rc;
-	}
-	/* Kept with the job: a try after a failure further on takes no second one. */
-	adafs_mutex_lock(&w->f->lock);
-	for (size_t i = 0; i < w->n && i < w->job->n_inputs; i++)
-		if (strcmp(w->job->input[i].blob, w->image[i].blob) == 0) {
-			foreman_text_set(&w->job->input[i].snapshot, w->image[i].snapshot);
-			foreman_text_set(&w->job->input[i].etag, w->image[i].etag);
-		}
-	adafs_mutex_unlock(&w->f->lock);
-	foreman_crash_point("after-snapshot");
-	return 0;
-}
 
 /* --- the Batch job ------------------------------------------------------------------------ */
 
-static int make_plan(struct work *w, struct adafs_err *reterr)
-{
-	struct adafs_foreman *f = w->f;
-	adafs_mutex_lock(&f->lock);
-	int slots = f->pool_slots;
-	adafs_mutex_unlock(&f->lock);
-	struct adafs_plan_request rq = {
-		.job_id = w->job->id,
-		.run = w->run,
-		.event = w->event,
-		.pool = f->pool,
-		.pool_slots = slots,
-		.images = w->image,
-		.n_images = w->n,
-		.url = sas_url_make,
-		.url_arg = &f->urls,
-	};
-	adafs_plan_free(w->plan);
-	w->plan = NULL;
-	return adafs_plan_make(w->pipeline, &rq, &w->plan, reterr);
-}
-
-static void set_metadata(cJSON *list, const char *name, const char *value)
-{
-	cJSON *item = cJSON_CreateObject();
-	cJSON_AddStringToObject(item, "name", name);
-	cJSON_AddStringToObject(item, "value", value);
-	cJSON_AddItemToArray(list, item);
-}
-
-/* What a later mount needs to know the job again: whose it is, and the snapshots that it reads. */
-static int mark_job(struct work *w, struct adafs_err *reterr)
-{
-	cJSON *list = cJSON_GetObjectItemCaseSensitive(w->plan->job, "metadata");
-	if (!list)
-		list = cJSON_AddArrayToObject(w->plan->job, "metadata");
-	struct adafs_buf times = ADAFS_BUF_INIT(64 * 1024);
-	for (size_t i = 0; i < w->n; i++)
-		adafs_buf_addf(&times, "%s%s", i ? " " : "", w->image[i].snapshot);
-	set_metadata(list, "adafs", ADAFS_VERSION);
-	set_metadata(list, "adafsowner", w->f->owner);
-	set_metadata(list, "adafsjob", w->job->id);
-	set_metadata(list, "adafssnapshots", adafs_buf_str(&times));
-	adafs_buf_clear(&times);
-	return list ? 0 : adafs_err_set(reterr, -ENOMEM, "out of memory");
-}
-
-static const char *metadata_of(const cJSON *job, const char *name)
+const char *foreman_metadata_of(const cJSON *job, const char *name)
 {
 	const cJSON *item;
-	cJSON_ArrayForEach(
-		item, adafs_json_get(job, "metadata")) if (strcmp(adafs_json_str(item, "name", ""),
-								  name) ==
-							   0) return adafs_json_str(item, "value",
-										    "");
+	cJSON_ArrayForEach(item, adafs_json_get(job, "metadata"))
+	{
+		if (strcmp(adafs_json_str(item, "name", ""), name) == 0)
+			return adafs_json_str(item, "value", "");
+	}
 	return "";
 }
 
 enum verdict { ADOPT, ALL_IN, NEXT_RUN, GONE };
 
+/* Those of members go in before those of the job itself. */
 static int count_task(void *arg, const cJSON *item)
 {
-	(void)item;
-	++*(size_t *)arg;
+	const char *id = adafs_json_str(item, "id", "");
+	*(size_t *)arg += strcspn(id, "-") != ADAFS_PLAN_PREFIX_LEN - 2;
 	return 0;
 }
 
@@ -229,7 +52,7 @@ static int adopt_snapshots(struct work *w, const char *times, struct adafs_err *
 	for (size_t i = 0; i < w->n && *times; i++) {
 		size_t len = strcspn(times, " ");
 		ADAFS_FREE char *one = strndup(times, len);
-		w->image[i].snapshot = one ? keep(w, one) : NULL;
+		w->image[i].snapshot = one ? work_keep(w, one) : NULL;
 		if (!w->image[i].snapshot)
 			return adafs_err_set(reterr, -ENOMEM, "out of memory");
 		times += len + (times[len] == ' ');
@@ -249,8 +72,8 @@ static int inspect(struct work *w, enum verdict *ret, struct adafs_err *reterr)
 	}
 	if (rc)
 		return rc;
-	if (strcmp(metadata_of(job, "adafsowner"), w->f->owner) != 0 ||
-	    strcmp(metadata_of(job, "adafsjob"), w->job->id) != 0) {
+	if (strcmp(foreman_metadata_of(job, "adafsowner"), w->f->owner) != 0 ||
+	    strcmp(foreman_metadata_of(job, "adafsjob"), w->job->id) != 0) {
 		adafs_log(WARN, "foreman",
 			  "Batch job '%s' belongs to somebody else: taking the next id", id);
 		*ret = NEXT_RUN;
@@ -261,7 +84,7 @@ static int inspect(struct work *w, enum verdict *ret, struct adafs_err *reterr)
 		*ret = NEXT_RUN;
 		return 0;
 	}
-	rc = adopt_snapshots(w, metadata_of(job, "adafssnapshots"), reterr);
+	rc = adopt_snapshots(w, foreman_metadata_of(job, "adafssnapshots"), reterr);
 	if (rc)
 		return rc;
 	*ret = ADOPT;
@@ -269,7 +92,7 @@ static int inspect(struct work *w, enum verdict *ret, struct adafs_err *reterr)
 		return 0;
 	size_t n = 0;
 	rc = adafs_batch_task_list(w->f->batch, id, NULL, "id", count_task, &n, reterr);
-	*ret = n >= w->plan->n_steps ? ALL_IN : NEXT_RUN;
+	*ret = n >= (size_t)cJSON_GetArraySize(w->plan->tasks) ? ALL_IN : NEXT_RUN;
 	return rc;
 }
 
@@ -291,12 +114,13 @@ static int add_half(struct work *w, int first, int end, struct adafs_err *reterr
 
 static int add_tasks(struct work *w, struct adafs_err *reterr)
 {
-	if (foreman_crash_wanted("after-half-tasks")) {
+	const char *half = w->n_parts ? "after-half-merge" : "after-half-tasks";
+	if (foreman_crash_wanted(half)) {
 		int n = cJSON_GetArraySize(w->plan->tasks);
 		int rc = add_half(w, 0, n / 2, reterr);
 		if (rc)
 			return rc;
-		foreman_crash_point("after-half-tasks");
+		foreman_crash_point(half);
 		return add_half(w, n / 2, n, reterr);
 	}
 	return adafs_batch_task_add_all(w->f->batch, w->plan->batch_job_id, w->plan->tasks, reterr);
@@ -304,7 +128,14 @@ static int add_tasks(struct work *w, struct adafs_err *reterr)
 
 static int fill_job(struct work *w, struct adafs_err *reterr)
 {
-	int rc = add_tasks(w, reterr);
+	int rc = 0;
+	/* Before there is a task that could start. */
+	if (w->hold)
+		rc = adafs_batch_job_disable(w->f->batch, w->plan->batch_job_id, reterr);
+	if (!rc && w->has_members)
+		rc = work_add_members(w, reterr);
+	if (!rc)
+		rc = add_tasks(w, reterr);
 	if (rc)
 		return rc;
 	foreman_crash_point("before-patch");
@@ -321,14 +152,14 @@ static int try_run(struct work *w, struct adafs_err *reterr)
 {
 	struct adafs_err err = { 0 };
 	enum verdict verdict = ADOPT;
-	int rc = make_plan(w, reterr);
+	int rc = work_plan(w, reterr);
 	if (!rc)
-		rc = mark_job(w, reterr);
+		rc = work_mark_job(w, reterr);
 	if (rc)
 		return rc;
 	rc = adafs_batch_job_add(w->f->batch, w->plan->job, &err);
 	if (rc == 0)
-		foreman_crash_point("after-job");
+		foreman_crash_point(w->n_parts ? "after-merge-job" : "after-job");
 	if (rc == -EEXIST || (rc && strcmp(err.service_code, "JobExists") == 0) ||
 	    (rc && strcmp(err.service_code, "JobBeingDeleted") == 0)) {
 		rc = inspect(w, &verdict, &err);
@@ -338,7 +169,7 @@ static int try_run(struct work *w, struct adafs_err *reterr)
 			return adafs_err_set(reterr, -EAGAIN, "Batch job '%s' is being deleted",
 					     w->plan->batch_job_id);
 		if (rc == 0)
-			rc = make_plan(w, &err); /* with the snapshots that were adopted */
+			rc = work_plan(w, &err); /* with the snapshots that were adopted */
 	}
 	if (rc)
 		return adafs_err_copy(reterr, &err);
@@ -359,13 +190,16 @@ static int try_run(struct work *w, struct adafs_err *reterr)
 
 static int run_job(struct work *w, struct adafs_err *reterr)
 {
-	for (; w->run <= MAX_RUNS; w->run++) {
+	for (; w->run <= FOREMAN_MAX_RUNS; w->run++) {
 		int rc = try_run(w, reterr);
+		/* Its members name this Batch job: how far they got is the tracker's to see. */
+		if (rc == -EEXIST && w->has_members)
+			return 0;
 		if (rc != -EEXIST)
 			return rc;
 	}
 	return adafs_err_set(reterr, -EEXIST, "job '%s' has used up its %d runs", w->job->id,
-			     MAX_RUNS);
+			     FOREMAN_MAX_RUNS);
 }
 
 /* --- the manifest ------------------------------------------------------------------------- */
@@ -425,31 +259,13 @@ static int write_manifest(struct adafs_foreman *f, struct foreman_job *j, struct
 	return 0;
 }
 
-static int take_work(struct work *w, struct adafs_err *reterr)
-{
-	struct foreman_job *j = w->job;
-	int rc = 0;
-	adafs_mutex_lock(&w->f->lock);
-	foreman_job_clear_inputs(j);
-	for (size_t i = 0; i < w->n && !rc; i++) {
-		const struct adafs_plan_image *in = &w->image[i];
-		rc = foreman_job_add_input(j, adafs_pipeline_input(w->pipeline, in->role)->name,
-					   in->role, in->blob, in->snapshot, in->etag, in->sha256);
-	}
-	if (!rc)
-		rc = foreman_job_take_plan(j, w->plan);
-	j->run = w->run;
-	foreman_text_set(&j->batch_job_id, w->plan->batch_job_id);
-	adafs_mutex_unlock(&w->f->lock);
-	return rc ? adafs_err_set(reterr, rc, "out of memory") : 0;
-}
-
 /* Cancelled before it was submitted: end what a try before may have made, and leave a tombstone. */
 static int submit_tombstone(struct adafs_foreman *f, struct foreman_job *j,
 			    struct adafs_err *reterr)
 {
 	adafs_mutex_lock(&f->lock);
-	ADAFS_FREE char *id = strdup(j->batch_job_id);
+	ADAFS_FREE char *id = *j->batch_job_id || j->run < 2 ? strdup(j->batch_job_id)
+							     : adafs_fmt("%s-r%u", j->id, j->run);
 	adafs_mutex_unlock(&f->lock);
 	if (id && *id) {
 		int rc = adafs_batch_job_terminate(f->batch, id, DERIVE_CANCEL_REASON, reterr);
@@ -461,6 +277,8 @@ static int submit_tombstone(struct adafs_foreman *f, struct foreman_job *j,
 	j->state = ADAFS_STATE_CANCELLED;
 	j->ended_us = j->changed_us = adafs_clock_wall_us();
 	for (size_t i = 0; i < j->n_steps; i++) {
+		if (j->step[i].reused)
+			continue;
 		j->step[i].state = ADAFS_STATE_CANCELLED;
 		foreman_text_set(&j->step[i].waiting_for, "cancelled");
 	}
@@ -472,6 +290,7 @@ static int submit_tombstone(struct adafs_foreman *f, struct foreman_job *j,
 	adafs_mutex_lock(&f->lock);
 	if (rc == 0) {
 		j->submitted = true;
+		foreman_wake_janitor_locked(f, j);
 		foreman_job_settled_locked(f, j);
 	} else {
 		j->ended = false;
@@ -507,19 +326,18 @@ static int check_ready(struct adafs_foreman *f, struct foreman_job *j, struct ad
 			return rc;
 		adafs_blob_props_clear(&props);
 		free(f->missing_assets[--f->n_missing_assets]);
+		if (f->n_missing_assets == 0) /* their versions are part of keys */
+			rc = foreman_refresh_assets(f, reterr);
 	}
-	return 0;
+	return rc;
 }
 
-/*
- * The image is gone or holds something else: there is nothing to submit, and no manifest to write.
- */
-static void give_up(struct adafs_foreman *f, struct foreman_job *j, const char *why)
+void foreman_give_up(struct adafs_foreman *f, struct foreman_job *j, const char *why)
 {
 	adafs_mutex_lock(&f->lock);
 	for (size_t i = 0; i < j->n_inputs; i++) {
 		struct foreman_image *im = foreman_table_find(&f->images, j->input[i].blob);
-		if (im && strcmp(im->job_id, j->id) == 0)
+		if (im && (*j->unit || strcmp(im->job_id, j->id) == 0))
 			im->resolved = false;
 	}
 	j->submitted = j->ended = true;
@@ -537,7 +355,14 @@ int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct ad
 {
 	adafs_mutex_lock(&f->lock);
 	bool cancel = j->cancel;
+	/* A further run: its manifest, or that of the run before, says what need not run again. */
+	bool look = *j->manifest_etag && (j->kept_wanted || !j->body_loaded);
 	adafs_mutex_unlock(&f->lock);
+	if (look && !cancel) {
+		int rc = foreman_load_kept(f, j, reterr);
+		if (rc)
+			return rc;
+	}
 	if (f->reads_only)
 		return adafs_err_set(reterr, -EROFS,
 				     "this mount may only read: a mount that may write submits it");
@@ -547,21 +372,25 @@ int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	struct work w;
 	bool images_done = false;
 	int rc = check_ready(f, j, reterr);
-	if (rc)
+	if (!rc && j->n_merged)
+		rc = foreman_intend_merge(f, j, reterr);
+	if (rc || j->submitted)
 		return rc;
 	rc = work_init(&w, f, j, reterr);
 	if (!rc) {
-		rc = take_snapshots(&w, reterr);
+		rc = work_take_snapshots(&w, reterr);
 		images_done = rc == 0;
 	}
 	if (!rc)
 		rc = run_job(&w, reterr);
 	if (!rc)
-		rc = take_work(&w, reterr);
+		rc = work_take(&w, reterr);
 	work_clear(&w);
+	if (rc == -ENODATA && j->n_members)
+		return submit_tombstone(f, j, reterr);
 	bool no_container = strcmp(reterr->service_code, "ContainerNotFound") == 0;
 	if ((rc == -ESTALE || rc == -ENOENT) && !images_done && w.pipeline && !no_container) {
-		give_up(f, j, reterr->msg);
+		foreman_give_up(f, j, reterr->msg);
 		return 0;
 	}
 	if (!rc) {
@@ -572,10 +401,15 @@ int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct ad
 		return rc;
 	adafs_mutex_lock(&f->lock);
 	j->submitted = true;
+	j->held = j->hold_wanted;
+	j->hold_wanted = false;
 	if (!j->ended)
-		foreman_text_set(&j->waiting_for, "submitted: waits for a free slot in the pool");
+		foreman_text_set(&j->waiting_for,
+				 j->held ? DERIVE_HELD_TEXT
+					 : "submitted: waits for a free slot in the pool");
 	foreman_job_log(j, adafs_clock_wall_us(), "submitted as Batch job %s", j->batch_job_id);
 	foreman_touch_locked(f, j);
+	foreman_look_at_event_jobs_locked(f, adafs_clock_mono_ms());
 	adafs_cond_signal(&f->tracker_wake);
 	adafs_mutex_unlock(&f->lock);
 	foreman_wake_pool(f);

@@ -87,13 +87,26 @@ static char *lay_depends(struct arena *a, const struct foreman_job *j, const str
 	return start;
 }
 
+static char *lay_batch_task(struct arena *a, const struct foreman_job *j,
+			    const struct foreman_step *s)
+{
+	char prefix[ADAFS_PLAN_PREFIX_LEN];
+	foreman_job_task_prefix(j, prefix);
+	char *id = arena_text(a, prefix);
+	a->len--; /* its end is where the other text begins */
+	arena_text(a, s->task_id);
+	return id;
+}
+
 static void lay_step(struct arena *a, const struct foreman_job *j, const struct foreman_step *s,
 		     struct adafs_step_view *v)
 {
 	struct adafs_step_view out = {
+		.place = (unsigned)(s - j->step) + 1,
 		.number = s->number,
 		.name = arena_text(a, s->name),
 		.task_id = arena_text(a, s->task_id),
+		.batch_task_id = lay_batch_task(a, j, s),
 		.state = s->state,
 		.waiting_for = arena_text(a, s->waiting_for),
 		.command = arena_text(a, s->command),
@@ -132,8 +145,12 @@ static void lay_job(struct arena *a, const struct foreman_job *j, struct adafs_j
 		.batch_job_id = arena_text(a, j->batch_job_id),
 		.event = arena_text(a, j->event),
 		.pipeline = arena_text(a, j->pipeline),
+		.digest = arena_text(a, j->digest),
+		.unit = arena_text(a, j->unit),
 		.state = j->state,
+		.held = j->held || j->hold_wanted,
 		.waiting_for = arena_text(a, j->waiting_for),
+		.submitted = j->submitted,
 		.images = images,
 		.roles = roles,
 		.n_images = j->n_inputs,
@@ -141,6 +158,8 @@ static void lay_job(struct arena *a, const struct foreman_job *j, struct adafs_j
 		.changed_us = j->changed_us,
 		.steps = steps,
 		.n_steps = j->n_steps,
+		.member = foreman_job_is_member(j),
+		.work_removed = j->work != FOREMAN_WORK_KEPT,
 		.newest = j->newest,
 		.events = arena_text_len(a, adafs_buf_str(&j->events), j->events.len),
 	};
@@ -172,13 +191,43 @@ void job_snap_unref(struct job_snap *s)
 	free(s);
 }
 
-/* An image stays in inbox/ until its job has ended well; a failed one stays to be seen. */
-static bool in_inbox(const struct foreman_table *jobs, const struct foreman_image *i)
+/* The user has deleted it: nobody sees it any more, but as long as it still runs. */
+static bool is_deleted(const struct foreman_job *j)
 {
-	if (!*i->job_id)
-		return true;
-	const struct foreman_job *j = foreman_table_find(jobs, i->job_id);
-	return !j || !j->ended || j->state == ADAFS_STATE_FAILED;
+	return j->ended && j->deletion;
+}
+
+/* Which of an image's jobs its state is taken from: one that runs, else one that failed. */
+static int weight(const struct foreman_job *j)
+{
+	return !j || is_deleted(j) ? -1 : !j->ended ? 2 : j->state == ADAFS_STATE_FAILED;
+}
+
+/* An image of a grid may be in several jobs. */
+static void choose_shown(const struct view_input *in)
+{
+	for (size_t k = 0; k < in->images->n; k++) {
+		struct foreman_image *i = in->images->item[k];
+		i->shown = *i->job_id ? foreman_table_find(in->jobs, i->job_id) : NULL;
+	}
+	for (size_t k = 0; k < in->jobs->n; k++) {
+		const struct foreman_job *j = in->jobs->item[k];
+		for (size_t n = 0; *j->unit && j->newest && n < j->n_inputs; n++) {
+			struct foreman_image *i = foreman_table_find(in->images, j->input[n].blob);
+			if (i && *i->job_id && weight(j) > weight(i->shown))
+				i->shown = j;
+		}
+	}
+}
+
+/*
+ * An image stays in inbox/ until its job has ended well; a failed one stays to be seen. Of an image
+ * whose job is deleted the view says so.
+ */
+static bool in_inbox(const struct foreman_image *i, bool *ret_deleted)
+{
+	*ret_deleted = i->shown && is_deleted(i->shown);
+	return !i->shown || *ret_deleted || weight(i->shown) > 0;
 }
 
 static size_t lay_inbox(struct arena *a, const struct view_input *in,
@@ -187,12 +236,15 @@ static size_t lay_inbox(struct arena *a, const struct view_input *in,
 	size_t n = 0;
 	for (size_t k = 0; k < in->images->n; k++) {
 		const struct foreman_image *i = in->images->item[k];
-		if (!in_inbox(in->jobs, i))
+		bool deleted;
+		if (!in_inbox(i, &deleted))
 			continue;
 		struct adafs_inbox_view v = {
 			.blob = arena_text(a, i->blob),
-			.job_id = arena_text(a, i->job_id),
+			.job_id = arena_text(a, i->shown ? i->shown->id : i->job_id),
 			.waiting_for = arena_text(a, *i->job_id ? "" : i->waiting_for),
+			.waiting_us = i->waiting_us,
+			.deleted = deleted,
 		};
 		if (entries)
 			entries[n] = v;
@@ -204,6 +256,7 @@ static size_t lay_inbox(struct arena *a, const struct view_input *in,
 static int make_inbox(struct view_box *box, const struct view_input *in)
 {
 	struct arena a = { 0 };
+	choose_shown(in);
 	size_t n = lay_inbox(&a, in, NULL);
 	box->view.inbox = calloc(n + 1, sizeof(*box->view.inbox));
 	a.base = box->inbox_texts = malloc(a.len + 1);
@@ -223,6 +276,8 @@ static int make_jobs(struct view_box *box, const struct view_input *in)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		struct foreman_job *j = in->jobs->item[i];
+		if (is_deleted(j))
+			continue;
 		if (j->dirty || !j->snap) {
 			struct job_snap *s = snap_new(j);
 			if (!s)
@@ -232,10 +287,10 @@ static int make_jobs(struct view_box *box, const struct view_input *in)
 			j->dirty = false;
 		}
 		atomic_fetch_add(&j->snap->refs, 1);
+		box->view.jobs[box->n_snaps] = j->snap->view;
 		box->snap[box->n_snaps++] = j->snap;
-		box->view.jobs[i] = j->snap->view;
 	}
-	box->view.n_jobs = n;
+	box->view.n_jobs = box->n_snaps;
 	return 0;
 }
 
@@ -246,8 +301,8 @@ struct adafs_view *view_make(const struct view_input *in)
 		return NULL;
 	atomic_init(&box->refs, 1);
 	struct arena a = { 0 };
-	size_t pool_len = strlen(in->pool_state) + 1, trouble_len = strlen(in->trouble) + 1;
-	a.base = box->texts = malloc(pool_len + trouble_len);
+	size_t len = strlen(in->pool_state) + strlen(in->trouble) + strlen(in->batch_trouble) + 3;
+	a.base = box->texts = malloc(len);
 	if (!a.base || make_jobs(box, in) < 0 || make_inbox(box, in) < 0) {
 		adafs_view_unref(&box->view);
 		return NULL;
@@ -255,6 +310,7 @@ struct adafs_view *view_make(const struct view_input *in)
 	box->view.generation = in->generation;
 	box->view.pool_state = arena_text(&a, in->pool_state);
 	box->view.trouble = arena_text(&a, in->trouble);
+	box->view.batch_trouble = arena_text(&a, in->batch_trouble);
 	box->view.pool_nodes = in->pool_nodes;
 	box->view.pool_slots = in->pool_slots;
 	box->view.loaded = in->loaded;

@@ -18,7 +18,7 @@ struct view_input {
 	const char *pool_state;
 	int pool_nodes, pool_slots;
 	bool loaded;
-	const char *trouble;
+	const char *trouble, *batch_trouble;
 };
 /* A new view with one reference, which renews the snapshots of dirty jobs. NULL: out of memory. */
 struct adafs_view *view_make(const struct view_input *in);
