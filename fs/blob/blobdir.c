@@ -299,7 +299,7 @@ static int lookup_now(struct call *c, struct node *dir, const char *name, struct
 
 /* A name that is about to get another file is answered after that: an open of the old one would be
  * told to look again. */
-static int dir_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+static int lookup_blob(struct call *c, struct node *dir, const char *name, struct child *ret)
 {
 	for (;;) {
 		struct child child;
@@ -317,6 +317,21 @@ static int dir_lookup(struct call *c, struct node *dir, const char *name, struct
 		if (rc)
 			return rc;
 	}
+}
+
+static int dir_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+{
+	if (!blobdir_extra_name(dir, name))
+		return lookup_blob(c, dir, name, ret);
+	int rc = blobdir_extra_child(c, dir, true, ret);
+	if (rc != -ENOENT)
+		return rc;
+	struct child child = { 0 };
+	rc = lookup_blob(c, dir, name, &child);
+	if (rc == 0)
+		*ret = child;
+	/* Not to be remembered: the next moment something may wait. */
+	return rc == -ENOENT ? blobdir_extra_child(c, dir, false, ret) : rc;
 }
 
 /* --- changes beside the view ----------------------------------------------------------------- */

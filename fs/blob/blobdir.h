@@ -55,14 +55,21 @@ struct blobdir_policy {
 	int (*before_rename)(void *arg, const char *old_blob, const char *new_blob,
 			     const struct adafs_blob_props *props, struct adafs_blob_meta *meta,
 			     struct adafs_err *reterr);
-	void (*renamed)(void *arg, const char *old_blob, const char *new_blob, const char *etag,
-			const struct adafs_blob_meta *meta);
-	/*
-	 * Extra names in a directory (path "" is the view's root) that are no blobs, e.g. reasons.
-	 */
+	/* props are the new blob's. */
+	void (*renamed)(void *arg, const char *old_blob, const char *new_blob,
+			const struct adafs_blob_props *props);
 	int (*getxattr)(void *arg, const char *path, const struct adafs_blob_props *props,
 			const char *name, struct adafs_buf *ret);
 	int (*listxattr)(void *arg, const char *path, struct adafs_buf *ret);
+	/*
+	 * A file that is no blob, in the directories for which `extra` answers with its node (a
+	 * reference; its version is neither "" nor an ETag). path is the directory's, "" the view's
+	 * root. *ret_listed: it comes before a blob of that name and is listed; else it is only
+	 * there for those who ask for it by name, where no blob has the name. Nobody can write or
+	 * rename it; its removal does nothing. NULL with errno 0: none here, else out of memory.
+	 */
+	const char *extra_name;
+	struct node *(*extra)(void *arg, struct node *dir, const char *path, bool *ret_listed);
 	void *arg;
 };
 
@@ -84,6 +91,8 @@ void blobdir_each_place(struct fs *fs, const char *container, const char *prefix
 			blobdir_place_fn *fn, void *arg);
 /* Whether more than one view shows the names below a prefix. */
 bool blobdir_shown_twice(const struct fs *fs, const char *container, const char *prefix);
+/* Whether a file below a prefix ("a/b/") is open for writing. Any thread. */
+bool blobdir_is_written(const char *container, const char *prefix);
 /* Forget cached listings that hold this blob, here and in the kernel: after changes made beside the
  * view. */
 void blobdir_invalidate(struct fs *fs, const char *container, const char *blob);

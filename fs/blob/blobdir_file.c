@@ -328,17 +328,27 @@ static void new_version(char ret[40])
 }
 
 /*
- * What the new file replaces, as far as it is known without asking: nothing, or a blob that the
- * view hides. If something is there after all, the commit finds out.
+ * What the new file replaces: nothing, or a blob that the view hides. Where nothing is hidden it is
+ * not asked for: the kernel has just looked, and if something is there after all, the commit finds
+ * out.
  */
 static int base_of_new(struct call *c, struct node *dir, const char *name, struct blob_entry **ret)
 {
+	const struct view *v = bnode_of(dir)->view;
 	ADAFS_FREE char *prefix = blobdir_prefix(dir);
 	bool known;
 	if (!prefix)
 		return -ENOMEM;
-	struct blob_entry *e =
-		blobs_peek(c->fs->blobs, bnode_of(dir)->view->container, prefix, name, &known);
+	struct blob_entry *e = blobs_peek(c->fs->blobs, v->container, prefix, name, &known);
+	if (!e && !known && v->policy->shown) {
+		struct adafs_err err = { 0 };
+		int rc = blobs_lookup(c->fs->blobs, v->container, prefix, name, c->may_wait, &e,
+				      &err);
+		if (rc == -EWOULDBLOCK)
+			return rc;
+		if (rc && rc != -ENOENT)
+			return blobdir_log(rc, "looking up", v->container, name, &err);
+	}
 	if (e && blobdir_shown(dir, e)) {
 		blob_entry_unref(e);
 		return -EEXIST;

@@ -96,6 +96,21 @@ int blobdir_log(int rc, const char *what, const char *container, const char *blo
 		const struct adafs_err *err);
 
 /*
+ * --- blobdir_extra.c: the policy's file that is no blob
+ * -----------------------------------------
+ */
+/* Whether a name is that of such files in the whole view. */
+bool blobdir_extra_name(const struct node *dir, const char *name);
+/* The directory's, with a reference, and whether it is listed; NULL: errno, 0 for none. */
+struct node *blobdir_extra(struct node *dir, bool *ret_listed);
+/* Whether the directory has one (that is listed). */
+bool blobdir_has_extra(struct node *dir, bool listed);
+/* Fill a child for LOOKUP; listed: only with one that is. -ENOENT: there is none. */
+int blobdir_extra_child(struct call *c, struct node *dir, bool listed, struct child *ret);
+/* Add its name if it is listed. */
+int blobdir_list_extra(struct node *dir, struct dirlist *to);
+
+/*
  * --- blobdir_list.c ----------------------------------------------------------------------------
  */
 int blobdir_list(struct call *c, struct node *dir, struct dirlist *ret);

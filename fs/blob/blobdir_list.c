@@ -72,9 +72,12 @@ int blobdir_list(struct call *c, struct node *dir, struct dirlist *ret)
 	int rc = blobs_list(c->fs->blobs, v->container, prefix, c->may_wait, &known, &err);
 	if (rc)
 		return blobdir_log(rc, "listing", v->container, prefix, &err);
+	bool extra = blobdir_has_extra(dir, true);
+	if (extra)
+		rc = blobdir_list_extra(dir, ret);
 	for (size_t i = 0; i < known.n && !rc; i++) {
 		struct blob_entry *e = known.entry[i];
-		if (blobdir_shown(dir, e))
+		if (blobdir_shown(dir, e) && !(extra && blobdir_extra_name(dir, e->name)))
 			rc = dirlist_add(ret, e->name, node_ino_end(begin, e->name), type_of(e),
 					 NULL);
 	}
@@ -121,11 +124,13 @@ static void end_keeping(struct node *dir, struct bstream *s)
 	adafs_mutex_unlock(&wfiles_lock);
 }
 
-static int written_names(const struct node *dir, struct dirlist *ret)
+/* Names that no listing of the service has. */
+static int written_names(struct node *dir, struct dirlist *ret)
 {
 	static const struct blob_list none;
 	struct adding a = { .list = ret, .known = &none };
-	return wfile_each(dir, add_new_file, &a);
+	int rc = wfile_each(dir, add_new_file, &a);
+	return rc ? rc : blobdir_list_extra(dir, ret);
 }
 
 /* The end of the listing was reached for the first time: see what is being written. */
@@ -185,7 +190,7 @@ static bool hand_over(const struct reading *r, uint64_t ino_begin, size_t next,
 		r->plus && r->any_written ? wfile_find(r->call->fs, r->dir, e->name) : NULL;
 	if (w)
 		blobdir_wfile_child(w, &child);
-	else if (r->plus)
+	else if (r->plus && !blobdir_extra_name(r->dir, e->name))
 		plain_child(r, e, ino, &child);
 	return r->add(r->arg, next, e->name, ino, type_of(e), &child);
 }

@@ -193,8 +193,9 @@ int blobdir_unlink(struct call *c, struct node *dir, const char *name)
 	if (rc && rc != -ENOENT)
 		return rc;
 	blobs_put(c->fs->blobs, v->container, prefix, name, NULL);
+	/* Of a file that is no blob nothing is there to be removed, and `rm -r` goes on. */
 	if (rc)
-		return rc;
+		return blobdir_extra_name(dir, name) && blobdir_has_extra(dir, false) ? 0 : rc;
 	if (v->policy->removed)
 		v->policy->removed(v->policy->arg, blob);
 	blobdir_keep(dir);

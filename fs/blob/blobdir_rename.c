@@ -112,7 +112,7 @@ int rename_blob(const struct move *m, const struct adafs_blob_props *props,
 			blob_entry_unref(ADAFS_STEAL(*ret_entry));
 	}
 	if (!rc && p->renamed)
-		p->renamed(p->arg, m->old_blob, m->new_blob, now.etag, &now.meta);
+		p->renamed(p->arg, m->old_blob, m->new_blob, &now);
 	adafs_blob_meta_clear(&meta);
 	return rc;
 }
@@ -330,6 +330,9 @@ int blobdir_rename(struct call *c, struct node *dir, const char *name, struct no
 	int rc = blob ? names_check_blob(blob) : -ENOMEM;
 	if (rc)
 		return rc;
+	if ((blobdir_extra_name(dir, name) && blobdir_has_extra(dir, true)) ||
+	    (blobdir_extra_name(newdir, newname) && blobdir_has_extra(newdir, false)))
+		return -EPERM;
 	if (!c->may_wait)
 		return -EWOULDBLOCK;
 	struct place from, to = { 0 };

@@ -31,7 +31,8 @@ struct signals {
 	 * gone. */
 	struct adafs_mutex session_lock; /* rank LEAF */
 	/* The thread's own. */
-	bool asked; /* to end */
+	bool asked;   /* to end */
+	bool hung_up; /* before it served: then once it does */
 	uint64_t deadline_ms;
 };
 
@@ -88,7 +89,16 @@ static void on_hangup(struct signals *s)
 {
 	if (s->hangup_ends)
 		on_end_signal(s, SIGHUP);
-	else if (phase_of(s) == PHASE_SERVE && s->hooks->reload)
+	else
+		s->hung_up = true;
+}
+
+static void reload_if_wanted(struct signals *s)
+{
+	if (!s->hung_up || phase_of(s) != PHASE_SERVE)
+		return;
+	s->hung_up = false;
+	if (s->hooks->reload)
 		s->hooks->reload(s->fs, s->hooks->arg);
 }
 
@@ -118,6 +128,7 @@ static void *signals_main(void *arg)
 			on_hangup(s);
 		else if (sig == SIGTERM || sig == SIGINT || sig == SIGQUIT)
 			on_end_signal(s, sig);
+		reload_if_wanted(s);
 		if (s->asked)
 			look_whether_over(s);
 	}

@@ -125,7 +125,7 @@ int command_check(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	check_report(FINDING_OK, "settings", strdup("understood"));
-	bool good = setup_pipeline(&o, &pipeline, &err) == 0;
+	bool good = adafs_pipeline_load(o.pipeline, &pipeline, &err) == 0;
 	check_report(good ? FINDING_OK : FINDING_FAIL, "pipeline",
 		     strdup(good ? adafs_pipeline_name(pipeline) : err.msg));
 	good = check_services(&fs, &o, pipeline) && good;

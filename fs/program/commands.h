@@ -28,7 +28,6 @@ int command_umount(int argc, char **argv, bool helper);
  * The steps that mount and check share, in this order. Each fills what it makes into fs or returns
  * negative errno with the reason; fs_free_clients takes all of it back.
  */
-int setup_pipeline(const struct options *o, struct adafs_pipeline **ret, struct adafs_err *reterr);
 /* Accounts: *ret_engine stays NULL when both services are configured. */
 int setup_engine(struct options *o, struct engine **ret_engine, struct adafs_err *reterr);
 /* Clients of http, blob and Batch; no threads. */

@@ -81,7 +81,7 @@ static int check_sas(struct options *o, struct adafs_err *reterr)
 	if (adafs_sas_rights_parse(o->storage.sas, &rights, reterr) < 0)
 		return -EINVAL;
 	if (adafs_sas_rights_check(&rights, adafs_clock_wall_us(), o->read_only, &use, reterr) < 0)
-		return -EINVAL;
+		return -EACCES;
 	if (use == ADAFS_SAS_READ_WRITE)
 		return 0;
 	if (!o->read_only)

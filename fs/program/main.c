@@ -1,5 +1,6 @@
 /* fs/program/main.c - the program: which command, and from settings to a mount. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -11,6 +12,7 @@
 
 #include "batch/base/log.h"
 #include "batch/emulator/emulator.h"
+#include "fs/blob/blobdir.h"
 #include "fs/program/commands.h"
 #include "fs/mount/mountpoint.h"
 #include "fs/kernel/poll.h"
@@ -127,6 +129,13 @@ static void foreman_changed(void *arg, uint64_t generation)
 	pollers_changed(fs->pollers);
 }
 
+static bool is_written(void *arg, const char *prefix)
+{
+	const struct fs *fs = arg;
+
+	return blobdir_is_written(fs->container, prefix);
+}
+
 static int make_foreman(struct fs *fs, struct mount *m, struct adafs_err *reterr)
 {
 	const struct adafs_foreman_config config = {
@@ -136,12 +145,18 @@ static int make_foreman(struct fs *fs, struct mount *m, struct adafs_err *reterr
 		.pipeline = m->pipeline,
 		.pool = fs->options->pool,
 		.poll_ms = fs->options->poll_ms,
+		.settle_ms = fs->options->settle_ms,
+		.by_event = fs->options->by_event,
 		.pool_settings = &fs->options->pool_make,
 		.sas_life_s = fs->options->sas_life_s,
+		.node_identity = fs->options->node_identity,
+		.keep_ms = fs->options->keep_ms,
 		.sas_to_tasks = fs->options->sas_to_tasks,
 		.reads_only = fs->options->reads_only,
 		.changed = foreman_changed,
 		.changed_arg = fs,
+		.is_written = is_written,
+		.is_written_arg = fs,
 	};
 
 	fs->foreman = adafs_foreman_new(&config, reterr);
@@ -153,7 +168,7 @@ static int prepare(struct fs *fs, struct options *o, struct mount *m, struct ada
 {
 	if (o->log_level && adafs_log_set_levels(o->log_level, err) < 0)
 		return EXIT_USAGE;
-	if (setup_pipeline(o, &m->pipeline, err) < 0)
+	if (adafs_pipeline_load(o->pipeline, &m->pipeline, err) < 0)
 		return EXIT_USAGE;
 	if (mountpoint_check(o->mountpoint, o->nonempty, err) < 0)
 		return EXIT_MOUNT;
@@ -178,8 +193,11 @@ static int command_mount(int argc, char **argv)
 	struct mount m = { .argc = argc, .argv = argv };
 	struct fs fs = { 0 };
 
-	if (options_parse(&o, argc, argv, &err) < 0)
-		return fail(EXIT_USAGE, err.msg);
+	/* What one thread lets go of is of use to the others: else every one holds its own peak. */
+	mallopt(M_ARENA_MAX, 2);
+	int rc = options_parse(&o, argc, argv, &err);
+	if (rc < 0) /* a credential that does not permit what is needed is no wrong setting */
+		return fail(rc == -EACCES ? EXIT_MOUNT : EXIT_USAGE, err.msg);
 	if (!o.mountpoint) {
 		options_clear(&o);
 		return fail(EXIT_USAGE, "no mount point is given; see adafs --help");
@@ -189,7 +207,7 @@ static int command_mount(int argc, char **argv)
 		const struct session_hooks hooks = {
 			.start = start, .stop = stop, .reload = reload, .arg = &m
 		};
-		int rc = session_run(&fs, &hooks, &err);
+		rc = session_run(&fs, &hooks, &err);
 		if (rc < 0)
 			status = rc == -EINTR ? EXIT_INTERRUPTED : EXIT_MOUNT;
 		else if (!o.foreground)

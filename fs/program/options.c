@@ -14,6 +14,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "batch/foreman/foreman.h"
 #include "batch/base/buf.h"
 #include "batch/base/file.h"
 #include "fs/program/credentials.h"
@@ -249,6 +250,9 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 		if (rc == 0)
 			*(double *)at = number;
 		return rc;
+	case KIND_KEEP:
+		rc = adafs_keep_parse(value, at, reterr);
+		return rc ? adafs_err_prefix(reterr, "%s: %s", p->where, def->name) : 0;
 	case KIND_FLAG:
 		*(bool *)at = true;
 		return 0;
@@ -257,6 +261,13 @@ static int apply_value(struct parser *p, const struct option_def *def, const cha
 			return adafs_err_set(reterr, -EINVAL, "%s: '%s' is on or off, not '%s'",
 					     p->where, def->name, value);
 		*(bool *)at = !strcmp(value, "on");
+		return 0;
+	case KIND_GROUPING:
+		if (strcmp(value, "image") && strcmp(value, "event"))
+			return adafs_err_set(reterr, -EINVAL,
+					     "%s: grouping is image or event, not '%s'", p->where,
+					     value);
+		*(bool *)at = !strcmp(value, "event");
 		return 0;
 	case KIND_CLEAR:
 		*(bool *)at = false;
@@ -693,6 +704,7 @@ void options_clear(struct options *o)
 	free(o->dir);
 	free(o->disk_cache);
 	free(o->log_level);
+	free(o->node_identity);
 	adafs_storage_account_clear(&o->storage);
 	adafs_batch_account_clear(&o->batch);
 	adafs_entra_clear(&o->entra);

@@ -42,18 +42,22 @@ struct options {
 			      */
 	bool md5;            /* also of files of several blocks: the service takes it of others */
 	uint32_t poll_ms;    /* 0: the foreman's default */
+	uint32_t settle_ms;  /* 0: the foreman's default */
+	bool by_event;       /* the images of an event go to Batch as one job */
 	char *log_level;     /* as adafs_log_set_levels reads it; NULL: the default */
 	bool has_uid, has_gid; /* whom the files shall belong to, else who mounts */
 	uid_t uid;
 	gid_t gid;
 	uint32_t io_timeout_ms; /* default 30,000 */
 	double attr_timeout_s;  /* default 5 */
+	int64_t keep_ms;        /* how long work of ended jobs stays; 0: the foreman's default */
 	bool has_storage,
 		has_batch; /* an account is configured; else the embedded engine serves it */
 	struct adafs_storage_account storage;
 	struct adafs_batch_account batch;
 	enum options_auth auth;
 	struct adafs_entra entra; /* for what has neither key nor SAS */
+	char *node_identity;      /* NULL: the foreman's default */
 	uint32_t sas_life_s;      /* 0: the foreman's default */
 	bool sas_to_tasks;        /* nodes may be handed the user's own SAS */
 	bool reads_only;          /* the SAS permits no more; read_only is set then too */

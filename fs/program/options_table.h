@@ -14,11 +14,13 @@ enum option_kind {
 	KIND_SIZE32,  /* the same in uint32_t */
 	KIND_MS,      /* seconds in the text, uint32_t milliseconds here */
 	KIND_SECONDS, /* double */
+	KIND_KEEP,    /* a duration of at least a second, or forever; int64_t milliseconds */
 	KIND_FLAG,
-	KIND_SWITCH, /* on or off; bool */
-	KIND_CLEAR,  /* takes a flag back */
-	KIND_UMASK,  /* octal; mode_t */
-	KIND_CONFIG, /* read before all others */
+	KIND_SWITCH,   /* on or off; bool */
+	KIND_GROUPING, /* image or event; bool */
+	KIND_CLEAR,    /* takes a flag back */
+	KIND_UMASK,    /* octal; mode_t */
+	KIND_CONFIG,   /* read before all others */
 	KIND_UID,
 	KIND_GID,
 	KIND_FUSE,    /* passed on as it is */

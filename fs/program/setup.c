@@ -6,22 +6,6 @@
 #include "batch/azure/token.h"
 #include "fs/program/commands.h"
 
-int setup_pipeline(const struct options *o, struct adafs_pipeline **ret, struct adafs_err *reterr)
-{
-	struct adafs_pipeline *p;
-	int rc = adafs_pipeline_load(o->pipeline, &p, reterr);
-
-	if (rc < 0)
-		return rc;
-	rc = adafs_pipeline_runnable(p, reterr);
-	if (rc < 0) {
-		adafs_pipeline_unref(p);
-		return rc;
-	}
-	*ret = p;
-	return 0;
-}
-
 int setup_engine(struct options *o, struct engine **ret_engine, struct adafs_err *reterr)
 {
 	struct engine *e = NULL;

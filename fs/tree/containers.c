@@ -19,6 +19,8 @@
 static const struct blobdir_policy plain = { .kind = "containers", .links = true };
 
 struct containers {
+	/* Of the container that the mount works in: images that go are missed by their jobs. */
+	struct blobdir_policy own;
 	struct adafs_mutex lock;
 	char **name;
 	size_t n;
@@ -134,7 +136,9 @@ static void changed(struct containers *t)
 
 static int make_child(struct call *c, struct node *dir, const char *name, struct child *ret)
 {
-	struct node *n = blobdir_root(c->fs, dir, name, name, "", &plain);
+	const struct containers *t = dir->data;
+	bool own = !strcmp(name, c->fs->container);
+	struct node *n = blobdir_root(c->fs, dir, name, name, "", own ? &t->own : &plain);
 	if (!n)
 		return -ENOMEM;
 	*ret = (struct child){ .node = n };
@@ -249,11 +253,33 @@ static const struct node_ops containers_ops = {
 	.free_data = containers_free,
 };
 
+static void image_removed(void *arg, const char *blob)
+{
+	const struct fs *fs = arg;
+	if (!strncmp(blob, "images/", 7))
+		adafs_foreman_forget(fs->foreman, blob);
+}
+
+static void image_renamed(void *arg, const char *old_blob, const char *new_blob,
+			  const struct adafs_blob_props *props)
+{
+	(void)new_blob;
+	(void)props;
+	image_removed(arg, old_blob);
+}
+
 struct node *containers_root(struct fs *fs, struct node *root)
 {
 	struct containers *t = calloc(1, sizeof(*t));
 	if (!t)
 		return NULL;
 	adafs_mutex_init(&t->lock, ADAFS_RANK_TREE);
-	return node_get(fs, root, "containers", "", &containers_ops, node_ino("containers"), t);
+	t->own = plain;
+	t->own.removed = image_removed;
+	t->own.renamed = image_renamed;
+	t->own.arg = fs;
+	struct node *n =
+		node_get(fs, root, "containers", "", &containers_ops, node_ino("containers"), t);
+	/* The first to make it leaves a reference for good: what is below borrows the policy. */
+	return n && n->data == t ? node_ref(n) : n;
 }

@@ -51,11 +51,29 @@ void events_made(const struct events_view *v)
 
 /* --- the index ---------------------------------------------------------------------------- */
 
+/* Of an image in several jobs the first is one that runs, else one that failed. */
+static int weight(const struct adafs_job_view *job)
+{
+	switch (job->state) {
+	case ADAFS_STATE_COMPLETED:
+	case ADAFS_STATE_EMPTY:
+	case ADAFS_STATE_CANCELLED:
+		return 0;
+	case ADAFS_STATE_FAILED:
+		return 1;
+	default:
+		return 2;
+	}
+}
+
 static int by_blob(const void *a, const void *b)
 {
 	const struct events_image *x = a, *y = b;
+	int order = strcmp(x->blob, y->blob);
 
-	return strcmp(x->blob, y->blob);
+	if (order == 0)
+		order = weight(y->job) - weight(x->job);
+	return order ? order : strcmp(x->job->id, y->job->id);
 }
 
 static int index_fill(struct events_index *x, const struct adafs_view *view)
@@ -103,12 +121,30 @@ void events_index_unlock(struct events_index *x)
 	adafs_mutex_unlock(&x->lock);
 }
 
+const struct events_image *events_index_jobs(const struct events_index *x, const char *blob,
+					     size_t *ret_n)
+{
+	size_t low = 0, high = x->n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (strcmp(x->image[mid].blob, blob) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*ret_n = 0;
+	while (low + *ret_n < x->n && strcmp(x->image[low + *ret_n].blob, blob) == 0)
+		++*ret_n;
+	return &x->image[low];
+}
+
 const struct adafs_job_view *events_index_job(const struct events_index *x, const char *blob)
 {
-	const struct events_image key = { .blob = blob };
-	const struct events_image *found = bsearch(&key, x->image, x->n, sizeof(key), by_blob);
+	size_t n;
+	const struct events_image *found = events_index_jobs(x, blob, &n);
 
-	return found ? found->job : NULL;
+	return n ? found->job : NULL;
 }
 
 /* --- the directory ------------------------------------------------------------------------ */

@@ -28,6 +28,10 @@ const struct adafs_view *events_index_lock(struct events_index *x, struct fs *fs
 void events_index_unlock(struct events_index *x);
 /* The newest job of an image, or NULL. */
 const struct adafs_job_view *events_index_job(const struct events_index *x, const char *blob);
+/* All newest jobs that read an image, *ret_n of them from the one returned: of a grid it may have
+ * several. */
+const struct events_image *events_index_jobs(const struct events_index *x, const char *blob,
+					     size_t *ret_n);
 
 /* What a policy's calls get: paths are relative to prefix. Borrowed for the life of the mount. */
 struct events_view {

@@ -16,6 +16,7 @@
 #include "batch/pipeline/image.h"
 #include "fs/tree/events.h"
 #include "fs/tree/tree.h"
+#include "fs/tree/waiting.h"
 
 /* Metadata of files that are no images yet. */
 #define META_SHA256 "adafssha256"
@@ -23,6 +24,7 @@
 #define META_PIPELINE "adafspipeline"
 
 #define URL_MINUTES 60
+#define LEAVES_AFTER_S 10
 
 static const char *base_name(const char *blob)
 {
@@ -31,10 +33,16 @@ static const char *base_name(const char *blob)
 	return slash ? slash + 1 : blob;
 }
 
+/* Temporary, or in a folder that a desktop keeps for itself, such as .Trashes/. */
+static bool is_litter(const char *blob)
+{
+	return strstr(blob, "/.") != NULL || adafs_name_is_litter(base_name(blob));
+}
+
 /* Whether a name means work: neither temporary nor beside an image. */
 static bool is_image_name(const char *blob)
 {
-	return !adafs_name_is_litter(base_name(blob)) && !adafs_name_is_sidecar(base_name(blob));
+	return !is_litter(blob) && !adafs_name_is_sidecar(base_name(blob));
 }
 
 /* --- commit ------------------------------------------------------------------------------- */
@@ -66,7 +74,11 @@ static int litter_commit(const struct blobdir_commit *commit, struct adafs_blob_
 		return rc;
 	if (commit->caller_killed)
 		rc = adafs_err_set(&verdict, -EBADMSG, "the program that wrote it was killed");
+	char facts[ADAFS_IMAGE_FACTS_SIZE];
 	int set = adafs_blob_meta_set(meta, META_SHA256, commit->sha256);
+	if (set == 0 && rc == 0 && commit->size > 0 &&
+	    adafs_image_facts_write(&info, facts, sizeof(facts)) == 0)
+		set = adafs_blob_meta_set(meta, FOREMAN_META_FACTS, facts);
 	return set < 0 ? set : set_verdict(meta, rc < 0 ? verdict.msg : "ok");
 }
 
@@ -76,7 +88,7 @@ static int inbox_before_commit(void *arg, const struct blobdir_commit *commit,
 	struct events_view *v = arg;
 	struct adafs_image_info info;
 
-	if (adafs_name_is_litter(base_name(commit->blob)))
+	if (is_litter(commit->blob))
 		return litter_commit(commit, meta);
 	if (adafs_name_is_sidecar(base_name(commit->blob)))
 		return 0;
@@ -87,7 +99,8 @@ static int inbox_before_commit(void *arg, const struct blobdir_commit *commit,
 	int rc = adafs_image_check(commit->fd, commit->size, &info, reterr);
 	if (rc < 0)
 		return rc;
-	rc = adafs_foreman_trigger(v->fs->foreman, commit->blob, commit->sha256, meta, reterr);
+	rc = adafs_foreman_trigger(v->fs->foreman, commit->blob, commit->sha256, &info, meta,
+				   reterr);
 	/* The pipeline has no place for it: said now, not by a job that never comes. */
 	if (rc == -ENOENT && reterr)
 		reterr->rc = -EBADMSG;
@@ -105,7 +118,11 @@ static void submit(struct fs *fs, const char *blob, const char *etag, int64_t si
 		return;
 	}
 	const struct adafs_foreman_image image = {
-		.blob = blob, .etag = etag, .sha256 = sha256, .size = size
+		.blob = blob,
+		.etag = etag,
+		.sha256 = sha256,
+		.facts = adafs_blob_meta_get(meta, FOREMAN_META_FACTS),
+		.size = size,
 	};
 	adafs_foreman_submit(fs->foreman, &image);
 }
@@ -153,12 +170,16 @@ static int inbox_before_rename(void *arg, const char *old_blob, const char *new_
 	struct events_view *v = arg;
 	const char *sha256 = adafs_blob_meta_get(&props->meta, META_SHA256);
 	const char *checked = adafs_blob_meta_get(&props->meta, META_CHECKED);
+	const char *facts = adafs_blob_meta_get(&props->meta, FOREMAN_META_FACTS);
+	struct adafs_image_info info = { 0 };
 
 	if (adafs_blob_meta_get(&props->meta, META_PIPELINE))
 		checked = "ok"; /* it has been an image before */
 	if (!is_image_name(new_blob)) {
 		/* The trigger goes; what the check knew stays for the way back. */
 		int rc = copy_meta(meta, &props->meta, META_SHA256);
+		if (rc == 0)
+			rc = copy_meta(meta, &props->meta, FOREMAN_META_FACTS);
 		return rc < 0 || !checked ? rc : set_verdict(meta, checked);
 	}
 	if (props->size == 0)
@@ -168,14 +189,17 @@ static int inbox_before_rename(void *arg, const char *old_blob, const char *new_
 		return adafs_err_set(reterr, -EXDEV, "'%s' has never been checked", old_blob);
 	if (strcmp(checked, "ok") != 0)
 		return adafs_err_set(reterr, -EBADMSG, "%s", checked);
-	int rc = adafs_foreman_trigger(v->fs->foreman, new_blob, sha256, meta, reterr);
+	if (!facts || adafs_image_facts_read(facts, &info) < 0)
+		return adafs_err_set(reterr, -EXDEV, "'%s' was checked by an older version",
+				     old_blob);
+	int rc = adafs_foreman_trigger(v->fs->foreman, new_blob, sha256, &info, meta, reterr);
 	if (rc == -ENOENT && reterr)
 		reterr->rc = -EBADMSG;
 	return rc == -ENOENT ? -EBADMSG : rc;
 }
 
-static void inbox_renamed(void *arg, const char *old_blob, const char *new_blob, const char *etag,
-			  const struct adafs_blob_meta *meta)
+static void inbox_renamed(void *arg, const char *old_blob, const char *new_blob,
+			  const struct adafs_blob_props *props)
 {
 	struct events_view *v = arg;
 
@@ -183,7 +207,7 @@ static void inbox_renamed(void *arg, const char *old_blob, const char *new_blob,
 	if (is_image_name(old_blob))
 		adafs_foreman_forget(v->fs->foreman, old_blob);
 	if (is_image_name(new_blob))
-		submit(v->fs, new_blob, etag, 0, meta);
+		submit(v->fs, new_blob, props->etag, props->size, &props->meta);
 }
 
 /* --- what is shown ------------------------------------------------------------------------ */
@@ -223,19 +247,35 @@ static bool ended_well(const struct adafs_job_view *job)
 	       job->state == ADAFS_STATE_CANCELLED;
 }
 
+/*
+ * A done image that was written once more, and changed nothing: who writes by name, as rsync does,
+ * still sets its times.
+ */
+static bool just_written(const struct adafs_job_view *job, const struct adafs_blob_props *props,
+			 int64_t now_us)
+{
+	int64_t written_us = (int64_t)props->last_modified * 1000000;
+
+	return written_us > job->changed_us &&
+	       now_us < written_us + LEAVES_AFTER_S * INT64_C(1000000);
+}
+
 static bool inbox_shown(void *arg, const char *path, const struct adafs_blob_props *props)
 {
 	struct events_view *v = arg;
 	ADAFS_FREE char *blob = events_blob(v, path);
 
-	(void)props;
 	if (!blob || !is_image_name(blob))
 		return true;
+	int64_t now_us = adafs_blob_now_us(v->fs->blob); /* its lock ranks below the index's */
 	const struct adafs_view *view = events_index_lock(v->index, v->fs);
 	if (!view)
 		return true;
+	const struct adafs_inbox_view *image = find_image(view, blob);
 	const struct adafs_job_view *job = job_of(v, view, blob);
-	bool shown = !job || !ended_well(job);
+	bool shown = image && image->deleted
+			     ? false
+			     : !job || !ended_well(job) || just_written(job, props, now_us);
 	events_index_unlock(v->index);
 	return shown;
 }
@@ -270,9 +310,14 @@ static int job_attribute(const struct events_view *v, const char *blob, bool sta
 		return -ENOMEM;
 	const struct adafs_inbox_view *image = find_image(view, blob);
 	const struct adafs_job_view *job = job_of(v, view, blob);
-	if (job)
+	size_t n = 0;
+	const struct events_image *in = events_index_jobs(v->index, blob, &n);
+	if (job && !state && n > 1)
+		for (size_t i = rc = 0; rc == 0 && i < n; i++)
+			rc = adafs_buf_addf(ret, "%s%s", i ? "\n" : "", in[i].job->id);
+	else if (job)
 		rc = adafs_buf_adds(ret, state ? adafs_state_name(job->state) : job->id);
-	else if (image && state)
+	else if (image && !image->deleted && state)
 		rc = adafs_buf_adds(ret, "waiting");
 	events_index_unlock(v->index);
 	return rc;
@@ -284,12 +329,18 @@ static int inbox_getxattr(void *arg, const char *path, const struct adafs_blob_p
 	struct events_view *v = arg;
 	ADAFS_FREE char *blob = events_blob(v, path);
 
+	int rc;
+
 	if (!blob)
 		return -ENOMEM;
 	if (strcmp(name, "user.adafs.job") == 0)
 		return job_attribute(v, blob, false, ret);
 	if (strcmp(name, "user.adafs.state") == 0)
 		return job_attribute(v, blob, true, ret);
+	if (strcmp(name, "user.adafs.waiting_for") == 0) {
+		rc = waiting_text(v->fs, blob, ret, NULL);
+		return rc < 0 ? rc : ret->len ? 0 : -ENODATA;
+	}
 	if (!props)
 		return -ENODATA;
 	if (strcmp(name, "user.adafs.url") == 0)
@@ -336,6 +387,8 @@ static const struct blobdir_policy inbox_policy = {
 	.renamed = inbox_renamed,
 	.getxattr = inbox_getxattr,
 	.listxattr = inbox_listxattr,
+	.extra_name = WAITING_FILE,
+	.extra = waiting_extra,
 };
 
 struct node *inbox_root(struct fs *fs, struct node *root)

@@ -42,7 +42,7 @@ int job_look(const struct node *n, struct job_look *ret)
 
 	l.job = adafs_view_job(l.view, at->job);
 	for (size_t i = 0; l.job && at->step && i < l.job->n_steps; i++)
-		if (l.job->steps[i].number == at->step)
+		if (l.job->steps[i].place == at->step)
 			l.step = &l.job->steps[i];
 	if (!l.job || (at->step && !l.step)) {
 		adafs_view_unref(l.view);
@@ -64,7 +64,7 @@ uint64_t job_ino(const char *job, const struct adafs_step_view *step, const char
 	char text[512];
 
 	if (step)
-		snprintf(text, sizeof(text), "jobs/%s/steps/%u/%s", job, step->number, name);
+		snprintf(text, sizeof(text), "jobs/%s/steps/%u/%s", job, step->place, name);
 	else
 		snprintf(text, sizeof(text), "jobs/%s/%s", job, name);
 	return node_ino(text);

@@ -1,8 +1,8 @@
 /*
  * fs/tree/jobs.h - what the files of jobs/ share: where a node stands in the foreman's view.
  *
- * Nodes hold names only (job id, step number); each call looks them up in the newest view, which is
- * immutable. Nothing here waits for a service but the logs and ctl.
+ * Nodes hold names only (job id, place of the step); each call looks them up in the newest view,
+ * which is immutable. Nothing here waits for a service but the logs and ctl.
  */
 #ifndef ADAFS_FS_TREE_JOBS_H
 #define ADAFS_FS_TREE_JOBS_H
@@ -12,7 +12,7 @@
 /* The data of every node below jobs/. */
 struct job_at {
 	char *job;
-	unsigned step;    /* number; 0: the job itself */
+	unsigned step;    /* its place; 0: the job itself */
 	const void *what; /* which file; static */
 };
 /* NULL: out of memory. */

@@ -75,8 +75,8 @@ static void end_set(struct log_data *d, const char *prefix, const struct log_end
 static int node_head(struct fs *fs, const struct job_look *l, const char *name, struct log_end *ret)
 {
 	struct log_end end = { .place = LOG_NODE };
-	int rc = adafs_batch_file_head(fs->batch, l->job->batch_job_id, l->step->task_id, name,
-				       &end.size, &end.mtime, NULL);
+	int rc = adafs_batch_file_head(fs->batch, l->job->batch_job_id, l->step->batch_task_id,
+				       name, &end.size, &end.mtime, NULL);
 
 	if (rc == -ENOENT || rc == -EAGAIN) {
 		*ret = (struct log_end){ .place = LOG_NONE, .mtime = job_mtime(l) };
@@ -116,7 +116,7 @@ static int log_find(struct call *c, struct node *n, const struct job_look *l, bo
 {
 	struct log_data *d = n->data;
 
-	if (never_ran(l->step)) {
+	if (never_ran(l->step) || l->job->work_removed) {
 		*ret = (struct log_end){ .place = LOG_NONE, .mtime = job_mtime(l) };
 		return 0;
 	}
@@ -199,7 +199,7 @@ static void find_again(struct log_handle *h)
 	JOB_LOOK l = { 0 };
 
 	if (place_of(h) == LOG_NONE && job_look(h->base.node, &l) == 0 && !never_ran(l.step) &&
-	    strcmp(l.job->batch_job_id, h->job) == 0 && strcmp(l.step->task_id, h->task) == 0)
+	    strcmp(l.job->batch_job_id, h->job) == 0 && strcmp(l.step->batch_task_id, h->task) == 0)
 		__atomic_store_n(&h->place, LOG_NODE, __ATOMIC_RELAXED);
 }
 
@@ -288,7 +288,7 @@ static struct log_handle *log_handle_new(const struct node *n, const struct job_
 	h->base.ops = &log_handle_ops;
 	h->place = place;
 	h->job = strdup(l->job->batch_job_id);
-	h->task = strdup(l->step->task_id);
+	h->task = strdup(l->step->batch_task_id);
 	h->file = strdup(n->name);
 	if (!h->job || !h->task || !h->file) {
 		log_release(NULL, &h->base);
@@ -343,7 +343,7 @@ struct node *log_node(struct node *step_dir, const char *name, const struct job_
 
 	if (d) {
 		adafs_mutex_init(&d->lock, ADAFS_RANK_TREE);
-		d->at.step = l->step->number;
+		d->at.step = l->step->place;
 		d->at.job = strdup(l->job->id);
 		if (d->at.job)
 			node = node_get(step_dir->fs, step_dir, name, "", &log_ops,

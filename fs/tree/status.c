@@ -7,6 +7,7 @@
 
 #include "batch/azure/sas_rights.h"
 #include "batch/base/clock.h"
+#include "batch/base/json.h"
 #include "batch/base/xml.h"
 #include "fs/tree/synth.h"
 #include "fs/tree/tree.h"
@@ -127,13 +128,21 @@ static cJSON *http_json(const struct fs *fs)
 	return j;
 }
 
-static int json_text(struct call *c, struct node *n, struct adafs_buf *ret, time_t *ret_mtime)
+static cJSON *image_json(const struct adafs_inbox_view *image)
 {
-	struct fs *fs = n->fs;
-	struct adafs_view *view = adafs_foreman_view(fs->foreman);
+	cJSON *j = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(j, "blob", image->blob);
+	cJSON_AddStringToObject(j, "job", image->job_id);
+	cJSON_AddStringToObject(j, "waiting_for", image->waiting_for);
+	return j;
+}
+
+/* All but the lists, without the end of the object. */
+static char *head_text(struct fs *fs, const struct adafs_view *view)
+{
 	ADAFS_JSON *j = cJSON_CreateObject();
 
-	(void)c;
 	cJSON_AddStringToObject(j, "version", ADAFS_VERSION);
 	add_time(j, "mounted", (int64_t)fs->mounted * 1000000);
 	add_time(j, "now", adafs_clock_wall_us());
@@ -143,22 +152,56 @@ static int json_text(struct call *c, struct node *n, struct adafs_buf *ret, time
 	cJSON_AddStringToObject(j, "trouble", view->trouble);
 	cJSON_AddBoolToObject(j, "loaded", view->loaded);
 	cJSON_AddItemToObject(j, "pool", pool_json(fs, view));
-	cJSON *jobs = cJSON_AddArrayToObject(j, "jobs");
-	for (size_t i = 0; i < view->n_jobs; i++)
-		cJSON_AddItemToArray(jobs, job_json(&view->jobs[i]));
-	cJSON *inbox = cJSON_AddArrayToObject(j, "inbox");
-	for (size_t i = 0; i < view->n_inbox; i++) {
-		cJSON *image = cJSON_CreateObject();
-		cJSON_AddStringToObject(image, "blob", view->inbox[i].blob);
-		cJSON_AddStringToObject(image, "job", view->inbox[i].job_id);
-		cJSON_AddStringToObject(image, "waiting_for", view->inbox[i].waiting_for);
-		cJSON_AddItemToArray(inbox, image);
-	}
 	cJSON_AddItemToObject(j, "http", http_json(fs));
+	char *text = cJSON_Print(j);
+	size_t len = text ? strlen(text) : 0;
+	while (len && text[len - 1] != '}')
+		len--;
+	if (text)
+		text[len ? len - 1 : 0] = '\0';
+	return text;
+}
+
+/* An item of a list on a line of its own. Takes the item. */
+static int add_line(struct adafs_buf *b, cJSON *item, bool *first)
+{
+	ADAFS_JSON *j = item;
+	ADAFS_FREE char *text = j ? adafs_json_print(j) : NULL;
+	int rc = text ? adafs_buf_addf(b, "%s\n%s", *first ? "" : ",", text) : -ENOMEM;
+
+	*first = false;
+	return rc;
+}
+
+/* The jobs of a large event would take a lot of memory as one tree of JSON. */
+static int json_lists(struct adafs_buf *b, const struct adafs_view *view)
+{
+	bool first = true;
+	int rc = adafs_buf_adds(b, ",\n\"jobs\": [");
+
+	for (size_t i = 0; rc == 0 && i < view->n_jobs; i++)
+		rc = add_line(b, job_json(&view->jobs[i]), &first);
+	if (rc == 0)
+		rc = adafs_buf_adds(b, "],\n\"inbox\": [");
+	first = true;
+	for (size_t i = 0; rc == 0 && i < view->n_inbox; i++)
+		if (!view->inbox[i].deleted)
+			rc = add_line(b, image_json(&view->inbox[i]), &first);
+	return rc < 0 ? rc : adafs_buf_adds(b, "]\n}\n");
+}
+
+static int json_text(struct call *c, struct node *n, struct adafs_buf *ret, time_t *ret_mtime)
+{
+	struct adafs_view *view = adafs_foreman_view(n->fs->foreman);
+	ADAFS_FREE char *head = head_text(n->fs, view);
+
+	(void)c;
+	int rc = head ? adafs_buf_adds(ret, head) : -ENOMEM;
+	if (rc == 0)
+		rc = json_lists(ret, view);
 	adafs_view_unref(view);
 	*ret_mtime = time(NULL);
-	ADAFS_FREE char *text = cJSON_Print(j);
-	return text ? adafs_buf_addf(ret, "%s\n", text) : -ENOMEM;
+	return rc;
 }
 
 static const struct synth_text json_kind = {

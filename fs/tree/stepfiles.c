@@ -31,8 +31,15 @@ static int state_text(const struct job_look *l, struct adafs_buf *ret)
 	return line(ret, adafs_state_name(l->step ? l->step->state : l->job->state));
 }
 
+/* While Batch does not answer, what is known of a job that goes on there is only the last that was.
+ */
 static int waiting_for_text(const struct job_look *l, struct adafs_buf *ret)
 {
+	bool goes_on = l->job->state == ADAFS_STATE_QUEUED || l->job->state == ADAFS_STATE_RUNNING;
+
+	if (!l->step && goes_on && l->job->submitted && *l->view->batch_trouble)
+		return adafs_buf_addf(ret, "%s (last known: %s)\n", l->view->batch_trouble,
+				      l->job->waiting_for);
 	return line(ret, l->step ? l->step->waiting_for : l->job->waiting_for);
 }
 
@@ -152,7 +159,7 @@ struct node *job_file_node(struct node *dir, const char *name, const struct job_
 		errno = ENOENT;
 		return NULL;
 	}
-	struct job_at *at = job_at_new(l->job->id, l->step ? l->step->number : 0, &files[i]);
+	struct job_at *at = job_at_new(l->job->id, l->step ? l->step->place : 0, &files[i]);
 	const struct synth_text *kind = !files[i].text                 ? &job_ctl_kind
 					: files[i].text == events_text ? &events_kind
 								       : &value_kind;

@@ -86,7 +86,7 @@ static int steps_lookup(struct call *c, struct node *dir, const char *name, stru
 		const struct adafs_step_view *step = &l.job->steps[i];
 		if (!spells(name, step))
 			continue;
-		struct job_at *at = job_at_new(l.job->id, step->number, NULL);
+		struct job_at *at = job_at_new(l.job->id, step->place, NULL);
 		if (!at)
 			return -ENOMEM;
 		return synth_child(c,

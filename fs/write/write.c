@@ -110,10 +110,12 @@ int wfile_each(const struct node *dir, int (*fn)(void *arg, const char *name, ui
 bool wfile_any_below(const struct node *dir)
 {
 	ADAFS_FREE char *prefix = blobdir_prefix(dir);
-	const char *container = bnode_of(dir)->view->container;
+	return !prefix || blobdir_is_written(bnode_of(dir)->view->container, prefix);
+}
+
+bool blobdir_is_written(const char *container, const char *prefix)
+{
 	bool any = false;
-	if (!prefix)
-		return true;
 	adafs_mutex_lock(&wfiles_lock);
 	for (struct wfile *w = first; w && !any; w = w->next)
 		any = w->name && !strcmp(w->view->container, container) &&
