@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 import zlib
 from email.utils import formatdate
@@ -138,6 +139,13 @@ class Emulator:
                 self.process.kill()
                 self.process.wait()
         check_log(self.log, [self.settings[k] for k in ("AZURE_BATCH_ACCESS_KEY",) if k in self.settings])
+
+
+def trap(emulator, **values):
+    """Set faults of the emulator, or with nothing given take all back."""
+    host = "/".join(emulator.blob_endpoint().split("/")[:3])
+    url = host + ("/adafs/traps?" + urllib.parse.urlencode(values) if values else "/adafs/traps/reset")
+    urllib.request.urlopen(urllib.request.Request(url, data=b"", method="POST"), timeout=10).close()
 
 
 def batch_call(settings: dict[str, str], method: str, path: str, body: dict | None = None) -> dict:

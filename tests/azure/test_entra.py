@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ROOT, Emulator, png, program, shared_data, wait_for
+from harness import ROOT, Emulator, batch_call, batch_get, png, program, shared_data, wait_for
 
 sys.path.insert(0, str(ROOT / "tests" / "azure"))
 import issuer as entra  # noqa: E402
@@ -433,6 +433,29 @@ def test_quicklook_without_any_key(issuer, refuser, make_mount, tmp_path):
     no_secret_in(mount, issuer)
     reads = [line for line in (tmp_path / "access.log").read_text().splitlines() if "/merged/" in line and "buildings.geojson" in line]
     assert reads and all("skoid=" in line for line in reads), reads
+
+
+def test_nodes_with_an_identity_need_no_sas(issuer, make_mount, tmp_path):
+    """With Entra ID a SAS lives for a week at most; what the nodes do by an identity of their pool has no end."""
+    mine = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nodes"
+    e = Emulator(tmp_path / "emulator", "--blob", "127.0.0.1:0", "--batch", "127.0.0.1:0", "--issuer", str(issuer.keys_file))
+    e.start()
+    try:
+        batch_call(e.settings, "POST", "/pools", {
+            "id": "own", "vmSize": "standard_d2s_v3", "targetDedicatedNodes": 1,
+            "identity": {"type": "UserAssigned", "userAssignedIdentities": [{"resourceId": mine}]},
+            "virtualMachineConfiguration": {"nodeAgentSKUId": "batch.node.debian 12", "imageReference": {
+                "publisher": "debian", "offer": "debian-12", "sku": "12"}}})
+        mount = make_mount(f"pipeline={TINY}", "pool=own", "poll=0.2", "log_level=debug",
+                           env=accounts(e, **issuer.env_secret())).start()
+        (mount.path / "inbox" / "a.png").write_bytes(png(tmp_path / "a.png", 1).read_bytes())
+        jobs = mount.wait_jobs(1)
+        assert set(jobs.values()) == {"completed"}
+        tasks = json.dumps(batch_get(e.settings, f"/jobs/{list(jobs)[0]}/tasks"))
+        assert "sig=" not in tasks and mine in tasks
+        mount.unmount()
+    finally:
+        e.stop()
 
 
 def test_a_step_does_not_start_when_the_user_delegation_sas_ends_too_soon(issuer, make_entra_mount, tmp_path):

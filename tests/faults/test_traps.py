@@ -99,14 +99,6 @@ def test_every_third_task_loses_its_node(trapped, tmp_path):
     check_each_ran_once(m, copy_images(m, tmp_path, 10))
 
 
-def test_slow_allocation_is_told(trapped, tmp_path):
-    m = trapped("allocation_delay=4")
-    names = copy_images(m, tmp_path, 1)
-    [job] = wait_for("a job", lambda: list((m.path / "jobs").iterdir()), 30)
-    wait_for("the job says that nodes start", lambda: "node" in (job / "waiting_for").read_text(), 10)
-    check_each_ran_once(m, names)
-
-
 def test_stale_counts_show_no_wrong_state(trapped, tmp_path):
     m = trapped("stale_counts=60")
     check_each_ran_once(m, copy_images(m, tmp_path, 5))

@@ -181,7 +181,13 @@ static void do_put(const char *path, const char *name)
 	int rc = adafs_file_read(path, 64 << 20, &data, &len, &err);
 	if (!rc) {
 		adafs_sha256_hex(data, len, sha256);
-		rc = adafs_foreman_trigger(foreman, name, sha256, &meta, &err);
+		rc = adafs_foreman_trigger(foreman, name, sha256,
+					   &(struct adafs_image_info){ .format = "TIFF",
+								       .width = 1,
+								       .height = 1,
+								       .bands = 1,
+								       .bits_per_sample = 8 },
+					   &meta, &err);
 	}
 	if (!rc) {
 		struct adafs_blob_source src = { .data = data, .fd = -1, .len = len };

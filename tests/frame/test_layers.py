@@ -23,6 +23,7 @@ OWNERS = {
     r"sqlite3\.h": r"batch/emulator/.*store[^/]*\.c",
     r"expat\.h": r"batch/base/xml\.c",
     r"tiff.*\.h": r"batch/pipeline/image[^/]*\.c",
+    r"proj.*\.h|geodesic\.h": r"batch/pipeline/geo_proj\.c",
 }
 FILES = sorted(p.relative_to(ROOT) for top in ("fs", "batch") for p in (ROOT / top).rglob("*.[ch]"))
 

@@ -3,7 +3,7 @@ import pytest
 
 from gateway import Gate
 from images import write_pipeline
-from site_of_blobs import Site, batch_pool
+from site_of_blobs import make_site  # noqa: F401
 
 
 @pytest.fixture
@@ -24,18 +24,6 @@ def gated(emulator, gate, make_mount, tmp_path):
     m = make_mount(f"pipeline={write_pipeline(tmp_path / 'tiny.json')}", "pool=asleep", "attr_timeout=1", env=env).start()
     (m.path / "inbox/flood").mkdir()
     return m
-
-
-@pytest.fixture
-def make_site(make_mount, emulator):
-    def make(*options, name="m"):
-        env = {k: v for k, v in emulator.settings.items() if k.startswith("AZURE_")}
-        batch_pool(emulator)
-        site = Site(emulator, make_mount("pool=asleep", *options, env=env, name=name).start())
-        if not site.dir.exists():
-            site.dir.mkdir()
-        return site
-    return make
 
 
 @pytest.fixture

@@ -21,6 +21,9 @@ class Gate(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.service = urlsplit(endpoint).netloc
         self.refused = self.lost = None
+        self.refusal = (403, "AuthorizationPermissionMismatch")
+        self.n_refused = 0
+        self.portal = None  # a page that answers everything, as that of an access point does
         self.held = None  # (method or "*", part of the path): taken, and never answered
         self.n_held = 0
         self.let_go = threading.Event()  # ends the connections of these
@@ -39,9 +42,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.server.portal is not None:
+            self.server.n_refused += 1
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(self.server.portal)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(self.server.portal)
+            return
         if self.meets(self.server.refused):
-            self.send_response(403)
-            self.send_header("x-ms-error-code", "AuthorizationPermissionMismatch")
+            self.server.n_refused += 1
+            self.send_response(self.server.refusal[0])
+            self.send_header("x-ms-error-code", self.server.refusal[1])
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

@@ -48,9 +48,9 @@ class Blobs:
         with self.call("HEAD", path) as reply:
             return {k[10:].lower(): v for k, v in reply.headers.items() if k.lower().startswith("x-ms-meta-")}
 
-    def names(self, prefix=""):
-        """All blobs of the container data, as the service lists them."""
-        with self.call("GET", "data?restype=container&comp=list&prefix=" + prefix) as reply:
+    def names(self, prefix="", container="data"):
+        """All blobs of a container, as the service lists them."""
+        with self.call("GET", container + "?restype=container&comp=list&prefix=" + prefix) as reply:
             return [n.text for n in ElementTree.fromstring(reply.read()).iter("Name")]
 
     def exists(self, path):
@@ -91,6 +91,19 @@ def batch_pool(emulator):
                 "nodeAgentSKUId": "batch.node.ubuntu 22.04"}})
     except urllib.error.HTTPError as e:
         assert e.code == 409
+
+
+@pytest.fixture
+def make_site(make_mount, emulator):
+    """Mounts on one emulator, each as on a machine of its own."""
+    def make(*options, name="m"):
+        env = {k: v for k, v in emulator.settings.items() if k.startswith("AZURE_")}
+        batch_pool(emulator)
+        site = Site(emulator, make_mount("pool=asleep", *options, env=env, name=name).start())
+        if not site.dir.exists():
+            site.dir.mkdir()
+        return site
+    return make
 
 
 def errno_of(action):

@@ -47,7 +47,7 @@ def test_a_job_from_running_to_completed(gated, tmp_path):
     assert "{image}" in (job / "steps/look/command").read_text()
     assert (job / "image").read_bytes() == tiff(1)
     assert os.readlink(job / "image") == "../../containers/ada/images/flood/a.tif"
-    assert (job / "ctl").read_text() == "cancel\n"
+    assert (job / "ctl").read_text() == "cancel\nhold\npriority N\nkeep DURATION\ndelete\n"
 
     finish(gated, job, tmp_path)
     assert sorted(os.listdir(job / "steps")) == ["01-look.completed", "02-tell.completed", "03-merge.completed"]
@@ -58,7 +58,7 @@ def test_a_job_from_running_to_completed(gated, tmp_path):
     started, finished = (look / "started").read_text(), (look / "finished").read_text()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n", started) and started <= finished
     assert (job / "events").read_text().count("\n") >= 3
-    assert (job / "ctl").read_text() == ""
+    assert (job / "ctl").read_text() == "retry STEP\nkeep DURATION\ndelete\n"
 
 
 def test_every_spelling_of_a_step_is_found_whatever_its_state(gated, tmp_path):

@@ -3,7 +3,6 @@ import errno
 import json
 import subprocess
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -245,21 +244,6 @@ def test_a_size_that_cannot_be_had_makes_way_for_the_next(make_mount, emulator, 
     finally:
         gate.shutdown()
         gate.server_close()
-
-
-def test_a_queued_job_says_why_no_node_comes(scaled, emulator, tmp_path):
-    # The node of the pool that every emulator has takes the whole quota.
-    host = "/".join(emulator.settings["AZURE_BATCH_ENDPOINT"].split("/")[:3])
-    traps = urllib.request.Request(host + "/adafs/traps?core_quota=1", data=b"", method="POST")
-    urllib.request.urlopen(traps, timeout=10).close()
-    m = scaled("poll=0.05").start()
-    copy_image(m, tmp_path)
-    job = wait_for("a job", lambda: list((m.path / "jobs").iterdir()), 20)[0]
-    sentence = wait_for("the sentence", lambda: "quota" in (s := (job / "waiting_for").read_text()) and s, 20)
-    assert "pool 'scaled'" in sentence and "AccountCoreQuotaReached" in sentence and "ask for more" in sentence
-    assert any(s.startswith("trouble AccountCoreQuotaReached") for s in lines(m.path / "pool/state"))
-    traps = urllib.request.Request(host + "/adafs/traps/reset", data=b"", method="POST")
-    urllib.request.urlopen(traps, timeout=10).close()
 
 
 def test_check_knows_that_a_mount_makes_the_pool(scaled, emulator):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -156,7 +157,7 @@ def test_odd_names_in_outputs(task):
 
 def test_skipped_by_cause(task):
     inputs = [("must", "file", STAGE + "work/j/01-cover/1/out/csv/c.csv", "in/cover.csv/c.csv",
-               "work/j/01-cover/1/")]
+               "work/j/01-cover/1/end.json", "x")]
     for result, cause, expected in [("empty", "", "empty"), ("failed", "exit code", "failed"),
                                     ("skipped", "empty", "empty"), ("skipped", "failed", "failed"),
                                     ("completed", "", "failed")]:
@@ -170,7 +171,7 @@ def test_skipped_by_cause(task):
 
 def test_skipped_without_word(task):
     assert task.run("echo ran", [("must", "dir", STAGE + "work/j/01-a/1/out/x", "in/a.x",
-                                  "work/j/01-a/1/")]) == 97
+                                  "work/j/01-a/1/end.json", "x")]) == 97
     assert task.end["cause"] == "failed" and "01-a" in task.end["message"]
 
 
@@ -178,7 +179,8 @@ def test_folder_that_arrived_in_part(task):
     work = "work/j/01-tile/1/"
     task.put(STAGE + work + "out/images/1.tif")
     task.put(STAGE + work + "out/images/2.tif")
-    row = [("must", "dir", STAGE + work + "out/images", "in/tile.images", work)]
+    row = [("must", "dir", STAGE + work + "out/images", "in/tile.images", work + "end.json",
+            "images")]
     for count, expected in ((2, 0), (3, 97)):
         task.put(STAGE + work + "end.json",
                  '{\n"step": "01-tile",\n"result": "completed",\n"cause": "",\n"outputs": [\n'
@@ -191,15 +193,84 @@ def test_folder_that_arrived_in_part(task):
 def test_failure_outranks_empty(task):
     end_json(task, "work/j/01-a/1/", "empty")
     end_json(task, "work/j/02-b/1/", "failed")
-    rows = [("must", "file", STAGE + f"work/j/{s}/1/out/x/x", f"in/{s}.x/x", f"work/j/{s}/1/")
+    rows = [("must", "file", STAGE + f"work/j/{s}/1/out/x/x", f"in/{s}.x/x", f"work/j/{s}/1/end.json", "x")
             for s in ("01-a", "02-b")]
     for inputs in (rows, rows[::-1]):
         assert task.run("true", inputs) == 97
         assert task.end["cause"] == "failed"
 
 
+def tile_end(task, shares, result="completed"):
+    """The end.json of a step whose output `images` is read in shares: files by share."""
+    total = sum(shares.values())
+    lines = ['{"name": "images", "path": "i/**/*", "files": %d, "bytes": 0}' % total]
+    lines += ['{"name": "images/%s", "path": "i/%s/**/*", "files": %d, "bytes": 0}' % (k, k, n)
+              for k, n in shares.items()]
+    task.put(STAGE + "work/j/02-tile/1/end.json",
+             '{\n"step": "02-tile",\n"result": "%s",\n"cause": "",\n"outputs": [\n%s\n]\n}\n'
+             % (result, ",\n".join(lines)))
+
+
+def share_of(k):
+    return [("share", "dir", STAGE + f"work/j/02-tile/1/out/images/{k}", "in/tile.images",
+             "work/j/02-tile/1/end.json", f"images/{k}")]
+
+
+def test_a_shard_sees_its_share(task):
+    tile_end(task, {"0": 2, "1": 1})
+    for name in ("0/a.tif", "0/b.tif", "1/c.tif"):
+        task.put(STAGE + "work/j/02-tile/1/out/images/" + name)
+    assert task.run("ls in/tile.images", share_of(0), shard=0, shards=3) == 0
+    assert task.out == "a.tif\nb.tif\n"
+    assert task.run("ls in/tile.images", share_of(1)) == 0 and task.out == "c.tif\n"
+
+
+def test_a_shard_without_a_share_has_nothing_to_do(task):
+    tile_end(task, {"0": 2, "1": 1})
+    assert task.run("echo ran", share_of(2), [("masks", "must", "dir", "m/*", "0")]) == 0
+    assert task.out == "" and "no share" in task.err
+    assert task.end["result"] == "completed" and task.end["outputs"] == []
+
+
+def test_a_share_that_did_not_arrive_is_no_idle_shard(task):
+    tile_end(task, {"0": 2, "1": 1})
+    assert task.run("echo ran", share_of(1)) == 97
+    task.put(STAGE + "work/j/02-tile/1/out/images/0/a.tif")
+    assert task.run("echo ran", share_of(0)) == 97
+    assert task.end["cause"] == "failed"
+    tile_end(task, {}, "empty")
+    assert task.run("echo ran", share_of(1)) == 97 and task.end["cause"] == "empty"
+
+
+def test_what_shards_left_comes_together(task):
+    rows = [("some", "dir", STAGE + f"work/j/03-predict/1/out/masks/{k}", "in/predict.masks",
+             f"work/j/03-predict/1/end/{k}.json", "masks") for k in (0, 1)]
+    for k in (0, 1):
+        task.put(STAGE + f"work/j/03-predict/1/end/{k}.json",
+                 '{\n"step": "03-predict-%d",\n"result": "completed",\n"cause": "",\n"outputs": [\n%s]\n}\n'
+                 % (k, '{"name": "masks", "path": "m/*", "files": 1, "bytes": 0}\n' if k == 0 else ""))
+    task.put(STAGE + "work/j/03-predict/1/out/masks/0/a.png")
+    assert task.run("ls in/predict.masks", rows) == 0 and task.out == "a.png\n"
+    task.put(STAGE + "work/j/03-predict/1/end/1.json",
+             '{\n"step": "03-predict-1",\n"result": "failed",\n"cause": "exit code"\n}\n')
+    assert task.run("echo ran", rows) == 97
+    assert task.end["cause"] == "failed" and "03-predict-1" in task.end["message"]
+
+
+def test_shares_are_counted(task):
+    out = [("images", "must", "dir", "i/**/*.tif", "3")]
+    make = "mkdir -p i/0/x i/1; touch i/0/a.tif i/0/x/b.tif i/1/c.tif i/1/no.txt"
+    assert task.run(make, (), out) == 0
+    assert [(o["name"], o["files"]) for o in task.end["outputs"]] == [
+        ("images", 3), ("images/0", 2), ("images/1", 1)]
+    assert task.run(make + "; touch i/d.tif", (), out) == 66
+    assert "outside" in task.end["message"] and "images" in task.end["message"]
+    assert task.run("mkdir -p 0/t 2/t; touch 0/t/a 2/t/b", (), [("o", "must", "dir", "*/t/*", "3")]) == 0
+    assert [o["name"] for o in task.end["outputs"]] == ["o", "o/0", "o/2"]
+
+
 def test_optional_input(task):
-    row = [("may", "file", STAGE + "work/j/01-a/1/out/x/x", "in/a.x/x", "work/j/01-a/1/")]
+    row = [("may", "file", STAGE + "work/j/01-a/1/out/x/x", "in/a.x/x", "work/j/01-a/1/end.json", "x")]
     end_json(task, "work/j/01-a/1/", "completed")
     assert task.run("[ ! -e in/a.x/x ]", row) == 0
     end_json(task, "work/j/01-a/1/", "failed")
@@ -217,8 +288,8 @@ def test_placements(task):
     task.put(work + "images/17/b.tif", "b")
     task.put(work + "post/merged.tif", "m")
     task.put(".adafs/in/pre/001-x.tif", "x")
-    inputs = [("must", "dir", work + "images", "set/images", "work/j/01-tile/1/"),
-              ("must", "file", work + "post/merged.tif", "raw/post-event/merged.tif", "work/j/01-tile/1/"),
+    inputs = [("must", "dir", work + "images", "set/images", "work/j/01-tile/1/end.json", "x"),
+              ("must", "file", work + "post/merged.tif", "raw/post-event/merged.tif", "work/j/01-tile/1/end.json", "x"),
               ("must", "dir", ".adafs/in/pre", "data/pre-event/", "-"),
               ("must", "dir", work + "images", "data/pre-event/", "-")]
     assert task.run("find set raw data -type f | sort", inputs) == 0, task.err
@@ -358,9 +429,64 @@ def test_part_of_a_result(task):
     assert task.run("exit 4", (), outputs, **RESULT) == 4
     assert task.part["result"] == "failed" and task.part["files"] == []
     end_json(task, "work/j/01-a/1/", "empty")
-    row = [("must", "file", STAGE + "work/j/01-a/1/out/x/x", "in/a.x/x", "work/j/01-a/1/")]
+    row = [("must", "file", STAGE + "work/j/01-a/1/out/x/x", "in/a.x/x", "work/j/01-a/1/end.json", "x")]
     assert task.run("true", row, outputs, **RESULT) == 97
     assert (task.part["result"], task.part["cause"]) == ("skipped", "empty")
+
+
+def test_lineage_is_handed_on(task):
+    """Each step tells of itself and of all that made its inputs; what no wrapper wrote is left out."""
+    task.env["AZ_BATCH_NODE_ID"] = "tvm-1_2"
+    first = ('{"task": "01-cover", "run": 1, "result": "completed", "exit_code": 0, "attempts": 2, '
+             '"started": "2026-01-01T00:00:00Z", "finished": "2026-01-01T00:01:00Z", "node": "a"}')
+    shard = first.replace("01-cover", "02-x-%d").replace('"node": "a"', '"node": "b"')
+    where = STAGE + "work/flood-a-00000001/"
+    for k in range(2):
+        lines = ",\n".join([first, shard % k, '{"task": "rm -rf $(x)\\\\"}'])
+        task.put(f"{where}02-x/1/end/{k}.json", f'{{\n"step": "02-x-{k}",\n"lineage": [\n{lines}\n]\n}}\n')
+    task.put(f"{where}03-y/1/end.json", '{\n"step": "03-y",\n"result": "failed",\n"x": 1\n}\n')
+    assert task.run("exit 3", run=2) == 3
+    lineage = task.end["lineage"]
+    assert [(x["task"], x["run"], x["node"]) for x in lineage] == [
+        ("01-cover", 1, "a"), ("02-tile", 2, "tvm-1_2"), ("02-x-0", 1, "b"), ("02-x-1", 1, "b")]
+    assert lineage[0] == json.loads(first)
+    own = lineage[1]
+    assert (own["result"], own["exit_code"], own["attempts"]) == ("failed", 3, 1)
+    assert own["started"] == task.end["started"] and own["finished"] == task.end["finished"]
+
+
+def test_manifest_of_a_result(task):
+    where = STAGE + "work/flood-a-00000001/"
+    head = {"version": 1, "event": "fl\"ood\n", "images": [{"name": "}\t$(x)ü"}], "wrapper": "ff"}
+    pipeline = {"name": "p", "digest": "d", "text": "{\"a\": \"%s\\n\"}\n"}
+    task.put(".adafs/pipeline.json", json.dumps(pipeline))
+    task.put(f"{where}01-cover/1/end.json", '{\n"lineage": [\n{"task": "01-cover", "run": 1, "result": "completed", '
+             '"exit_code": 0, "attempts": 1, "started": "s", "finished": "f", "node": "n"}\n]\n}\n')
+    step = '%s\t%d\t{"name":"%s","run":%d,"reused":%s,"key":"k"}\n'
+    steps = {"manifest": json.dumps(head), "steps_1": step % ("01-cover", 1, "cover", 1, "true"),
+             "steps_2": step % ("02-tile", 2, "tile", 2, "false") + step % ("03-aside", 2, "aside", 2, "false")}
+    out = [("b", "must", "file", "b.txt")]
+    assert task.run("echo x >b.txt", (), out, run=2, **steps, **RESULT) == 0
+    told = json.loads((task.wd / ".adafs/part/manifest.json").read_text())
+    assert {k: told[k] for k in head} == head and told["pipeline"] == pipeline
+    assert (told["run"], told["result"]) == (2, "completed") and told["written"] == task.end["finished"]
+    assert told["files"] == [{"path": "b.txt", "files": 1, "bytes": 2}]
+    assert [(s["name"], s["result"], s["node"]) for s in told["steps"]] == [
+        ("cover", "completed", "n"), ("tile", "completed", ""), ("aside", None, None)]
+    assert told["steps"][0]["reused"] is True and told["steps"][0]["run"] == 1
+    # A failed one has one, too; without its pipeline it is still JSON.
+    (task.wd / ".adafs/pipeline.json").unlink()
+    assert task.run("exit 5", (), out, run=2, **steps, **RESULT) == 5
+    told = json.loads((task.wd / ".adafs/part/manifest.json").read_text())
+    assert (told["result"], told["pipeline"], told["files"]) == ("failed", None, [])
+
+
+def test_merge_does_not_see_manifests(task):
+    job = add_part(task, 1)
+    task.put(f"{PARTS}/{job}/manifest.json", "{}")
+    assert merge(task, "mkdir out; ls in/parts/* >out/map.txt") == 0, task.err
+    (folder,) = (task.wd / ".adafs/merged").iterdir()
+    assert "map.txt" in (folder / "map.txt").read_text() and "manifest" not in (folder / "map.txt").read_text()
 
 
 PARTS = STAGE + "parts/flood \"1\"/quick"
@@ -369,7 +495,7 @@ MERGE_IN = [("may", "dir", ".adafs/chosen", "in/parts", "-")]
 
 
 def add_part(task, number, result="completed", cause="", key=None, order="2026-01-01T00:00:00.0000000Z",
-             run=1, text=None):
+             run=1, text=None, images=IMAGES):
     job = f"flood-a-{number:08x}"
     text = text if text is not None else f"{number}\n"
     files = []
@@ -380,7 +506,7 @@ def add_part(task, number, result="completed", cause="", key=None, order="2026-0
             '"files": [%s\n],\n"images": %s\n}\n')
     key = key or f"{number:04x}"
     task.put(f"{PARTS}/{job}/part.json",
-             body % (job, run, key, order, result, cause, "".join("\n" + f for f in files), IMAGES))
+             body % (job, run, key, order, result, cause, "".join("\n" + f for f in files), images))
     return job
 
 
@@ -409,7 +535,8 @@ def test_merge(task):
     s = summary(task, "12-00000001")
     assert s["event"] == 'flood "1"' and s["pipeline"] == "quick" and s["count"] == 12
     assert [s[k] for k in ("expected", "done", "empty", "failed", "skipped", "unassessed")] == [6, 2, 2, 2, 0, 0]
-    assert s["files"] == [{"path": "map.txt", "size": 4}]
+    text = (task.wd / ".adafs/merged/12-00000001/summary.txt").read_bytes()
+    assert s["files"] == [{"path": "map.txt", "size": 4}, {"path": "summary.txt", "size": len(text)}]
     assert [i["result"] for i in s["images"]] == ["completed", "completed", "empty", "empty", "failed", "failed"]
     assert s["images"][0]["images"] == json.loads(IMAGES)
     assert not (task.wd / ".adafs/part").exists()
@@ -497,6 +624,123 @@ def test_merge_without_a_command_writes_the_summary(task):
     assert summary(task, "2-00000001")["done"] == 1
 
 
+def image(name, date=None, role="image"):
+    """One image as plan_images.c writes it."""
+    one = {"role": role, "blob": "images/flood/" + name, "snapshot": "2026-01-01T00:00:00.0000000Z"}
+    return json.dumps({**one, "date": date} if date else one, ensure_ascii=False, separators=(",", ":"))
+
+
+def published(task):
+    (folder,) = (task.wd / ".adafs/merged").iterdir()
+    return json.loads((folder / "summary.json").read_text()), (folder / "summary.txt").read_text()
+
+
+DIGEST = "0123456789abcdef" * 4
+IMAGE = "registry.example/ada@sha256:" + "5f" * 32
+
+
+def test_the_summary_in_words(task):
+    add_part(task, 1, images=f'[{image("a.tif", "2026-05-03T10:00:00Z")}]')
+    add_part(task, 2, "empty", images=f'[{image("b.tif", "2026-05-03")}]')
+    add_part(task, 3, "failed", "exit code", images=f'[{image("c.tif")}]')
+    add_part(task, 4, "skipped", "failed", images=f'[{image("d.tif", "2026-05-02T23:59:59Z")}]')
+    add_part(task, 5, images=f'[{image("e.tif", "2026-05-04")}]')
+    (task.wd / PARTS / "flood-a-00000005" / "map.txt").unlink()
+    assert merge(task, pipeline_digest=DIGEST, container=IMAGE, part_images=f'[{image("a.tif")}]') == 0, task.err
+    s, text = published(task)
+    assert (s["pipeline_digest"], s["container"], s["container_digest"]) == (DIGEST, IMAGE, "sha256:" + "5f" * 32)
+    assert s["dates"] == {"first": "2026-05-02T23:59:59Z", "last": "2026-05-04", "unknown": 1}
+    assert s["expected"] == s["done"] + s["empty"] + s["failed"] + s["skipped"] + s["unassessed"] == 5
+    assert text == f"""\
+Event: flood \\"1\\"
+Pipeline: quick, digest 0123456789ab
+Container: {IMAGE}
+Written: {s["written"]} by run 1 of job flood-a-00000001
+Images: 5 expected, 1 done, 1 empty, 2 failed, 1 unassessed
+Acquired: 2026-05-02T23:59:59Z to 2026-05-04; unknown of 1 of 5 images
+
+Not in the map:
+empty: images/flood/b.tif (job flood-a-00000002): nothing was found
+failed: images/flood/c.tif (job flood-a-00000003): exit code
+failed: images/flood/d.tif (job flood-a-00000004): an earlier step failed
+unassessed: images/flood/e.tif (job flood-a-00000005): its files are still on their way
+"""
+
+
+def test_the_summary_when_all_is_done(task):
+    add_part(task, 1, images=f'[{image("a.tif", "2026-05-03")}]')
+    add_part(task, 2, images=f'[{image("b.tif", "2026-05-03")}]')
+    assert merge(task, container='odd "\\\nimage') == 0, task.err
+    s, text = published(task)
+    assert (s["pipeline_digest"], s["container"], s["container_digest"]) == (None, "odd image", None)
+    assert text.splitlines()[1:3] == ["Pipeline: quick", "Container: odd image"]
+    assert text.splitlines()[4:] == ["Images: 2 expected, 2 done, 0 empty, 0 failed, 0 unassessed",
+                                     "Acquired: 2026-05-03"]
+
+
+def test_the_summary_of_nothing(task):
+    assert merge(task, part_images="[]") == 0, task.err
+    s, text = published(task)
+    assert s["dates"] == {"first": None, "last": None, "unknown": 0} and s["container"] is None
+    assert [s[k] for k in ("expected", "done", "failed")] == [1, 0, 1]
+    assert "Container: none\n" in text and "Acquired: unknown\n" in text
+    assert text.endswith("failed: an image (job flood-a-00000001): its last step did not run\n")
+
+
+def test_dates_are_of_the_newest_parts_only(task):
+    add_part(task, 1, key="aa", images=f'[{image("a.tif", "2026-01-01")}]')
+    add_part(task, 2, key="aa", order="2026-01-02T00:00:00.0000000Z", images=f'[{image("a.tif", "2026-05-03")}]')
+    assert merge(task, part_key="aa") == 0, task.err
+    assert published(task)[0]["dates"] == {"first": "2026-05-03", "last": "2026-05-03", "unknown": 0}
+
+
+def test_sets_of_images_in_the_summary(task):
+    """Names that look like what is looked for, and dates that are none."""
+    odd = ['x","snapshot":"1","date":"1999-01-01.tif', '{"role":"image","blob":"q', "back\\", 'é "date":"1998-01-01"']
+    images = [image(name, date, "pre") for name, date in zip(odd, ("2026-05-03", None, "2026-05-01", "$(touch x)"))]
+    add_part(task, 1, "failed", "time limit", images="[" + ",".join(images) + "]")
+    add_part(task, 2, images=f'[{image("%s%n -e", "May 2026")},{image("b.tif")}]')
+    assert merge(task) == 0, task.err
+    s, text = published(task)
+    assert s["dates"] == {"first": "2026-05-01", "last": "2026-05-03", "unknown": 4}
+    assert [i["images"] for i in s["images"]][0] == [json.loads(i) for i in images]
+    assert "Sets of images: 2 expected (6 images), 1 done, 0 empty, 1 failed, 0 unassessed\n" in text
+    names = [json.dumps("images/flood/" + n, ensure_ascii=False)[1:-1] for n in odd]
+    assert text.splitlines()[-1] == f"failed: {', '.join(names[:3])} and 1 more (job flood-a-00000001): time limit"
+
+
+def test_no_control_character_gets_into_the_text(task):
+    add_part(task, 1, "failed", "\033[31m", images=f'[{image("a.tif")}]'.replace("a.tif", "a\x1b[2J\x7f\t.tif"))
+    assert merge(task) == 0, task.err
+    (folder,) = (task.wd / ".adafs/merged").iterdir()
+    text = (folder / "summary.txt").read_text()
+    assert all(c == "\n" or c.isprintable() for c in text)
+    assert text.endswith("a[2J.tif (job flood-a-00000001): unknown\n")
+    assert json.loads((folder / "summary.json").read_text(), strict=False)["files"][-1]["size"] == len(text)
+
+
+def test_a_long_list_is_cut(task):
+    for n in range(2, 208):
+        add_part(task, n, "failed", "exit code", images=f'[{image(f"{n}.tif")}]')
+    add_part(task, 1)
+    assert merge(task) == 0, task.err
+    s, text = published(task)
+    lines = text.splitlines()
+    assert s["failed"] == 206 and lines[7] == "Not in the map:" and len(lines) == 8 + 200 + 1
+    assert lines[-2].startswith("failed: images/flood/201.tif") and lines[-1] == "... and 6 more"
+
+
+def test_a_part_that_was_deleted(task):
+    add_part(task, 1)
+    add_part(task, 2, key="aa")
+    add_part(task, 3, "deleted", key="aa", order="2026-02-01T00:00:00.0000000Z", run=2)
+    assert merge(task, part_key="0001", mode="event") == 0, task.err
+    (folder,) = (task.wd / ".adafs/merged").iterdir()
+    assert folder.name == "8-00000001" and (folder / "map.txt").read_text() == "1\n"
+    s, text = published(task)
+    assert (s["expected"], s["done"], len(s["images"])) == (1, 1, 1) and "Not in the map" not in text
+
+
 def test_merge_ignores_rubbish(task):
     add_part(task, 1)
     task.put(f"{PARTS}/flood-b-00000009/part.json", "rubbish\n")
@@ -504,3 +748,73 @@ def test_merge_ignores_rubbish(task):
     task.put(f"{PARTS}/flood;d/part.json", (task.wd / PARTS / "flood-a-00000001/part.json").read_text())
     assert merge(task) == 0, task.err
     assert summary(task, "2-00000001")["expected"] == 1
+
+
+# --- a tree of merges -------------------------------------------------------------------------------------------
+
+
+LEAVES = ".adafs/stage/work/flood-merge-00000009/leaf/1"
+
+
+def run_tree(task, tmp_path, leaves, missing=(), lost=0, **root):
+    """The parts that lie there, merged by leaves of these jobs and a root."""
+    shutil.copytree(task.wd / PARTS, tmp_path / "parts")
+    for k, jobs in enumerate(leaves):
+        shutil.rmtree(task.wd / PARTS)
+        (task.wd / PARTS).mkdir()
+        for job in jobs:
+            if (tmp_path / "parts" / job).exists():
+                shutil.copytree(tmp_path / "parts" / job, task.wd / PARTS / job)
+        told = "".join(f"{job} {'may' if job in missing else 'must'}\n" for job in jobs)
+        assert merge(task, mode="leaf", parts_of=told) == 0, task.err
+        shutil.copytree(task.wd / ".adafs/leaf", tmp_path / "leaves" / str(k))
+    shutil.rmtree(task.wd / ".adafs/stage")
+    shutil.copytree(tmp_path / "leaves", task.wd / LEAVES)
+    return merge(task, mode="root", parts=LEAVES, leaves=str(len(leaves) + lost), **root)
+
+
+def test_a_tree_says_what_a_flat_merge_says(task, tmp_path):
+    jobs = [add_part(task, n, images=f'[{image(f"{n}.tif", f"2026-05-{n:02}")}]') for n in range(1, 8)]
+    jobs += [add_part(task, 8, "empty", images=f'[{image("8.tif")}]'),
+             add_part(task, 9, "failed", "exit code", images=f'[{image("9.tif")}]'),
+             add_part(task, 10, "skipped", "failed", images=f'[{image("10.tif")}]')]
+    older = add_part(task, 11, key="0001", order="2025-01-01T00:00:00.0000000Z", run=3)
+    assert merge(task, mode="event") == 0, task.err
+    flat, text = published(task)
+    flat_map = (next((task.wd / ".adafs/merged").iterdir()) / "map.txt").read_text()
+    shutil.rmtree(task.wd / PARTS / older)  # the plan leaves it out, and tells its runs
+    assert run_tree(task, tmp_path, [jobs[:4], jobs[4:8], jobs[8:]], count_base="6") == 0, task.err
+    tree, tree_text = published(task)
+    tree_map = (next((task.wd / ".adafs/merged").iterdir()) / "map.txt").read_text()
+    assert sorted(tree_map.split()) == sorted(flat_map.split())
+    assert tree["count"] == flat["count"] == 2 * 13
+    by_job = sorted(tree.pop("images"), key=lambda i: i["job"])
+    assert by_job == sorted(flat.pop("images"), key=lambda i: i["job"])
+    for s in (tree, flat):
+        s.pop("written"), s.pop("files")
+    assert tree == flat
+    assert sorted(tree_text.splitlines()[4:]) == sorted(text.splitlines()[4:])
+
+
+def test_a_leaf_tells_of_jobs_without_a_part(task, tmp_path):
+    jobs = [add_part(task, n) for n in (1, 2)]
+    assert run_tree(task, tmp_path, [jobs + ["flood-a-00000003", "flood-a-00000004"]], missing=["flood-a-00000004"]) == 0
+    s, text = published(task)
+    assert [s[k] for k in ("expected", "done", "failed", "unassessed")] == [3, 2, 1, 0]
+    assert "failed: an image (job flood-a-00000003): its last step did not run\n" in text
+
+
+def test_a_root_without_a_leaf_makes_no_map(task, tmp_path):
+    jobs = [add_part(task, n) for n in (1, 2)]
+    assert run_tree(task, tmp_path, [jobs], lost=1) == 1
+    assert "leaf-1 did not end well" in task.err
+    assert not (task.wd / ".adafs/merged").exists()
+
+
+def test_a_tree_of_nothing_but_failures(task, tmp_path):
+    jobs = [add_part(task, n, "failed", "exit code") for n in (1, 2)]
+    assert run_tree(task, tmp_path, [jobs[:1], jobs[1:]]) == 0, task.err
+    s, _ = published(task)
+    assert [s[k] for k in ("expected", "done", "failed")] == [2, 0, 2]
+    (folder,) = (task.wd / ".adafs/merged").iterdir()
+    assert json.loads((folder / "map.txt").read_text()) == {"features": []}

@@ -181,6 +181,38 @@ static void test_iso8601(void **state)
 			fail_msg("'%s' was taken", bad[i]);
 }
 
+static void test_duration_short(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} good[] = {
+		{ "30d", INT64_C(30) * 86400000 },
+		{ "12h", INT64_C(12) * 3600000 },
+		{ "90m", INT64_C(90) * 60000 },
+		{ "2s", 2000 },
+		{ "0s", 0 },
+		{ "4w", INT64_C(28) * 86400000 },
+		{ "P30D", INT64_C(30) * 86400000 },
+		{ "PT1.5S", 1500 },
+		{ "forever", ADAFS_DURATION_NONE },
+	};
+	static const char *const bad[] = { "",          "30",  "d",       "30 d",        "-3d",
+					   "3.5d",      "3dd", "Forever", "9999999999d", "P",
+					   "999999999w" };
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(good); i++) {
+		int64_t ms = -1;
+		assert_int_equal(adafs_duration_parse_short(good[i].text, &ms), 0);
+		assert_int_equal(ms, good[i].ms);
+	}
+	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(bad); i++) {
+		int64_t ms;
+		if (adafs_duration_parse_short(bad[i], &ms) != -EINVAL)
+			fail_msg("'%s' was taken for a duration", bad[i]);
+	}
+}
+
 static void test_duration(void **state)
 {
 	(void)state;
@@ -492,15 +524,15 @@ static void test_nearest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_base64),    cmocka_unit_test(test_url),
-		cmocka_unit_test(test_utf8),      cmocka_unit_test(test_hex_and_random),
-		cmocka_unit_test(test_rfc1123),   cmocka_unit_test(test_iso8601),
-		cmocka_unit_test(test_duration),  cmocka_unit_test(test_crc64),
-		cmocka_unit_test(test_digests),   cmocka_unit_test(test_redact),
-		cmocka_unit_test(test_err),       cmocka_unit_test(test_buf),
-		cmocka_unit_test(test_xml),       cmocka_unit_test(test_xml_in_parts),
-		cmocka_unit_test(test_xml_write), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_nearest),
+		cmocka_unit_test(test_base64),       cmocka_unit_test(test_url),
+		cmocka_unit_test(test_utf8),         cmocka_unit_test(test_hex_and_random),
+		cmocka_unit_test(test_rfc1123),      cmocka_unit_test(test_iso8601),
+		cmocka_unit_test(test_duration),     cmocka_unit_test(test_duration_short),
+		cmocka_unit_test(test_crc64),        cmocka_unit_test(test_digests),
+		cmocka_unit_test(test_redact),       cmocka_unit_test(test_err),
+		cmocka_unit_test(test_buf),          cmocka_unit_test(test_xml),
+		cmocka_unit_test(test_xml_in_parts), cmocka_unit_test(test_xml_write),
+		cmocka_unit_test(test_json),         cmocka_unit_test(test_nearest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,28 +15,93 @@
 #include "batch/foreman/results.h"
 #include "batch/foreman/table.h"
 
-static void test_pairing(void **state)
+static const double any_overlap[3];
+
+static void test_pairing_by_name(void **state)
 {
 	(void)state;
 	const struct pairing_image images[] = {
-		{ "images/e/pre-event/x.tif", 0 },  { "images/e/post-event/x.tiff", 1 },
-		{ "images/e/post-event/X.tif", 1 }, { "images/e/pre-event/y.2020.tif", 0 },
-		{ "images/e/post-event/y.tif", 1 }, { "images/e/pre-event/x.png", 0 },
+		{ .blob = "images/e/pre-event/x.tif", .role = 0 },
+		{ .blob = "images/e/post-event/x.tiff", .role = 1 },
+		{ .blob = "images/e/post-event/X.tif", .role = 1 },
+		{ .blob = "images/e/pre-event/y.2020.tif", .role = 0 },
+		{ .blob = "images/e/post-event/y.tif", .role = 1 },
+		{ .blob = "images/e/pre-event/x.png", .role = 0 },
+	};
+	const struct pairing p = {
+		.image = images, .n = 6, .n_roles = 2, .min_overlap = any_overlap
 	};
 	size_t partner[2];
 	/* x.png comes before x.tif: it is the one that pairs, the other waits. */
-	assert_true(pairing_find(images, 6, 5, 2, partner));
+	assert_int_equal(pairing_find(&p, 5, partner), PAIRING_FOUND);
 	assert_int_equal(partner[0], 5);
 	assert_int_equal(partner[1], 1);
-	assert_false(pairing_find(images, 6, 0, 2, partner));
-	assert_false(pairing_find(images, 6, 2, 2, partner));
+	assert_int_equal(pairing_find(&p, 0, partner), PAIRING_ALONE);
+	assert_int_equal(pairing_find(&p, 2, partner), PAIRING_ALONE);
 	assert_true(partner[0] == SIZE_MAX);
-	assert_false(pairing_find(images, 6, 3, 2, partner));
-	assert_true(pairing_find(images, 6, 1, 2, partner));
+	assert_int_equal(pairing_find(&p, 3, partner), PAIRING_ALONE);
+	assert_int_equal(pairing_find(&p, 1, partner), PAIRING_FOUND);
+	ADAFS_FREE char *why = pairing_reason(&images[5], &images[1]);
+	assert_string_equal(why, "have the same name");
 	ADAFS_FREE char *where = pairing_suggest("pre-event/*", "images/e/post-event/x.tif");
 	assert_string_equal(where, "pre-event/x.tif");
 	ADAFS_FREE char *plain = pairing_suggest(NULL, "images/e/post-event/x.tif");
 	assert_string_equal(plain, "x.tif");
+}
+
+/* A square of `side` degrees at the equator whose west edge is at `west`. */
+static struct adafs_image_geo square(double west, double side)
+{
+	return (struct adafs_image_geo){ .has_footprint = true,
+					 .lon = { west, west + side, west + side, west },
+					 .lat = { 0, 0, side, side } };
+}
+
+static void test_pairing_by_footprint(void **state)
+{
+	(void)state;
+	const struct adafs_image_geo at0 = square(0, 1), at1 = square(1, 1), at09 = square(0.9, 1),
+				     at08 = square(0.8, 1), at5 = square(5, 1);
+	struct pairing_image images[] = {
+		{ .blob = "images/e/pre-event/a.tif", .role = 0, .geo = &at0 },
+		{ .blob = "images/e/pre-event/b.tif", .role = 0, .geo = &at1 },
+		{ .blob = "images/e/post-event/a.tif", .role = 1, .geo = &at1 },
+		{ .blob = "images/e/post-event/z.tif", .role = 1, .geo = &at0 },
+		{ .blob = "images/e/post-event/far.tif", .role = 1, .geo = &at5 },
+		{ .blob = "images/e/pre-event/far.tif", .role = 0, .geo = &at08 },
+	};
+	double least[2] = { 0, 0 };
+	struct pairing p = { .image = images, .n = 5, .n_roles = 2, .min_overlap = least };
+	size_t partner[2];
+	/* Where they lie outranks what they are called. */
+	assert_int_equal(pairing_find(&p, 0, partner), PAIRING_FOUND);
+	assert_int_equal(partner[1], 3);
+	assert_int_equal(pairing_find(&p, 2, partner), PAIRING_FOUND);
+	assert_int_equal(partner[0], 1);
+	ADAFS_FREE char *why = pairing_reason(&images[1], &images[2]);
+	assert_string_equal(why, "overlap by 100 %");
+	assert_int_equal(pairing_find(&p, 4, partner), PAIRING_ALONE);
+
+	/* The same name and nothing in common is told. */
+	double share = -1;
+	p.n = 6;
+	assert_int_equal(pairing_misfit(&p, 4, 0, &share), 5);
+	assert_true(share == 0);
+
+	/* What has a partner is no other's; the next best overlaps by a tenth: that may wait. */
+	images[3].taken = images[1].taken = true;
+	images[2].geo = &at09;
+	p.n = 3;
+	assert_int_equal(pairing_find(&p, 0, partner), PAIRING_FOUND); /* the same name */
+	images[2].blob = "images/e/post-event/c.tif";
+	assert_int_equal(pairing_find(&p, 0, partner), PAIRING_WEAK);
+	p.quiet = true;
+	assert_int_equal(pairing_find(&p, 0, partner), PAIRING_FOUND);
+	assert_int_equal(partner[1], 2);
+	least[1] = 0.11;
+	assert_int_equal(pairing_find(&p, 0, partner), PAIRING_ALONE);
+	least[1] = 0.1;
+	assert_int_equal(pairing_find(&p, 0, partner), PAIRING_FOUND);
 }
 
 static void test_merge_names(void **state)
@@ -142,9 +207,10 @@ static void test_event(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pairing),  cmocka_unit_test(test_merge_names),
-		cmocka_unit_test(test_complete), cmocka_unit_test(test_policy),
-		cmocka_unit_test(test_table),    cmocka_unit_test(test_event),
+		cmocka_unit_test(test_pairing_by_name), cmocka_unit_test(test_pairing_by_footprint),
+		cmocka_unit_test(test_merge_names),     cmocka_unit_test(test_complete),
+		cmocka_unit_test(test_policy),          cmocka_unit_test(test_table),
+		cmocka_unit_test(test_event),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

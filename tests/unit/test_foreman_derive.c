@@ -296,6 +296,68 @@ static void test_pool_sentences(void **state)
 	foreman_job_free(j);
 }
 
+/* What is no fault of the step, and what the user wants, is said as such. */
+static void test_held_preempted_and_pulling(void **state)
+{
+	(void)state;
+	struct foreman_job *j = make_job();
+	struct derive_job job = { .held = true };
+	apply(j, "[" ACTIVE("01-cover") "]", &job);
+	assert_string_equal(j->step[0].waiting_for, DERIVE_HELD_TEXT);
+	ADAFS_FREE char *held = derive_job_sentence(j, derive_job_state(j, &job), &job, &pool);
+	assert_string_equal(held, DERIVE_HELD_TEXT);
+	job.held = false;
+	apply(j,
+	      "[{'id':'01-cover','state':'active','executionInfo':{'requeueCount':2,'retryCount':0}}]",
+	      &job);
+	assert_string_equal(
+		j->step[0].waiting_for,
+		"queued again, its node was taken from it 2 times (preempted, rebooted or removed); "
+		"waits for a free slot in pool 'local' behind other tasks");
+	struct derive_pool pulling = pool;
+	pulling.image = "ada510.azurecr.io/ada:latest";
+	struct derive_task t = { .state = DERIVE_TASK_RUNNING };
+	strcpy(t.id, "01-cover");
+	strcpy(t.node, "tvm-1");
+	derive_steps(j, &t, 1, &job, &pulling);
+	assert_int_equal(j->step[0].state, ADAFS_STATE_RUNNING);
+	assert_string_equal(j->step[0].waiting_for,
+			    "node tvm-1 fetches container image 'ada510.azurecr.io/ada:latest' and "
+			    "the inputs, then the command runs");
+	t.in_container = true;
+	derive_steps(j, &t, 1, &job, &pulling);
+	assert_string_equal(j->step[0].waiting_for, "runs on node tvm-1");
+
+	/* Its node goes, and is the only one. */
+	t.state = DERIVE_TASK_ACTIVE;
+	pulling.preempted = 1;
+	derive_steps(j, &t, 1, &job, &pulling);
+	assert_string_equal(
+		j->step[0].waiting_for,
+		"queued again, its node was taken from it 3 times (preempted, rebooted or removed); "
+		"waits for the nodes of pool 'local' to come back: 1 preempted, Azure returns them "
+		"when it has capacity; dedicated nodes are not taken");
+	ADAFS_FREE char *again = derive_job_sentence(j, derive_job_state(j, &job), &job, &pulling);
+	assert_string_equal(again, j->step[0].waiting_for);
+	foreman_job_free(j);
+}
+
+/* What an earlier run left is shown as it ended, and no task of this run changes it. */
+static void test_reused(void **state)
+{
+	(void)state;
+	struct foreman_job *j = make_job();
+	const struct derive_job job = { 0 };
+	j->step[0].reused = true;
+	j->step[0].state = ADAFS_STATE_COMPLETED;
+	foreman_text_set(&j->step[0].waiting_for, "completed in run 1");
+	apply(j, "[" ACTIVE("02-tile") "," ACTIVE("03-filter") "]", &job);
+	assert_string_equal(j->step[0].waiting_for, "completed in run 1");
+	assert_int_equal(j->step[1].state, ADAFS_STATE_QUEUED);
+	assert_int_equal(derive_job_state(j, &job), ADAFS_STATE_RUNNING);
+	foreman_job_free(j);
+}
+
 static void test_bad_task(void **state)
 {
 	(void)state;
@@ -318,6 +380,8 @@ int main(void)
 		cmocka_unit_test(test_empty_merge),
 		cmocka_unit_test(test_job_ended),
 		cmocka_unit_test(test_pool_sentences),
+		cmocka_unit_test(test_held_preempted_and_pulling),
+		cmocka_unit_test(test_reused),
 		cmocka_unit_test(test_bad_task),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

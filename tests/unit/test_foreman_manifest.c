@@ -38,12 +38,28 @@ static struct foreman_job *make_job(void)
 	foreman_text_set(&j->pipeline, "damage");
 	foreman_text_set(&j->digest, SHA);
 	foreman_text_set(&j->nonce, "aa,bb");
-	assert_int_equal(foreman_job_add_input(j, "pre", 0, "images/Über/pre-event/a,b:c%.tif",
-					       "2026-01-01T00:00:00.1234567Z", "0x8D", SHA),
-			 0);
-	assert_int_equal(foreman_job_add_input(j, "post", 1, "images/Über/post-event/a,b:c%.tif",
-					       "2026-01-01T00:00:00.1234568Z", "0x8E", SHA),
-			 0);
+	assert_int_equal(
+		foreman_job_add_input(
+			j,
+			&(struct foreman_input){ .role = (char *)"pre",
+						 .role_index = 0,
+						 .blob = (char *)"images/Über/pre-event/a,b:c%.tif",
+						 .snapshot = (char *)"2026-01-01T00:00:00.1234567Z",
+						 .etag = (char *)"0x8D",
+						 .sha256 = (char *)SHA,
+						 .date = (char *)"2026-05-03" }),
+		0);
+	assert_int_equal(
+		foreman_job_add_input(j,
+				      &(struct foreman_input){
+					      .role = (char *)"post",
+					      .role_index = 1,
+					      .blob = (char *)"images/Über/post-event/a,b:c%.tif",
+					      .snapshot = (char *)"2026-01-01T00:00:00.1234568Z",
+					      .etag = (char *)"0x8E",
+					      .sha256 = (char *)SHA,
+					      .date = (char *)"2026-05-03" }),
+		0);
 	assert_int_equal(foreman_job_take_plan(j, &plan), 0);
 	return j;
 }

@@ -106,6 +106,45 @@ static const struct {
 	  "4: step 'a' is the result but has no outputs; add \"outputs\"" },
 	{ STEPS("{\"name\":\"merge\",\"command\":\"c\"}," LAST),
 	  "2: step 'merge' has the name of the last task; rename it" },
+	/* what inputs demand */
+	{ "{\"name\":\"p\",\"inputs\":{\"a\":{\"match\":\"*\",\n\"bands\":[3,0]}},\"steps\":[" LAST
+	  "]}",
+	  "2: bands is no whole number from 1 to 4096; correct it" },
+	{ "{\"name\":\"p\",\"inputs\":{\"a\":{\"match\":\"*\",\n\"max_pixel_size\":\"1m\"}},\"steps\":[" LAST
+	  "]}",
+	  "2: max_pixel_size is no number above 0 and up to 1e+06; write metres, such as 0.6" },
+	{ "{\"name\":\"p\",\"inputs\":{\"a\":{\"match\":\"*\",\n\"crs\":\"WGS84\"}},\"steps\":[" LAST
+	  "]}",
+	  "2: crs 'WGS84' is no EPSG code; write \"EPSG:4326\"" },
+	{ "{\"name\":\"p\",\"inputs\":{\"a\":{\"match\":\"a/*\",\n\"overlap\":50},\"b\":\"b/*\"},\"steps\":[" LAST
+	  "]}",
+	  "2: overlap is no number above 0 and up to 1; write a share, such as 0.5" },
+	{ "{\"name\":\"p\",\"inputs\":{\"a\":{\"match\":\"*\",\n\"overlap\":0.5}},\"steps\":[" LAST
+	  "]}",
+	  "2: input 'a' is the only one, and overlap needs another; remove it" },
+	/* shards */
+	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\n\"shards\":4}," LAST),
+	  "3: step 'a' has shards but reads no folder of a step that could be split; without one all "
+	  "shards would do the same" },
+	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\"outputs\":{\"x\":\"x/**/*\"}},"
+		"{\"name\":\"b\",\"command\":\"c {a.x}\",\"shards\":2,\n\"outputs\":{\"y\":\"y\"}}," LAST),
+	  "3: output 'y' of step 'b' would be one file of each of 2 shards; make it a folder, such as y/*" },
+	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\n\"outputs\":{\"x\":\"x/*\"}},"
+		"{\"name\":\"b\",\"command\":\"c {a.x}\",\"shards\":2}," LAST),
+	  "3: step 'b' splits output 'x' of step 'a', whose pattern 'x/*' reaches no folders 0/, 1/, ...; "
+	  "write x/**/*" },
+	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\"outputs\":{\"x\":\"x/**/*\"}},"
+		"{\"name\":\"b\",\"command\":\"c {a.x}\",\"shards\":2,\"outputs\":{\"y\":\"y/*\"}},"
+		"{\"name\":\"d\",\"command\":\"c {b.y}\",\n\"shards\":3}," LAST),
+	  "3: step 'd' has 3 shards and reads from 'b', which has 2; give both the same number" },
+	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\"outputs\":{\"x\":\"x/**/*\"}},"
+		"{\"name\":\"b\",\"command\":\"c {a.x}\",\"shards\":2},"
+		"{\"name\":\"d\",\"command\":\"c {a.x}\",\n\"shards\":3}," LAST),
+	  "3: steps 'b' and 'd' split the same output in 2 and 3 shares; give both the same number" },
+	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\"outputs\":{\"x\":\"x/**/*\"}},"
+		"{\"name\":\"z\",\"command\":\"c {a.x}\",\n\"shards\":2,\"outputs\":{\"o\":\"o/*\"},"
+		"\"result\":true}"),
+	  "3: step 'z' is the result and has shards; let a step after it bring them together" },
 	/* outputs */
 	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\"outputs\":{\n\"x\":\"../x\"}}," LAST),
 	  "3: output '../x' is no path below the working directory; write it without a leading / or -, "
@@ -177,6 +216,13 @@ static const struct {
 	{ HEAD "\"steps\":[" LAST
 	       "],\"merge\":{\"command\":\"c\",\n\"outputs\":{\"m\":\"summary.json\"}}}",
 	  "3: output 'm' of step 'merge' would be called summary.json, a name of adafs; choose another" },
+	{ HEAD "\"steps\":[" LAST
+	       "],\"merge\":{\"command\":\"c\",\n\"outputs\":{\"m\":\"out/summary.txt\"}}}",
+	  "3: output 'm' of step 'merge' would be called summary.txt, a name of adafs; choose another" },
+	{ "{\"name\":\"p\",\n\"steps\":[{\"name\":\"a\",\"command\":\"\xe9\"}]}",
+	  "2: not UTF-8; save the file in that encoding" },
+	{ STEPS("{\"name\":\"a\",\"command\":\"c\",\n\"outputs\":{\"m\":\"manifest.json\"},\"result\":true}"),
+	  "3: output 'm' of step 'a' would be called manifest.json, a name of adafs; choose another" },
 	{ HEAD "\"steps\":[" LAST "],\"merge\":{\"command\":\"c\",\"when_empty\":{\n\"m\":\"x\"}}}",
 	  "3: 'm' is no output of the merge; name one of its outputs" },
 };
@@ -225,9 +271,8 @@ static void test_good(void **state)
 		err.msg, "pipeline 'p' has no role for 'post-event/x-12.tif'; inside an event it "
 			 "takes pre-event/* (pre), post-event/x-?.tif (post)");
 	assert_int_equal(adafs_pipeline_role(p, "a.tif", &err), -ENOENT);
-	assert_int_equal(adafs_pipeline_runnable(p, &err), 0);
-	assert_int_equal(adafs_pipeline_n_assets(p), 1);
-	const struct adafs_pipeline_asset *w = adafs_pipeline_asset(p, 0);
+	assert_int_equal(adafs_pipeline_n_assets(p), 2);
+	const struct adafs_pipeline_asset *w = adafs_pipeline_asset(p, 1);
 	assert_string_equal(w->name, "wrapper");
 	assert_int_equal(strncmp(w->data, "#!/bin/sh\n", 10), 0);
 	assert_int_equal(w->data_len, strlen(w->data));
@@ -251,27 +296,26 @@ static void test_single_image(void **state)
 	adafs_pipeline_unref(p);
 }
 
-static void test_not_runnable(void **state)
+static void test_units(void **state)
 {
 	(void)state;
 	static const struct {
-		const char *text, *says;
+		const char *text;
+		bool by_unit;
+		int zoom;
 	} rows[] = {
-		{ "{\"name\":\"p\",\"unit\":{\"grid_zoom\":3},\"steps\":[" LAST "]}",
-		  "p.json: this version runs no pipeline with \"unit\" (one job a grid cell) yet" },
+		{ "{\"name\":\"p\",\"unit\":{\"grid_zoom\":3},\"steps\":[" LAST "]}", true, 3 },
 		{ "{\"name\":\"p\",\"inputs\":{\"a\":{\"match\":\"*\",\"many\":true}},\"steps\":[" LAST
 		  "]}",
-		  "p.json: input 'a' has \"many\", and this version pairs images by name, one a role, not by "
-		  "footprint yet" },
-		{ STEPS("{\"name\":\"s\",\"command\":\"c\",\"shards\":4}," LAST),
-		  "p.json: step 's' has \"shards\", which this version does not split yet" },
+		  true, -1 },
+		{ STEPS(LAST), false, -1 },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(rows); i++) {
 		struct adafs_pipeline *p = NULL;
 		struct adafs_err err;
 		assert_int_equal(parse(rows[i].text, &p, &err), 0);
-		assert_int_equal(adafs_pipeline_runnable(p, &err), -EOPNOTSUPP);
-		assert_string_equal(err.msg, rows[i].says);
+		assert_int_equal(adafs_pipeline_by_unit(p), rows[i].by_unit);
+		assert_int_equal(adafs_pipeline_grid_zoom(p), rows[i].zoom);
 		adafs_pipeline_unref(p);
 	}
 }
@@ -304,7 +348,7 @@ static void test_load_with_scripts(void **state)
 	struct adafs_err err = { 0 };
 	if (adafs_pipeline_load("mine", &p, &err) < 0)
 		fail_msg("%s", err.msg);
-	assert_int_equal(adafs_pipeline_n_assets(p), 4);
+	assert_int_equal(adafs_pipeline_n_assets(p), 5);
 	const struct adafs_pipeline_asset *one = adafs_pipeline_asset(p, 0),
 					  *b = adafs_pipeline_asset(p, 1),
 					  *a = adafs_pipeline_asset(p, 2);
@@ -337,7 +381,7 @@ static void test_shipped(void **state)
 			adafs_fmt("%s/batch/pipelines/%s.json", ADAFS_SOURCE_DIR, names[i]);
 		struct adafs_pipeline *p = NULL;
 		struct adafs_err err = { 0 };
-		if (adafs_pipeline_load(path, &p, &err) < 0 || adafs_pipeline_runnable(p, &err) < 0)
+		if (adafs_pipeline_load(path, &p, &err) < 0)
 			fail_msg("%s", err.msg);
 		assert_string_equal(adafs_pipeline_name(p), names[i]);
 		adafs_pipeline_unref(p);
@@ -376,7 +420,7 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_single_image),
-		cmocka_unit_test(test_not_runnable),
+		cmocka_unit_test(test_units),
 		cmocka_unit_test(test_load_with_scripts),
 		cmocka_unit_test(test_rubbish),
 		cmocka_unit_test(test_shipped),
