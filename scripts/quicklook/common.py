@@ -62,13 +62,25 @@ def read_features(path):
     if not isinstance(data, dict) or data.get("type") != "FeatureCollection" \
             or not isinstance(data.get("features"), list):
         raise ToolError(f"{path}: not a GeoJSON FeatureCollection; give a layer of buildings")
+    crs = ((data.get("crs") or {}).get("properties") or {}).get("name", "CRS84")
+    if not crs.upper().endswith(("CRS84", "EPSG::4326", "EPSG:4326")):
+        raise ToolError(f"{path}: its coordinates are in {crs}, not in degrees; write the layer in EPSG:4326")
     return data["features"]
+
+
+def without_nan(value):
+    """JSON has no NaN and no infinity: what is no number is null."""
+    if isinstance(value, dict):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path, data):
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path + ".part", "w", encoding="utf-8") as f:
-        json.dump(data, f, separators=(",", ":"))
+        json.dump(without_nan(data), f, separators=(",", ":"), allow_nan=False)
         f.write("\n")
     os.replace(path + ".part", path)
 

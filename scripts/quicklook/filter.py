@@ -34,6 +34,7 @@ def main():
     ap.add_argument("--max-aspect", type=float, default=6, help="length by width (6)")
     ap.add_argument("--min-fill", type=float, default=0.6, help="share of the smallest rectangle (0.6)")
     ap.add_argument("--min-confidence", type=float, default=0.5, help="confidence of predict (0.5)")
+    ap.add_argument("--if-none", type=int, default=0, metavar="CODE", help="exit code when no building is left (0)")
     a = ap.parse_args()
     features = common.read_features(a.data)
     kept, dropped = [], {}
@@ -46,7 +47,7 @@ def main():
     common.write_features(a.dest, kept, common.read_json(a.data).get("note"))
     print(f"{len(kept)} of {len(features)} outlines are buildings"
           + "".join(f"; {n} dropped for {why}" for why, n in sorted(dropped.items())))
-    return 0
+    return 0 if kept else a.if_none
 
 
 if __name__ == "__main__":
