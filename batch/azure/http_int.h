@@ -108,9 +108,9 @@ void http_list_add(struct transfer_list *l, struct transfer *t);
 void http_list_remove(struct transfer *t);
 void http_list_move(struct transfer_list *l, struct transfer *t);
 
-/* Whether the reply has a status of success. */
 /* A reply with the status of success is not that of the service: the error of the transfer. */
 void http_refuse_stranger(struct transfer *t);
+/* Whether the reply has a status of success. */
 bool http_has_status_2xx(const struct transfer *t);
 /* Whether the reply is a 304 to a request that asked for one. */
 bool http_not_modified_wanted(const struct transfer *t);

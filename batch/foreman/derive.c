@@ -10,7 +10,7 @@
  *              TaskEnded (not for its time limit) cancelled
  *              anything else                     failed
  */
-#include "batch/foreman/derive_int.h"
+#include "batch/foreman/derive.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@
 
 #include "batch/base/buf.h"
 #include "batch/base/clock.h"
+#include "batch/foreman/derive_int.h"
 
 static int64_t time_of(const cJSON *object, const char *name)
 {

@@ -4,6 +4,8 @@
  * now and then one for its nodes; never more than ten in any second. With many jobs those that have
  * ended come first, the others in turns. Nothing is asked while no job is active.
  */
+#include "batch/foreman/tracker.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,7 +14,6 @@
 #include "batch/base/buf.h"
 #include "batch/base/clock.h"
 #include "batch/base/log.h"
-#include "batch/foreman/tracker.h"
 
 /* A list of jobs by their ids fits into a URL up to so many; above it all live jobs are listed. */
 #define MAX_IDS_IN_FILTER 12
