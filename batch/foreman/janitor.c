@@ -26,6 +26,8 @@
 #define MAPS_EVERY_MS (UINT64_C(4) * 3600 * 1000)
 #define MAPS_FIRST_MS 60000
 #define LOCAL_MAPS_FIRST_MS 1000
+/* Between a tombstone and the removal of files: what saw the part before is at work by then. */
+#define SWEEP_AFTER_MS 1000
 #define DAY_US (INT64_C(86400) * 1000000)
 /* What is refused, not only missed, is not soon granted. */
 #define REFUSED_MS (UINT64_C(3600) * 1000)
@@ -47,10 +49,14 @@ enum janitor_chore janitor_choose(const struct foreman_job *j, bool image_gone, 
 		return JANITOR_NOTHING;
 	if (!j->ended)
 		return !j->cancel && (image_gone || j->deletion) ? JANITOR_CANCEL : JANITOR_NOTHING;
-	if (j->deletion)
-		return j->deletion == FOREMAN_DELETED ? JANITOR_NOTHING : JANITOR_DELETE;
-	if (image_gone && !j->dropped_us)
+	if (j->deletion == FOREMAN_DELETION_WANTED)
+		return JANITOR_DELETE;
+	if (!j->deletion && image_gone && !j->dropped_us)
 		return JANITOR_DROP;
+	if (j->litter && j->dropped_us)
+		return JANITOR_SWEEP;
+	if (j->deletion)
+		return JANITOR_NOTHING;
 	if (j->work == FOREMAN_WORK_GOING)
 		return JANITOR_CLEAR;
 	if (j->work == FOREMAN_WORK_GONE)
@@ -240,8 +246,11 @@ static int note_dropped(struct janitor *t, struct foreman_job *j, const struct e
 		return rc;
 	foreman_crash_point("after-drop");
 	adafs_mutex_lock(&f->lock);
-	if (had)
+	if (had) {
+		j->litter = true;
+		j->sweep_at_ms = adafs_clock_mono_ms() + SWEEP_AFTER_MS;
 		foreman_want_merge_locked(f, e->event, e->pipeline);
+	}
 	foreman_job_settled_locked(f, j);
 	f->newest_dirty = true;
 	foreman_touch_locked(f, j);
@@ -257,7 +266,7 @@ static int do_drop(struct janitor *t, struct foreman_job *j, const struct errand
 	if (rc || !gone)
 		return rc;
 	const struct janitor_part part = { e->event, e->pipeline, j->id, e->run + 1, false };
-	rc = janitor_remove_part(t, &part, &had, reterr);
+	rc = janitor_bury_part(t, &part, &had, reterr);
 	return rc ? rc : note_dropped(t, j, e, had, change_dropped, reterr);
 }
 
@@ -266,13 +275,26 @@ static int do_delete(struct janitor *t, struct foreman_job *j, const struct erra
 {
 	const struct janitor_part part = { e->event, e->pipeline, j->id, e->run + 1, true };
 	bool had;
-	int rc = janitor_remove_part(t, &part, &had, reterr);
+	int rc = janitor_bury_part(t, &part, &had, reterr);
 	t->urgent = false;
 	if (!rc)
 		rc = janitor_remove_work(t, j->id, e->run, reterr);
 	if (!rc)
 		rc = janitor_remove_batch_jobs(t, j->id, e->run, reterr);
 	return rc ? rc : note_dropped(t, j, e, had, change_deleted, reterr);
+}
+
+static int do_sweep(struct janitor *t, struct foreman_job *j, const struct errand *e,
+		    struct adafs_err *reterr)
+{
+	const struct janitor_part part = { .event = e->event,
+					   .pipeline = e->pipeline,
+					   .id = j->id };
+	int rc = janitor_sweep_part(t, &part, reterr);
+	adafs_mutex_lock(&t->f->lock);
+	j->litter = j->litter && rc;
+	adafs_mutex_unlock(&t->f->lock);
+	return rc;
 }
 
 static int do_clear(struct janitor *t, struct foreman_job *j, const struct errand *e,
@@ -300,11 +322,12 @@ static void do_chore(struct janitor *t, struct foreman_job *j, enum janitor_chor
 	struct adafs_err err = { 0 };
 	struct errand e;
 	int rc = errand_init(&e, f, j, &err);
-	t->urgent = chore != JANITOR_CLEAR;
+	t->urgent = chore != JANITOR_CLEAR && chore != JANITOR_SWEEP;
 	if (rc == 0) {
 		rc = chore == JANITOR_CANCEL   ? do_cancel(t, j, &e, &err)
 		     : chore == JANITOR_DROP   ? do_drop(t, j, &e, &err)
 		     : chore == JANITOR_DELETE ? do_delete(t, j, &e, &err)
+		     : chore == JANITOR_SWEEP  ? do_sweep(t, j, &e, &err)
 					       : do_clear(t, j, &e, &err);
 		errand_clear(&e);
 	}
@@ -335,6 +358,20 @@ static bool misses_image_locked(struct adafs_foreman *f, const struct foreman_jo
 	return false;
 }
 
+/* Whether a merge that reads the job's part may run now: one comes last in every job. */
+static bool is_read_locked(struct adafs_foreman *f, const struct foreman_job *j)
+	ADAFS_REQUIRES(&f->lock)
+{
+	for (size_t i = 0; i < f->jobs.n; i++) {
+		const struct foreman_job *other = f->jobs.item[i];
+		if ((other->submitted || other->begun) && !other->ended &&
+		    strcmp(other->event, j->event) == 0 &&
+		    strcmp(other->pipeline, j->pipeline) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* The first job with something due, else NULL and when to look again, in mono_ms. */
 static struct foreman_job *next_job_locked(struct janitor *t, enum janitor_chore *ret_chore,
 					   uint64_t *ret_at_ms) ADAFS_REQUIRES(&t->f->lock)
@@ -351,6 +388,8 @@ static struct foreman_job *next_job_locked(struct janitor *t, enum janitor_chore
 		*ret_chore =
 			janitor_choose(j, misses_image_locked(f, j), f->keep_ms, then_us, &due_us);
 		uint64_t at_ms = UINT64_MAX;
+		if (*ret_chore == JANITOR_SWEEP && now_ms >= j->sweep_at_ms && is_read_locked(f, j))
+			j->sweep_at_ms = now_ms + SWEEP_AFTER_MS;
 		if (*ret_chore && now_ms >= j->sweep_at_ms)
 			return j;
 		if (*ret_chore)
@@ -365,14 +404,15 @@ static struct foreman_job *next_job_locked(struct janitor *t, enum janitor_chore
 
 /*
  * A mount that ended between a deletion and the merge after it: the map is made anew unless some
- * job has been begun since, whose merge knows.
+ * job has been begun since, whose merge knows. It may have left the part's files, too.
  */
-static void want_merges_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
+static void resume_drops_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock)
 {
 	const struct foreman_job *last = NULL;
 	for (size_t i = 0; i < f->jobs.n; i++) {
-		const struct foreman_job *d = f->jobs.item[i];
+		struct foreman_job *d = f->jobs.item[i];
 		int64_t dropped_us = 0, begun_us = 0;
+		d->litter = d->dropped_us > adafs_blob_now_us(f->blob) - DAY_US;
 		if (d->dropped_us <= 1 || (last && strcmp(last->event, d->event) == 0 &&
 					   strcmp(last->pipeline, d->pipeline) == 0))
 			continue;
@@ -423,7 +463,7 @@ void *foreman_janitor_main(void *arg)
 	bool looked = false;
 	while (!f->stopping) {
 		if (f->loaded && !looked) {
-			want_merges_locked(f);
+			resume_drops_locked(f);
 			looked = true;
 		}
 		enum janitor_chore chore;

@@ -13,6 +13,7 @@ enum janitor_chore {
 	JANITOR_CANCEL, /* it still runs, and is not wanted */
 	JANITOR_DELETE, /* all that is left of it */
 	JANITOR_DROP,   /* its part of the map: an image of it is gone */
+	JANITOR_SWEEP,  /* the files of its part, which a tombstone stands for */
 	JANITOR_CLEAR,  /* its work and logs, its Batch jobs */
 };
 /*
@@ -72,11 +73,15 @@ struct janitor_part {
 	unsigned run;    /* of the tombstone */
 	bool with_order; /* as above */
 };
-/* Take a job's part out of the map: a tombstone stands for it, its files go. *ret_had: there was
- * one.
+/*
+ * Take a job's part out of the map: a tombstone stands for it. Its files stay: a merge may be at
+ * them. *ret_had: there was one.
  */
-int janitor_remove_part(struct janitor *t, const struct janitor_part *part, bool *ret_had,
-			struct adafs_err *reterr);
+int janitor_bury_part(struct janitor *t, const struct janitor_part *part, bool *ret_had,
+		      struct adafs_err *reterr);
+/* Remove what is older than the tombstone of a part, and nothing where there is none. */
+int janitor_sweep_part(struct janitor *t, const struct janitor_part *part,
+		       struct adafs_err *reterr);
 /* Remove the work of its runs up to max_run. */
 int janitor_remove_work(struct janitor *t, const char *id, unsigned max_run,
 			struct adafs_err *reterr);

@@ -58,6 +58,7 @@ struct doomed {
 	struct {
 		char *name;
 		char etag[ADAFS_ETAG_LEN];
+		time_t written;
 	} * blob;
 	size_t n, size;
 	const char *job_id; /* only work of it; NULL: all */
@@ -89,7 +90,8 @@ static int see_blob(void *arg, const char *name, const struct adafs_blob_props *
 	d->blob[d->n].name = strdup(name);
 	if (!d->blob[d->n].name)
 		return -ENOMEM;
-	strcpy(d->blob[d->n++].etag, props->etag);
+	strcpy(d->blob[d->n].etag, props->etag);
+	d->blob[d->n++].written = props->last_modified;
 	return 0;
 }
 
@@ -138,9 +140,9 @@ int janitor_remove_work(struct janitor *t, const char *id, unsigned max_run,
 
 /* --- the part ----------------------------------------------------------------------------- */
 
-/* Put the tombstone where part.json is; -EAGAIN: it changed meanwhile. */
+/* Put the tombstone where part.json is, if it is; -EAGAIN: it changed meanwhile. */
 static int put_tombstone(struct janitor *t, const char *blob, const struct janitor_part *p,
-			 struct adafs_err *reterr)
+			 bool *ret_had, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *text = NULL;
 	size_t len = 0;
@@ -154,6 +156,7 @@ static int put_tombstone(struct janitor *t, const char *blob, const struct janit
 	char etag[ADAFS_ETAG_LEN];
 	strcpy(etag, props.etag);
 	adafs_blob_props_clear(&props);
+	*ret_had = true;
 	if (janitor_is_tombstone(text, len))
 		return 0;
 	ADAFS_FREE char *stone = janitor_tombstone(text, len, p->run, p->with_order);
@@ -170,23 +173,58 @@ static int put_tombstone(struct janitor *t, const char *blob, const struct janit
 	return rc;
 }
 
-int janitor_remove_part(struct janitor *t, const struct janitor_part *p, bool *ret_had,
-			struct adafs_err *reterr)
+/* "parts/<event>/<pipeline>/<job>/<name>" */
+static char *part_blob(const struct janitor_part *p, const char *name)
 {
-	ADAFS_FREE char *prefix = adafs_fmt("parts/%s/%s/%s/", p->event, p->pipeline, p->id);
-	ADAFS_FREE char *part = prefix ? adafs_fmt("%spart.json", prefix) : NULL;
+	return adafs_fmt("parts/%s/%s/%s/%s", p->event, p->pipeline, p->id, name);
+}
+
+int janitor_bury_part(struct janitor *t, const struct janitor_part *p, bool *ret_had,
+		      struct adafs_err *reterr)
+{
+	ADAFS_FREE char *blob = part_blob(p, "part.json");
+	*ret_had = false;
+	return blob ? put_tombstone(t, blob, p, ret_had, reterr)
+		    : adafs_err_set(reterr, -ENOMEM, "out of memory");
+}
+
+/* When a tombstone was put there, by the service's clock; 0: there is none. */
+static int find_tombstone(struct janitor *t, const char *blob, time_t *ret_when,
+			  struct adafs_err *reterr)
+{
+	ADAFS_FREE char *text = NULL;
+	size_t len = 0;
+	struct adafs_blob_props props = { 0 };
+	*ret_when = 0;
+	if (!janitor_turn(t))
+		return adafs_err_set(reterr, -ECANCELED, "the mount ends");
+	int rc = adafs_blob_get_text(t->f->blob, t->f->container, blob, MAX_PART, &text, &len,
+				     &props, reterr);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	if (janitor_is_tombstone(text, len))
+		*ret_when = props.last_modified;
+	adafs_blob_props_clear(&props);
+	return 0;
+}
+
+/* A run that follows writes later than the tombstone, which every mount waits for. */
+int janitor_sweep_part(struct janitor *t, const struct janitor_part *p, struct adafs_err *reterr)
+{
+	ADAFS_FREE char *prefix = part_blob(p, "");
+	ADAFS_FREE char *part = part_blob(p, "part.json");
 	struct doomed d = { 0 };
-	if (!part)
+	time_t when = 0;
+	if (!prefix || !part)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	if (!janitor_turn(t))
 		return adafs_err_set(reterr, -ECANCELED, "the mount ends");
 	int rc =
 		adafs_blob_list(t->f->blob, t->f->container, prefix, NULL, 0, see_blob, &d, reterr);
-	*ret_had = d.n > 0;
-	if (!rc && d.n)
-		rc = put_tombstone(t, part, p, reterr);
+	if (!rc && d.n > 1)
+		rc = find_tombstone(t, part, &when, reterr);
 	for (size_t i = 0; i < d.n && !rc; i++)
-		if (strcmp(d.blob[i].name, part) != 0)
+		if (strcmp(d.blob[i].name, part) != 0 && d.blob[i].written <= when)
 			rc = delete_blob(t, d.blob[i].name, d.blob[i].etag, reterr);
 	doomed_clear(&d);
 	return rc;

@@ -115,6 +115,8 @@ struct foreman_job {
 	/* When it was taken out of the map, by the service's clock; 0: never, 1: it was not in it.
 	 */
 	int64_t dropped_us;
+	/* What it left in the map's folder is to go; not known to a mount that begins. */
+	bool litter;
 
 	char manifest_etag[ADAFS_ETAG_LEN]; /* "": there is none yet */
 	bool submitted;

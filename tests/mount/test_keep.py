@@ -75,6 +75,13 @@ def delete_blob(m, blob):
     urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="DELETE"), timeout=10)
 
 
+def gate(counted):
+    """The first step of what is copied from now on runs until counted.folder/open is there."""
+    wait = f"while ! test -e {counted.folder}/open; do sleep 0.05; done"
+    counted.commands["look"] = wait + "; wc -c < {image} > look.txt"
+    counted.write()
+
+
 def wait_removed(m, job):
     wait_for("the work is gone", lambda: not blobs(m, f"work/{job}"), 20)
     wait_for("the Batch jobs are gone", lambda: not [j for j in batch_jobs(m) if j.startswith(job)], 20)
@@ -97,7 +104,7 @@ def test_delete_of_an_ended_job(make, counted):
     wait_removed(m, job.name)
     stone = part(m, job.name)
     assert (stone["result"], stone["run"]) == ("deleted", 2)
-    assert blobs(m, f"parts/flood/counted/{job.name}") == ["part.json"]
+    wait_for("its files are gone", lambda: blobs(m, f"parts/flood/counted/{job.name}") == ["part.json"])
     # The image stays, is no longer in inbox/, and starts nothing by itself.
     assert blobs(m, "images/flood") == ["a.tif"] and "a.tif" not in os.listdir(m.path / "inbox/flood")
     m.unmount()
@@ -116,8 +123,7 @@ def test_delete_of_an_ended_job(make, counted):
 
 
 def test_delete_cancels_first(make, counted):
-    counted.commands["look"] = f"while ! test -e {counted.folder}/open; do sleep 0.05; done; wc -c < {{image}} > look.txt"
-    counted.write()
+    gate(counted)
     m = make()
     copy_image(m)
     job = wait_for("the job", lambda: next((m.path / "jobs").iterdir(), None))
@@ -134,8 +140,7 @@ def test_a_crash_amid_a_deletion(make, counted, running):
     m = make()
     if running:
         m.unmount()
-        counted.commands["look"] = f"while ! test -e {counted.folder}/open; do sleep 0.05; done; wc -c < {{image}} > look.txt"
-        counted.write()
+        gate(counted)
         m.start()
         copy_image(m)
         job = wait_for("the job", lambda: next((m.path / "jobs").iterdir(), None))
@@ -179,6 +184,29 @@ def test_a_deleted_image_leaves_the_map(make, counted, place):
     assert len(the_map(m).splitlines()) == 6
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_files_of_a_part_stay_while_a_merge_may_read_them(make, counted, killed):
+    m = make()
+    job = run_job(m, "completed")
+    m.unmount()
+    gate(counted)
+    m.start()
+    (m.path / "inbox/flood/b.tif").write_bytes(tiff(2))
+    running = wait_for("its job", lambda: next((j for j in (m.path / "jobs").iterdir() if "-b-" in j.name), None))
+    (m.path / "containers/ada/images/flood/a.tif").unlink()
+    wait_for("the part is a tombstone", lambda: part(m, job.name)["result"] == "deleted")
+    wait_for("the job says so", lambda: "no longer in the map" in (job / "events").read_text())
+    if killed:
+        m.kill()
+        m.start()
+    time.sleep(2)
+    assert len(blobs(m, f"parts/flood/counted/{job.name}")) > 1
+    (counted.folder / "open").touch()
+    wait_state(running, "completed")
+    wait_for("its files are gone", lambda: blobs(m, f"parts/flood/counted/{job.name}") == ["part.json"])
+    assert images_of(m) == [running.name]
+
+
 @pytest.mark.parametrize("point", ["after-drop", "after-merge-manifest"])
 def test_a_crash_before_the_map_is_made_anew(make, counted, point):
     m = make()
@@ -197,8 +225,7 @@ def test_an_image_that_others_delete(make, counted):
     m = make()
     job = run_job(m, "completed")
     m.unmount()
-    counted.commands["look"] = f"while ! test -e {counted.folder}/open; do sleep 0.05; done; wc -c < {{image}} > look.txt"
-    counted.write()
+    gate(counted)
     m.start()
     (m.path / "inbox/flood/b.tif").write_bytes(tiff(2))
     running = wait_for("its job", lambda: next((j for j in (m.path / "jobs").iterdir() if "-b-" in j.name), None))

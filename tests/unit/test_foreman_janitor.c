@@ -35,7 +35,7 @@ static void test_what_is_due(void **state)
 	static const struct {
 		const char *what;
 		int64_t keep_ms, now_us;
-		bool active, cancelled, no_manifest, unsettled, gone;
+		bool active, cancelled, no_manifest, unsettled, gone, litter;
 		int deletion, work;
 		int64_t dropped_us;
 		enum janitor_chore chore;
@@ -67,6 +67,11 @@ static void test_what_is_due(void **state)
 		  .chore = JANITOR_CANCEL },
 		{ "that was seen to", .now_us = 101 * DAY, .gone = true, .dropped_us = 1,
 		  .due_us = 130 * DAY },
+		{ "but for its files", .now_us = 101 * DAY, .gone = true, .litter = true,
+		  .dropped_us = 101 * DAY, .chore = JANITOR_SWEEP },
+		{ "gone but for its files", .now_us = 101 * DAY, .deletion = FOREMAN_DELETED,
+		  .litter = true, .dropped_us = 101 * DAY, .chore = JANITOR_SWEEP },
+		{ "run again since", .now_us = 101 * DAY, .litter = true, .due_us = 130 * DAY },
 	};
 	for (size_t i = 0; i < ADAFS_ARRAY_SIZE(row); i++) {
 		struct foreman_job *j = ended_job();
@@ -75,6 +80,7 @@ static void test_what_is_due(void **state)
 		j->cancel = row[i].cancelled;
 		j->keep_ms = row[i].keep_ms;
 		j->final_pending = row[i].unsettled;
+		j->litter = row[i].litter;
 		j->deletion = row[i].deletion;
 		j->work = row[i].work;
 		j->dropped_us = row[i].dropped_us;
