@@ -15,7 +15,7 @@ def test_a_page_is_well_formed(page):
     if shutil.which("mandoc"):
         found = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True).stdout
     elif shutil.which("groff"):
-        found = subprocess.run(["groff", "-t", "-mdoc", "-ww", "-z", page], capture_output=True, text=True).stderr
+        found = subprocess.run(["groff", "-t", "-mdoc", "-ww", "-Wbreak", "-z", page], capture_output=True, text=True).stderr
     else:
         pytest.skip("neither mandoc nor groff is installed")
     # `adafs emulator` has a page of its own, whose name begins as the other's.
