@@ -307,7 +307,7 @@ static bool any_empty(const struct foreman_job *j)
 
 enum adafs_state derive_job_state(const struct foreman_job *j, const struct derive_job *job)
 {
-	if (!derive_all_ended(j)) {
+	if (!derive_all_ended(j) || !j->n_steps) {
 		for (size_t i = 0; i < j->n_steps; i++)
 			if (derive_ended(j->step[i].state) ||
 			    j->step[i].state == ADAFS_STATE_RUNNING)

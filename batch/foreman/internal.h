@@ -164,6 +164,9 @@ void foreman_look_at_merges_locked(struct adafs_foreman *f, uint32_t delay_ms)
  */
 void foreman_want_merge_locked(struct adafs_foreman *f, const char *event, const char *pipeline)
 	ADAFS_REQUIRES(&f->lock);
+/* Whether that was asked for the job's map, and is not begun yet. */
+bool foreman_merge_is_wanted_locked(struct adafs_foreman *f, const struct foreman_job *j)
+	ADAFS_REQUIRES(&f->lock);
 /* Make the jobs of events that are to be merged. */
 void foreman_make_merges_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock);
 /*

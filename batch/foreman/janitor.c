@@ -322,7 +322,7 @@ static void do_chore(struct janitor *t, struct foreman_job *j, enum janitor_chor
 	struct adafs_err err = { 0 };
 	struct errand e;
 	int rc = errand_init(&e, f, j, &err);
-	t->urgent = chore != JANITOR_CLEAR && chore != JANITOR_SWEEP;
+	t->urgent = chore != JANITOR_CLEAR;
 	if (rc == 0) {
 		rc = chore == JANITOR_CANCEL   ? do_cancel(t, j, &e, &err)
 		     : chore == JANITOR_DROP   ? do_drop(t, j, &e, &err)
@@ -358,18 +358,20 @@ static bool misses_image_locked(struct adafs_foreman *f, const struct foreman_jo
 	return false;
 }
 
-/* Whether a merge that reads the job's part may run now: one comes last in every job. */
+/*
+ * Whether a merge that reads the job's part may run now, or is about to: one comes last in every
+ * job.
+ */
 static bool is_read_locked(struct adafs_foreman *f, const struct foreman_job *j)
 	ADAFS_REQUIRES(&f->lock)
 {
 	for (size_t i = 0; i < f->jobs.n; i++) {
 		const struct foreman_job *other = f->jobs.item[i];
-		if ((other->submitted || other->begun) && !other->ended &&
-		    strcmp(other->event, j->event) == 0 &&
-		    strcmp(other->pipeline, j->pipeline) == 0)
+		bool live = !other->ended && (other->submitted || other->begun || other->n_merged);
+		if (live && foreman_same_map(other, j))
 			return true;
 	}
-	return false;
+	return foreman_merge_is_wanted_locked(f, j);
 }
 
 /* The first job with something due, else NULL and when to look again, in mono_ms. */
@@ -379,6 +381,8 @@ static struct foreman_job *next_job_locked(struct janitor *t, enum janitor_chore
 	struct adafs_foreman *f = t->f;
 	uint64_t now_ms = adafs_clock_mono_ms();
 	int64_t now_us = adafs_blob_now_us(f->blob);
+	const struct foreman_job *looked = NULL; /* jobs of one map stand together, mostly */
+	bool is_read = false;
 	*ret_at_ms = UINT64_MAX;
 	for (size_t i = 0; f->loaded && i < f->jobs.n; i++) {
 		struct foreman_job *j = f->jobs.item[i];
@@ -388,8 +392,12 @@ static struct foreman_job *next_job_locked(struct janitor *t, enum janitor_chore
 		*ret_chore =
 			janitor_choose(j, misses_image_locked(f, j), f->keep_ms, then_us, &due_us);
 		uint64_t at_ms = UINT64_MAX;
-		if (*ret_chore == JANITOR_SWEEP && now_ms >= j->sweep_at_ms && is_read_locked(f, j))
-			j->sweep_at_ms = now_ms + SWEEP_AFTER_MS;
+		if (*ret_chore == JANITOR_SWEEP && now_ms >= j->sweep_at_ms) {
+			if (!looked || !foreman_same_map(looked, j))
+				is_read = is_read_locked(f, j);
+			looked = j;
+			j->sweep_at_ms = is_read ? now_ms + SWEEP_AFTER_MS : j->sweep_at_ms;
+		}
 		if (*ret_chore && now_ms >= j->sweep_at_ms)
 			return j;
 		if (*ret_chore)
@@ -413,14 +421,12 @@ static void resume_drops_locked(struct adafs_foreman *f) ADAFS_REQUIRES(&f->lock
 		struct foreman_job *d = f->jobs.item[i];
 		int64_t dropped_us = 0, begun_us = 0;
 		d->litter = d->dropped_us > adafs_blob_now_us(f->blob) - DAY_US;
-		if (d->dropped_us <= 1 || (last && strcmp(last->event, d->event) == 0 &&
-					   strcmp(last->pipeline, d->pipeline) == 0))
+		if (d->dropped_us <= 1 || (last && foreman_same_map(last, d)))
 			continue;
 		last = d;
 		for (size_t k = 0; k < f->jobs.n; k++) {
 			const struct foreman_job *j = f->jobs.item[k];
-			if (strcmp(j->event, d->event) != 0 ||
-			    strcmp(j->pipeline, d->pipeline) != 0)
+			if (!foreman_same_map(j, d))
 				continue;
 			if (j->dropped_us > dropped_us)
 				dropped_us = j->dropped_us;

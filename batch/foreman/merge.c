@@ -20,11 +20,6 @@
 #define MAX_RUNS 3
 #define RETRY_MS 30000
 
-static bool same_map(const struct foreman_job *a, const struct foreman_job *b)
-{
-	return strcmp(a->event, b->event) == 0 && strcmp(a->pipeline, b->pipeline) == 0;
-}
-
 /* Whether it is a job of images whose part counts in the map. */
 static bool counts(const struct foreman_job *j)
 {
@@ -39,7 +34,7 @@ bool foreman_merges_event_locked(struct adafs_foreman *f, const struct foreman_j
 		return false;
 	for (size_t i = 0; i < f->jobs.n && n <= ADAFS_PLAN_FLAT; i++) {
 		const struct foreman_job *other = f->jobs.item[i];
-		n += (other == j || counts(other)) && same_map(other, j);
+		n += (other == j || counts(other)) && foreman_same_map(other, j);
 	}
 	return n > ADAFS_PLAN_FLAT;
 }
@@ -63,6 +58,11 @@ static size_t find_stale_locked(struct adafs_foreman *f, const char *event, cons
 	return i;
 }
 
+bool foreman_merge_is_wanted_locked(struct adafs_foreman *f, const struct foreman_job *j)
+{
+	return find_stale_locked(f, j->event, j->pipeline) < f->n_stale_maps;
+}
+
 void foreman_want_merge_locked(struct adafs_foreman *f, const char *event, const char *pipeline)
 {
 	if (find_stale_locked(f, event, pipeline) == f->n_stale_maps) {
@@ -82,6 +82,7 @@ struct map {
 	size_t n;
 	size_t n_counting, n_ended;
 	struct foreman_job *last; /* merge of it */
+	int64_t begun_us;         /* the newest job of images */
 	bool merging;
 	bool stale; /* it was asked for */
 };
@@ -97,6 +98,8 @@ static void look_at_map(struct map *m)
 		} else if (counts(j)) {
 			m->n_counting++;
 			m->n_ended += j->ended && !j->final_pending;
+			if (j->created_us > m->begun_us)
+				m->begun_us = j->created_us;
 		}
 	}
 }
@@ -106,7 +109,10 @@ static bool is_due(const struct map *m)
 {
 	size_t before = m->last && m->last->state == ADAFS_STATE_COMPLETED ? m->last->n_merged : 0;
 	size_t more = before / 4 > ADAFS_PLAN_FLAT ? before / 4 : ADAFS_PLAN_FLAT;
-	if (m->stale && !m->merging && m->n_ended == m->n_counting)
+	/* Of a small event only what no job of its own has merged since. */
+	bool again = m->last && m->last->state == ADAFS_STATE_FAILED &&
+		     m->last->created_us > m->begun_us;
+	if ((m->stale || again) && !m->merging && m->n_ended == m->n_counting)
 		return true;
 	if (m->n_counting <= ADAFS_PLAN_FLAT || m->merging || m->n_ended == 0)
 		return false;
@@ -256,12 +262,12 @@ void foreman_make_merges_locked(struct adafs_foreman *f)
 	f->merge_at_ms = 0;
 	if (f->newest_dirty)
 		foreman_mark_newest_locked(f);
-	if (!jobs || f->reads_only || (n <= ADAFS_PLAN_FLAT && !f->n_stale_maps))
+	if (!jobs || f->reads_only)
 		return;
 	memcpy(jobs, f->jobs.item, n * sizeof(struct foreman_job *));
 	qsort(jobs, n, sizeof(struct foreman_job *), by_map);
 	for (size_t i = 0, end; i < n; i = end) {
-		for (end = i + 1; end < n && same_map(jobs[i], jobs[end]);)
+		for (end = i + 1; end < n && foreman_same_map(jobs[i], jobs[end]);)
 			end++;
 		struct map m = { .job = jobs + i, .n = end - i };
 		size_t stale = find_stale_locked(f, jobs[i]->event, jobs[i]->pipeline);

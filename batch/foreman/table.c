@@ -207,6 +207,11 @@ void foreman_job_free(struct foreman_job *j)
 	free(j);
 }
 
+bool foreman_same_map(const struct foreman_job *a, const struct foreman_job *b)
+{
+	return strcmp(a->event, b->event) == 0 && strcmp(a->pipeline, b->pipeline) == 0;
+}
+
 void foreman_job_begin_again(struct foreman_job *j)
 {
 	j->submitted = j->ended = j->cancel = j->cancel_sent = false;

@@ -193,6 +193,8 @@ bool foreman_text_set(char **text, const char *value);
 /* A job with empty texts. NULL: out of memory. */
 struct foreman_job *foreman_job_new(const char *id);
 void foreman_job_free(struct foreman_job *j);
+/* Whether they are of one event and pipeline. */
+bool foreman_same_map(const struct foreman_job *a, const struct foreman_job *b);
 void foreman_job_clear_steps(struct foreman_job *j);
 void foreman_job_clear_kept(struct foreman_job *j);
 /*

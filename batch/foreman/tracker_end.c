@@ -52,7 +52,7 @@ int tracker_settle_gone(struct adafs_foreman *f, struct foreman_job *j, struct a
 	int n_parts = 0;
 	adafs_mutex_lock(&f->lock);
 	foreman_asks_locked(f, 0);
-	bool sure = ++j->n_gone >= GONE_POLLS;
+	bool sure = !j->ended && ++j->n_gone >= GONE_POLLS;
 	bool cancelled = j->cancel || strcmp(j->batch_reason, DERIVE_CANCEL_REASON) == 0;
 	ADAFS_FREE char *prefix = adafs_fmt("parts/%s/%s/%s/", j->event, j->pipeline, j->id);
 	adafs_mutex_unlock(&f->lock);
@@ -65,6 +65,10 @@ int tracker_settle_gone(struct adafs_foreman *f, struct foreman_job *j, struct a
 	if (rc)
 		return rc;
 	adafs_mutex_lock(&f->lock);
+	if (j->ended) { /* by another thread meanwhile */
+		adafs_mutex_unlock(&f->lock);
+		return 0;
+	}
 	bool done = n_parts > 0;
 	const char *why = done ? "completed; Batch has forgotten the job, its results are there"
 			  : cancelled ? "cancelled"

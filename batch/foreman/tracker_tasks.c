@@ -157,6 +157,10 @@ bool tracker_apply_tasks(struct tracker *t, struct foreman_job *j, const struct 
 	struct adafs_foreman *f = t->f;
 	struct derive_job d;
 	adafs_mutex_lock(&f->lock);
+	if (j->ended) { /* by another thread, while its tasks were asked for */
+		adafs_mutex_unlock(&f->lock);
+		return false;
+	}
 	struct derive_pool pool = { .id = f->pool,
 				    .state = f->pool_state,
 				    .nodes = f->pool_nodes,
