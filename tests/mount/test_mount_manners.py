@@ -284,7 +284,7 @@ def test_mount_and_umount_as_a_user(emulator, user_dir):
     binary = shutil.copy(program(), user_dir / "adafs")
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
     done = subprocess.run([*user, binary, "-o", "pool=asleep", str(mnt)], env=env, capture_output=True, text=True, timeout=60)
-    if done.returncode and "fusermount3" in done.stderr:
+    if done.returncode and ("fusermount3" in done.stderr or "/dev/fuse: Permission denied" in done.stderr):
         pytest.skip("users may not mount here: " + done.stderr)
     assert done.returncode == 0, done.stderr
     try:
