@@ -38,6 +38,12 @@ struct foreman_job *foreman_event_job_locked(struct adafs_foreman *f, const stru
 	return e && e->n_merged ? e : NULL;
 }
 
+bool foreman_is_in_locked(struct adafs_foreman *f, const struct foreman_job *j)
+{
+	const struct foreman_job *e = foreman_event_job_locked(f, j);
+	return !foreman_job_is_member(j) || (j->body_loaded && (!e || e->submitted || e->ended));
+}
+
 /* --- which events are whole --------------------------------------------------------------- */
 
 /* An event with images that wait for a Batch job. */
@@ -84,7 +90,8 @@ static bool is_open_locked(const struct adafs_foreman *f, const char *event)
 {
 	for (size_t i = 0; i < f->jobs.n; i++) {
 		const struct foreman_job *j = f->jobs.item[i];
-		if (j->n_members && !j->submitted && !j->ended && strcmp(j->event, event) == 0)
+		if (foreman_job_has_members(j) && !j->submitted && !j->ended &&
+		    strcmp(j->event, event) == 0)
 			return true;
 	}
 	return false;

@@ -47,7 +47,7 @@ static int write_claim(struct adafs_foreman *f, struct foreman_job *j, struct ad
 	return 0;
 }
 
-static int send(struct work *w, cJSON *tasks, struct adafs_err *reterr)
+static int send_tasks(struct work *w, cJSON *tasks, struct adafs_err *reterr)
 {
 	int rc = 0;
 	if (cJSON_GetArraySize(tasks))
@@ -62,7 +62,7 @@ static int add_tasks(struct work *w, struct cJSON *plan, cJSON *tasks, struct ad
 {
 	int rc = 0;
 	if (cJSON_GetArraySize(tasks) + cJSON_GetArraySize(plan) > COLLECTION)
-		rc = send(w, tasks, reterr);
+		rc = send_tasks(w, tasks, reterr);
 	while (!rc && cJSON_GetArraySize(plan))
 		cJSON_AddItemToArray(tasks, cJSON_DetachItemFromArray(plan, 0));
 	return rc;
@@ -114,11 +114,13 @@ static int take_member(struct work *event, struct foreman_job *j, cJSON *tasks, 
 		rc = foreman_load_body(event->f, j, reterr);
 	if (rc || (!s.fresh && !s.in))
 		return rc;
+	work_in_hand(event->f, j, true);
 	rc = work_init(&w, event->f, j, reterr);
 	if (!rc && s.fresh)
 		rc = make_claim(&w, event, reterr);
 	else if (!rc)
 		rc = plan_member(&w, event, reterr);
+	work_in_hand(event->f, j, false);
 	*ret_in = !rc && look(event, j).in;
 	if (*ret_in)
 		rc = add_tasks(event, w.plan->tasks, tasks, reterr);
@@ -126,12 +128,33 @@ static int take_member(struct work *event, struct foreman_job *j, cJSON *tasks, 
 	return rc;
 }
 
-/* Members are many requests: each of them is an answer. */
-static void tell_alive(struct adafs_foreman *f)
+/* What keeps this one image out would do so again: the others do not wait for it. */
+static bool is_its_own(const struct adafs_err *err)
+{
+	return !foreman_transient(err) && err->rc != -ENOMEM &&
+	       (err->http_status == 0 || err->http_status == 409);
+}
+
+/* It goes by itself, if it can. */
+static void leave_out(struct adafs_foreman *f, struct foreman_job *j, const char *why)
 {
 	adafs_mutex_lock(&f->lock);
-	foreman_submits_locked(f, adafs_clock_mono_ms());
+	j->alone = true;
+	foreman_text_set(&j->waiting_for, why);
+	foreman_job_log(j, adafs_clock_wall_us(), "not with its event: %s", why);
+	foreman_touch_locked(f, j);
 	adafs_mutex_unlock(&f->lock);
+}
+
+/* Members are many requests: each of them is an answer. false: there are to be no more. */
+static bool tell_alive(const struct work *w)
+{
+	struct adafs_foreman *f = w->f;
+	adafs_mutex_lock(&f->lock);
+	foreman_submits_locked(f, adafs_clock_mono_ms());
+	bool go = !f->stopping && !w->job->cancel;
+	adafs_mutex_unlock(&f->lock);
+	return go;
 }
 
 /* From now on its members are followed. */
@@ -157,15 +180,21 @@ static int take_members(struct work *w, bool *in, struct adafs_err *reterr)
 		adafs_mutex_lock(&w->f->lock);
 		struct foreman_job *j = foreman_table_find(&w->f->jobs, w->part[i].job_id);
 		adafs_mutex_unlock(&w->f->lock);
+		if (!tell_alive(w))
+			return adafs_err_set(reterr, -ECANCELED, "stopped before all were in");
 		if (j)
 			rc = take_member(w, j, tasks, &in[i], reterr);
-		tell_alive(w->f);
+		if (rc && is_its_own(reterr)) {
+			leave_out(w->f, j, reterr->msg);
+			*reterr = (struct adafs_err){ 0 };
+			rc = 0;
+		}
 		if (i != w->n_parts / 2 || !foreman_crash_wanted("after-half-members"))
 			continue;
-		rc = rc ? rc : send(w, tasks, reterr);
+		rc = rc ? rc : send_tasks(w, tasks, reterr);
 		foreman_crash_point("after-half-members");
 	}
-	return rc ? rc : send(w, tasks, reterr);
+	return rc ? rc : send_tasks(w, tasks, reterr);
 }
 
 /* What is no member after all is no part either: its own job, if it has one, is another's part. */
@@ -175,16 +204,14 @@ static void keep_members(struct work *w, const bool *in)
 	adafs_mutex_lock(&w->f->lock);
 	struct foreman_job *e = w->job;
 	e->n_members = 0;
-	for (size_t i = 0; i < e->n_parts; i++) {
+	for (size_t i = 0; i < w->n_parts && i < e->n_parts; i++) {
 		if (!in[i])
 			continue;
 		e->n_members += e->part[i].member;
-		e->part[n++] = e->part[i];
+		e->part[n] = e->part[i];
+		w->part[n++] = w->part[i];
 	}
-	e->n_parts = e->n_merged = n;
-	free(w->part);
-	w->part = foreman_job_parts(e);
-	w->n_parts = w->part ? n : 0;
+	w->n_parts = e->n_parts = e->n_merged = n;
 	adafs_mutex_unlock(&w->f->lock);
 }
 

@@ -189,6 +189,9 @@ struct foreman_job *foreman_new_merge_locked(struct adafs_foreman *f, const char
 /* Whether a job that is not submitted goes to Batch with the others of its event. */
 bool foreman_goes_with_event_locked(const struct adafs_foreman *f, const struct foreman_job *j)
 	ADAFS_REQUIRES(&f->lock);
+/* Whether all tasks of a job that is submitted are in Batch, and known: a member's come late. */
+bool foreman_is_in_locked(struct adafs_foreman *f, const struct foreman_job *j)
+	ADAFS_REQUIRES(&f->lock);
 /* A job that goes with others has come, or may go now. */
 void foreman_look_at_event_jobs_locked(struct adafs_foreman *f, uint64_t when_ms)
 	ADAFS_REQUIRES(&f->lock);
@@ -299,6 +302,8 @@ int foreman_put_manifest(struct adafs_foreman *f, struct foreman_job *j, const c
 /* What a job of Batch is marked with, as by foreman_submit_job: adafsowner, adafsjob. "": nothing.
  */
 const char *foreman_metadata_of(const cJSON *job, const char *name);
+/* Whether a job of Batch, read with its metadata, is this container's and of the job `id`. */
+bool foreman_owns(const struct adafs_foreman *f, const cJSON *job, const char *id);
 
 /* --- rewrite.c --- */
 /* What is to be changed of a job; called with the foreman's lock, for a copy and for the job. */

@@ -369,11 +369,12 @@ static int read_step(struct foreman_job *j, struct foreman_step *s, size_t n_bef
 		return -ENOMEM;
 	cJSON_ArrayForEach(d, deps)
 	{
-		for (size_t k = 0; cJSON_IsString(d) && k < n_before; k++)
-			if (strcmp(j->step[k].task_id, d->valuestring) == 0)
-				s->dep[s->n_dep++] = k;
-		if (s->n_dep == (size_t)cJSON_GetArraySize(deps))
-			break;
+		size_t k = 0;
+		while (cJSON_IsString(d) && k < n_before &&
+		       strcmp(j->step[k].task_id, d->valuestring) != 0)
+			k++;
+		if (cJSON_IsString(d) && k < n_before)
+			s->dep[s->n_dep++] = k;
 	}
 	if (!parse_state(adafs_json_str(o, "state", ""), &s->state))
 		s->state = s->n_dep ? ADAFS_STATE_WAITING : ADAFS_STATE_QUEUED;

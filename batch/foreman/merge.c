@@ -19,6 +19,8 @@
  */
 #define MAX_RUNS 3
 #define RETRY_MS 30000
+/* So often a set is merged anew because parts of it were left out. */
+#define MAX_AGAIN 9
 
 /* Whether it is a job of images whose part counts in the map. */
 static bool counts(const struct foreman_job *j)
@@ -83,6 +85,7 @@ struct map {
 	size_t n_counting, n_ended;
 	struct foreman_job *last; /* merge of it */
 	int64_t begun_us;         /* the newest job of images */
+	int64_t done_us;          /* the newest end of one that was not cancelled */
 	bool merging;
 	bool stale; /* it was asked for */
 };
@@ -100,6 +103,9 @@ static void look_at_map(struct map *m)
 			m->n_ended += j->ended && !j->final_pending;
 			if (j->created_us > m->begun_us)
 				m->begun_us = j->created_us;
+			if (j->ended && j->state != ADAFS_STATE_CANCELLED &&
+			    j->ended_us > m->done_us)
+				m->done_us = j->ended_us;
 		}
 	}
 }
@@ -119,16 +125,30 @@ static bool is_due(const struct map *m)
 	return m->n_ended == m->n_counting || m->n_ended >= before + more;
 }
 
-/* Whether its last eight characters tell it from the members that are there. */
-static bool is_told_apart(const struct foreman_job *to, const struct foreman_job *j)
+/* What the ids of members' tasks begin with, sorted. */
+struct prefixes {
+	char (*item)[ADAFS_PLAN_PREFIX_LEN];
+	size_t n;
+};
+
+/* Whether its last eight characters tell a job from the members that are there; adds them, then. */
+static bool take_prefix(struct prefixes *p, const struct foreman_job *j)
 {
-	char own[ADAFS_PLAN_PREFIX_LEN], other[ADAFS_PLAN_PREFIX_LEN];
+	char own[ADAFS_PLAN_PREFIX_LEN];
+	size_t low = 0, high = p->n;
 	adafs_plan_task_prefix(j->id, own);
-	for (size_t i = 0; i < to->n_parts; i++) {
-		adafs_plan_task_prefix(to->part[i].job_id, other);
-		if (to->part[i].member && strcmp(own, other) == 0)
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = strcmp(p->item[mid], own);
+		if (c == 0)
 			return false;
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
 	}
+	memmove(p->item[low + 1], p->item[low], (p->n++ - low) * sizeof(*p->item));
+	memcpy(p->item[low], own, sizeof(own));
 	return true;
 }
 
@@ -140,11 +160,12 @@ static int take_parts(struct adafs_foreman *f, const struct map *m, size_t most,
 		      struct foreman_job *to, unsigned **ret_runs) ADAFS_REQUIRES(&f->lock)
 {
 	unsigned *runs = calloc(m->n + 1, sizeof(*runs));
-	int rc = runs ? 0 : -ENOMEM;
+	struct prefixes members = { .item = calloc(m->n + 1, sizeof(*members.item)) };
+	int rc = runs && members.item ? 0 : -ENOMEM;
 	for (size_t i = 0; rc == 0 && i < m->n; i++) {
 		const struct foreman_job *j = m->job[i];
 		bool member = to->n_members < most && foreman_goes_with_event_locked(f, j) &&
-			      is_told_apart(to, j);
+			      take_prefix(&members, j);
 		if (j->n_merged || (!member && (!j->ended || j->final_pending)))
 			continue;
 		if (!member && !counts(j)) {
@@ -157,6 +178,7 @@ static int take_parts(struct adafs_foreman *f, const struct map *m, size_t most,
 		bool must = j->state != ADAFS_STATE_CANCELLED && !j->deletion && !j->dropped_us;
 		rc = foreman_job_add_part(to, j->id, must, member);
 	}
+	free(members.item);
 	to->n_merged = to->n_parts;
 	*ret_runs = runs;
 	return rc;
@@ -179,6 +201,17 @@ static void see_known_locked(struct adafs_foreman *f, struct foreman_job *j)
 	foreman_touch_locked(f, j);
 }
 
+/*
+ * A merge that was to have these parts has ended without some: they went to Batch elsewhere, or it
+ * was cancelled and they have run since.
+ */
+static bool lacks_parts(const struct map *m, const struct foreman_job *known, size_t n)
+{
+	return known->ended && !known->final_pending &&
+	       (known->n_merged != n ||
+		(known->state == ADAFS_STATE_CANCELLED && m->done_us > known->ended_us));
+}
+
 static struct foreman_job *new_merge_locked(struct adafs_foreman *f, const struct map *m,
 					    size_t most, struct foreman_job **ret_known)
 	ADAFS_REQUIRES(&f->lock)
@@ -190,9 +223,11 @@ static struct foreman_job *new_merge_locked(struct adafs_foreman *f, const struc
 	int rc = j ? take_parts(f, m, most, j, &runs) : -ENOMEM;
 	ADAFS_FREE struct adafs_plan_part *parts = rc == 0 ? foreman_job_parts(j) : NULL;
 	*ret_known = NULL;
-	if (parts) {
-		adafs_plan_merge_id(any->event, any->pipeline, parts, runs, j->n_parts, id);
+	for (unsigned again = 0; parts && again < MAX_AGAIN; again++) {
+		adafs_plan_merge_id(any->event, any->pipeline, parts, runs, j->n_parts, again, id);
 		*ret_known = foreman_table_find(&f->jobs, id);
+		if (!*ret_known || !lacks_parts(m, *ret_known, j->n_parts))
+			break;
 	}
 	if (!parts || *ret_known) {
 		foreman_job_free(j);
@@ -240,6 +275,7 @@ struct foreman_job *foreman_new_merge_locked(struct adafs_foreman *f, const char
 		if (strcmp(j->event, event) == 0 && strcmp(j->pipeline, pipeline) == 0)
 			m.job[m.n++] = j;
 	}
+	look_at_map(&m);
 	struct foreman_job *made = m.n ? new_merge_locked(f, &m, most, ret_known) : NULL;
 	free(m.job);
 	return made;

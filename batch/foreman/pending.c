@@ -300,7 +300,7 @@ void foreman_assign_locked(struct adafs_foreman *f, struct adafs_pipeline *p, co
 		foreman_text_set(&j->nonce, nonce);
 		if (j->retry_at_ms == UINT64_MAX)
 			j->retry_at_ms = 0;
-		if (fill_job(f, j, p, g, &err)) {
+		if (!j->in_hand && fill_job(f, j, p, g, &err)) {
 			foreman_text_set(&j->waiting_for, err.msg);
 			/* The same plan fails the same way until somebody changes something. */
 			j->retry_at_ms = err.rc == -ENOMEM ? 0 : UINT64_MAX;

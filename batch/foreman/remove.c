@@ -243,9 +243,8 @@ static int delete_batch_job(struct janitor *t, const char *batch_id, const char 
 	int rc = adafs_batch_job_get(t->f->batch, batch_id, "id,state,metadata", &job, &err);
 	if (rc)
 		return rc == -ENOENT ? 0 : adafs_err_copy(reterr, &err);
-	bool ours = strcmp(foreman_metadata_of(job, "adafsowner"), t->f->owner) == 0 &&
-		    strcmp(foreman_metadata_of(job, "adafsjob"), id) == 0;
-	if (!ours || strcasecmp(adafs_json_str(job, "state", ""), "completed") != 0)
+	if (!foreman_owns(t->f, job, id) ||
+	    strcasecmp(adafs_json_str(job, "state", ""), "completed") != 0)
 		return 0;
 	if (!janitor_turn(t))
 		return adafs_err_set(reterr, -ECANCELED, "the mount ends");

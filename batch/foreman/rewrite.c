@@ -36,6 +36,8 @@ static int rewrite_once(struct adafs_foreman *f, struct foreman_job *j, foreman_
 	adafs_mutex_lock(&f->lock);
 	strcpy(etag, j->manifest_etag);
 	struct foreman_job *copy = copy_job_locked(f, j);
+	if (copy && !j->submitted) /* a manifest with an id of Batch says that it is there */
+		foreman_text_set(&copy->batch_job_id, "");
 	if (copy)
 		change(copy, arg);
 	adafs_mutex_unlock(&f->lock);
@@ -63,7 +65,7 @@ int foreman_rewrite(struct adafs_foreman *f, struct foreman_job *j, foreman_chan
 		    int64_t arg, struct adafs_err *reterr)
 {
 	adafs_mutex_lock(&f->lock);
-	bool load = !j->body_loaded;
+	bool load = !j->body_loaded && !j->in_hand;
 	adafs_mutex_unlock(&f->lock);
 	int rc = load ? foreman_load_body(f, j, reterr) : 0;
 	if (rc)

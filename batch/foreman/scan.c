@@ -194,7 +194,8 @@ int foreman_scan(struct adafs_foreman *f, struct adafs_err *reterr)
 	return rc;
 }
 
-int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
+static int load_body(struct adafs_foreman *f, struct foreman_job *j, bool adopt,
+		     struct adafs_err *reterr)
 {
 	ADAFS_FREE char *blob = manifest_blob(j->id);
 	ADAFS_FREE char *text = NULL;
@@ -204,11 +205,17 @@ int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct ada
 	struct adafs_blob_props props = { 0 };
 	int rc = adafs_blob_get_text(f->blob, f->container, blob, MANIFEST_MAX_BODY, &text, &len,
 				     &props, reterr);
+	if (rc == -ENOENT && adopt) {
+		adafs_mutex_lock(&f->lock);
+		j->final_pending = false;
+		*j->manifest_etag = 0;
+		adafs_mutex_unlock(&f->lock);
+	}
 	if (rc)
 		return rc;
 	adafs_mutex_lock(&f->lock);
 	/* The body may be newer than the listing: both parts come from this reply. */
-	if (strcmp(props.etag, j->manifest_etag) != 0 && !j->final_pending)
+	if (adopt || (strcmp(props.etag, j->manifest_etag) != 0 && !j->final_pending))
 		rc = manifest_apply_meta(j, &props.meta);
 	if (rc == 0)
 		rc = manifest_apply_body(j, text, len, reterr);
@@ -216,6 +223,8 @@ int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct ada
 		adafs_err_set(reterr, rc, "manifest of job '%s' is not readable", j->id);
 	if (rc == 0)
 		strcpy(j->manifest_etag, props.etag);
+	if (rc == 0 && adopt)
+		j->final_pending = false;
 	foreman_touch_locked(f, j);
 	adafs_cond_signal(&f->tracker_wake);
 	adafs_mutex_unlock(&f->lock);
@@ -223,11 +232,13 @@ int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct ada
 	return rc;
 }
 
+int foreman_load_body(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
+{
+	return load_body(f, j, false, reterr);
+}
+
+/* What this mount was about to write gives way; when that cannot be read now, it stays due. */
 int foreman_adopt_manifest(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
 {
-	adafs_mutex_lock(&f->lock);
-	j->final_pending = false;
-	*j->manifest_etag = 0;
-	adafs_mutex_unlock(&f->lock);
-	return foreman_load_body(f, j, reterr);
+	return load_body(f, j, true, reterr);
 }

@@ -31,14 +31,18 @@ static int note_asset(struct asset_list *l, const char *name, const struct adafs
 	return list[l->n].blob && ++l->n ? 0 : -ENOMEM;
 }
 
-/* The list's assets become the foreman's. */
-static void take_assets(struct adafs_foreman *f, struct asset_list *l)
+/* The list's assets become the foreman's, and the list goes; of half a listing only that. */
+static void take_assets(struct adafs_foreman *f, struct asset_list *l, bool whole)
 {
+	struct foreman_asset *old = l->asset;
+	size_t n = l->n;
 	adafs_mutex_lock(&f->lock);
-	struct foreman_asset *old = f->asset;
-	size_t n = f->n_assets;
-	f->asset = l->asset;
-	f->n_assets = l->n;
+	if (whole) {
+		old = f->asset;
+		n = f->n_assets;
+		f->asset = l->asset;
+		f->n_assets = l->n;
+	}
 	adafs_mutex_unlock(&f->lock);
 	for (size_t i = 0; i < n; i++)
 		free(old[i].blob);
@@ -75,7 +79,7 @@ int foreman_refresh_assets(struct adafs_foreman *f, struct adafs_err *reterr)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	struct asset_list l = { .pipeline = p, .found = found, .text_blob = "" };
 	int rc = adafs_blob_list(f->blob, f->container, "assets/", NULL, 0, see_asset, &l, reterr);
-	take_assets(f, &l);
+	take_assets(f, &l, rc == 0);
 	return rc;
 }
 
@@ -136,7 +140,7 @@ static int setup_assets(struct adafs_foreman *f, struct adafs_err *reterr)
 		return adafs_err_set(reterr, -ENOMEM, "out of memory");
 	struct asset_list l = { .pipeline = p, .found = found, .text_blob = text_blob };
 	int rc = adafs_blob_list(f->blob, f->container, "assets/", NULL, 0, see_asset, &l, reterr);
-	take_assets(f, &l);
+	take_assets(f, &l, rc == 0);
 	if (rc)
 		return rc;
 	rc = put_assets(f, &l, reterr);

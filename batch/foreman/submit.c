@@ -23,6 +23,7 @@
 #include "batch/foreman/work.h"
 
 #define PROVE_AGAIN_MS 500
+#define MAX_WRITES 3
 
 /* --- the Batch job ------------------------------------------------------------------------ */
 
@@ -35,6 +36,12 @@ const char *foreman_metadata_of(const cJSON *job, const char *name)
 			return adafs_json_str(item, "value", "");
 	}
 	return "";
+}
+
+bool foreman_owns(const struct adafs_foreman *f, const cJSON *job, const char *id)
+{
+	return strcmp(foreman_metadata_of(job, "adafsowner"), f->owner) == 0 &&
+	       strcmp(foreman_metadata_of(job, "adafsjob"), id) == 0;
 }
 
 enum verdict { ADOPT, ALL_IN, NEXT_RUN, GONE };
@@ -72,11 +79,11 @@ static int inspect(struct work *w, enum verdict *ret, struct adafs_err *reterr)
 	}
 	if (rc)
 		return rc;
-	if (strcmp(foreman_metadata_of(job, "adafsowner"), w->f->owner) != 0 ||
-	    strcmp(foreman_metadata_of(job, "adafsjob"), w->job->id) != 0) {
+	if (!foreman_owns(w->f, job, w->job->id)) {
 		adafs_log(WARN, "foreman",
 			  "Batch job '%s' belongs to somebody else: taking the next id", id);
 		*ret = NEXT_RUN;
+		w->foreign = true;
 		return 0;
 	}
 	const char *state = adafs_json_str(job, "state", "");
@@ -193,8 +200,12 @@ static int run_job(struct work *w, struct adafs_err *reterr)
 	for (; w->run <= FOREMAN_MAX_RUNS; w->run++) {
 		int rc = try_run(w, reterr);
 		/* Its members name this Batch job: how far they got is the tracker's to see. */
-		if (rc == -EEXIST && w->has_members)
+		if (rc == -EEXIST && w->has_members && !w->foreign)
 			return 0;
+		if (rc == -EEXIST && w->has_members)
+			return adafs_err_set(reterr, -ENODATA,
+					     "Batch job '%s' belongs to somebody else",
+					     w->plan->batch_job_id);
 		if (rc != -EEXIST)
 			return rc;
 	}
@@ -238,13 +249,22 @@ int foreman_put_manifest(struct adafs_foreman *f, struct foreman_job *j, const c
 static int write_manifest(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
 {
 	char old[ADAFS_ETAG_LEN];
+	bool moved = true;
+	int rc = -ESTALE;
 	adafs_mutex_lock(&f->lock);
-	strcpy(old, j->manifest_etag);
 	ADAFS_FREE char *mine = strdup(j->batch_job_id);
 	adafs_mutex_unlock(&f->lock);
-	int rc = foreman_put_manifest(f, j, *old ? old : NULL, reterr);
-	if (rc != -EEXIST && rc != -ESTALE)
-		return rc;
+	for (int i = 0; i < MAX_WRITES && moved; i++) { /* a verb of this mount writes it, too */
+		adafs_mutex_lock(&f->lock);
+		strcpy(old, j->manifest_etag);
+		adafs_mutex_unlock(&f->lock);
+		rc = foreman_put_manifest(f, j, *old ? old : NULL, reterr);
+		if (rc != -EEXIST && rc != -ESTALE)
+			return rc;
+		adafs_mutex_lock(&f->lock);
+		moved = strcmp(old, j->manifest_etag) != 0;
+		adafs_mutex_unlock(&f->lock);
+	}
 	rc = foreman_adopt_manifest(f, j, reterr);
 	if (rc)
 		return rc;
@@ -259,19 +279,36 @@ static int write_manifest(struct adafs_foreman *f, struct foreman_job *j, struct
 	return 0;
 }
 
-/* Cancelled before it was submitted: end what a try before may have made, and leave a tombstone. */
+/* End what a try before may have made. A member's tasks are in the Batch job of others, too. */
+static int end_begun(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
+{
+	struct adafs_err err = { 0 };
+	ADAFS_JSON *job = NULL;
+	adafs_mutex_lock(&f->lock);
+	bool member = foreman_job_is_member(j);
+	ADAFS_FREE char *id = j->run < 2 ? strdup(j->id) : adafs_fmt("%s-r%u", j->id, j->run);
+	if (member) /* claimed by nobody */
+		foreman_text_set(&j->batch_job_id, "");
+	adafs_mutex_unlock(&f->lock);
+	if (member)
+		return 0;
+	if (!id)
+		return adafs_err_set(reterr, -ENOMEM, "out of memory");
+	int rc = adafs_batch_job_get(f->batch, id, "id,metadata", &job, &err);
+	if (rc == 0 && !foreman_owns(f, job, j->id))
+		return 0;
+	if (rc == 0)
+		rc = adafs_batch_job_terminate(f->batch, id, DERIVE_CANCEL_REASON, &err);
+	return rc == -ENOENT ? 0 : adafs_err_copy(reterr, &err);
+}
+
+/* Cancelled before it was submitted: leave a tombstone. */
 static int submit_tombstone(struct adafs_foreman *f, struct foreman_job *j,
 			    struct adafs_err *reterr)
 {
-	adafs_mutex_lock(&f->lock);
-	ADAFS_FREE char *id = *j->batch_job_id || j->run < 2 ? strdup(j->batch_job_id)
-							     : adafs_fmt("%s-r%u", j->id, j->run);
-	adafs_mutex_unlock(&f->lock);
-	if (id && *id) {
-		int rc = adafs_batch_job_terminate(f->batch, id, DERIVE_CANCEL_REASON, reterr);
-		if (rc && rc != -ENOENT)
-			return rc;
-	}
+	int begun = end_begun(f, j, reterr);
+	if (begun)
+		return begun;
 	adafs_mutex_lock(&f->lock);
 	j->ended = true;
 	j->state = ADAFS_STATE_CANCELLED;
@@ -351,24 +388,48 @@ void foreman_give_up(struct adafs_foreman *f, struct foreman_job *j, const char 
 	adafs_mutex_unlock(&f->lock);
 }
 
-int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
+/* A hold or a release that came while the job was on its way. */
+static void settle_hold(struct adafs_foreman *f, struct foreman_job *j, bool hold)
+{
+	struct adafs_err err = { 0 };
+	adafs_mutex_lock(&f->lock);
+	ADAFS_FREE char *id = strdup(j->batch_job_id);
+	adafs_mutex_unlock(&f->lock);
+	int rc = !id    ? -ENOMEM
+		 : hold ? adafs_batch_job_disable(f->batch, id, &err)
+			: adafs_batch_job_enable(f->batch, id, &err);
+	adafs_mutex_lock(&f->lock);
+	if (rc == 0)
+		j->held = hold;
+	else
+		foreman_job_log(j, adafs_clock_wall_us(), "could not be %s: %s",
+				hold ? "held" : "released", err.msg);
+	foreman_touch_locked(f, j);
+	adafs_mutex_unlock(&f->lock);
+}
+
+static void note_submitted(struct adafs_foreman *f, struct foreman_job *j, bool held)
 {
 	adafs_mutex_lock(&f->lock);
-	bool cancel = j->cancel;
-	/* A further run: its manifest, or that of the run before, says what need not run again. */
-	bool look = *j->manifest_etag && (j->kept_wanted || !j->body_loaded);
+	bool hold = j->hold_wanted;
+	j->submitted = true;
+	j->held = held;
+	j->hold_wanted = false;
+	if (!j->ended)
+		foreman_text_set(&j->waiting_for,
+				 j->held ? DERIVE_HELD_TEXT
+					 : "submitted: waits for a free slot in the pool");
+	foreman_job_log(j, adafs_clock_wall_us(), "submitted as Batch job %s", j->batch_job_id);
+	foreman_touch_locked(f, j);
+	adafs_cond_signal(&f->tracker_wake);
 	adafs_mutex_unlock(&f->lock);
-	if (look && !cancel) {
-		int rc = foreman_load_kept(f, j, reterr);
-		if (rc)
-			return rc;
-	}
-	if (f->reads_only)
-		return adafs_err_set(reterr, -EROFS,
-				     "this mount may only read: a mount that may write submits it");
-	if (cancel)
-		return submit_tombstone(f, j, reterr);
+	if (hold != held)
+		settle_hold(f, j, hold);
+	foreman_wake_pool(f);
+}
 
+static int submit(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
+{
 	struct work w;
 	bool images_done = false;
 	int rc = check_ready(f, j, reterr);
@@ -397,21 +458,26 @@ int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct ad
 		foreman_crash_point("before-manifest");
 		rc = write_manifest(f, j, reterr);
 	}
+	if (!rc)
+		note_submitted(f, j, w.hold);
+	return rc;
+}
+
+int foreman_submit_job(struct adafs_foreman *f, struct foreman_job *j, struct adafs_err *reterr)
+{
+	adafs_mutex_lock(&f->lock);
+	bool cancel = j->cancel;
+	/* A further run: its manifest, or that of the run before, says what need not run again. */
+	bool look = *j->manifest_etag && (j->kept_wanted || !j->body_loaded);
+	adafs_mutex_unlock(&f->lock);
+	int rc = look && !cancel ? foreman_load_kept(f, j, reterr) : 0;
 	if (rc)
 		return rc;
-	adafs_mutex_lock(&f->lock);
-	j->submitted = true;
-	j->held = j->hold_wanted;
-	j->hold_wanted = false;
-	if (!j->ended)
-		foreman_text_set(&j->waiting_for,
-				 j->held ? DERIVE_HELD_TEXT
-					 : "submitted: waits for a free slot in the pool");
-	foreman_job_log(j, adafs_clock_wall_us(), "submitted as Batch job %s", j->batch_job_id);
-	foreman_touch_locked(f, j);
-	foreman_look_at_event_jobs_locked(f, adafs_clock_mono_ms());
-	adafs_cond_signal(&f->tracker_wake);
-	adafs_mutex_unlock(&f->lock);
-	foreman_wake_pool(f);
-	return 0;
+	if (f->reads_only)
+		return adafs_err_set(reterr, -EROFS,
+				     "this mount may only read: a mount that may write submits it");
+	work_in_hand(f, j, true);
+	rc = cancel ? submit_tombstone(f, j, reterr) : submit(f, j, reterr);
+	work_in_hand(f, j, false);
+	return rc;
 }

@@ -177,9 +177,10 @@ static void do_job(struct adafs_foreman *f, struct foreman_job *j)
 	adafs_mutex_lock(&f->lock);
 	foreman_submits_locked(f, 0);
 	if (rc == 0) {
-		if (!begun) /* else no room was made */
+		if (!begun && !j->ended) /* else no room was made, or taken */
 			admitted_locked(f);
 		j->begun = false;
+		foreman_look_at_event_jobs_locked(f, now);
 		foreman_set_trouble_locked(f, &f->blob_trouble, "");
 	} else if (full && !begun) {
 		hold_for_quota_locked(f, now);
@@ -239,7 +240,7 @@ static void find_open_locked(const struct adafs_foreman *f, struct open_jobs *re
 	ret->n = 0;
 	for (size_t i = 0; i < f->jobs.n && ret->n < MAX_OPEN; i++) {
 		const struct foreman_job *j = f->jobs.item[i];
-		if (j->n_members && !j->submitted && !j->ended)
+		if (foreman_job_has_members(j) && !j->submitted && !j->ended)
 			ret->job[ret->n++] = j;
 	}
 }

@@ -212,8 +212,14 @@ bool foreman_same_map(const struct foreman_job *a, const struct foreman_job *b)
 	return strcmp(a->event, b->event) == 0 && strcmp(a->pipeline, b->pipeline) == 0;
 }
 
+bool foreman_job_has_members(const struct foreman_job *j)
+{
+	return j->n_members && j->run == 1;
+}
+
 void foreman_job_begin_again(struct foreman_job *j)
 {
+	j->open = false;
 	j->submitted = j->ended = j->cancel = j->cancel_sent = false;
 	j->held = j->hold_wanted = false;
 	j->batch_ended = false;

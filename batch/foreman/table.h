@@ -124,10 +124,10 @@ struct foreman_job {
 	bool ended;
 	bool body_loaded; /* the steps are known */
 	bool body_wanted;
+	bool in_hand;     /* the submitter is at it */
 	bool look_again;  /* copied again while it could not be for this run: once it has ended */
 	bool open;        /* of the Batch job of an event: the first of its tasks are in */
 	bool alone;       /* never with others in the Batch job of their event */
-	bool all_wanted;  /* of the Batch job of an event: look at every task once more */
 	uint64_t told;    /* what its members' sentences were made of, hashed */
 	int64_t seen_us;  /* the newest change of a task that was seen in it */
 	bool kept_wanted; /* this run was made without a look at what the one before left */
@@ -214,6 +214,8 @@ void foreman_job_forget_keys(struct foreman_job *j);
 int foreman_job_add_input(struct foreman_job *j, const struct foreman_input *in);
 /* Add a part that it merges. 0 or -ENOMEM. */
 int foreman_job_add_part(struct foreman_job *j, const char *job_id, bool must, bool member);
+/* Whether it is the Batch job of an event; a further run of it only merges. */
+bool foreman_job_has_members(const struct foreman_job *j);
 /* Whether its tasks are in the Batch job of its event, whose id batch_job_id is then. */
 bool foreman_job_is_member(const struct foreman_job *j);
 /* What the ids of its tasks begin with there; "" of others. */

@@ -135,11 +135,12 @@ static int poll_jobs(struct tracker *t, struct adafs_err *reterr)
 	adafs_mutex_unlock(&t->f->lock);
 	return 0;
 }
+
 static int send_cancel(struct tracker *t, struct foreman_job *j, struct adafs_err *reterr)
 {
 	struct adafs_foreman *f = t->f;
 	adafs_mutex_lock(&f->lock);
-	bool due = j->cancel && !j->cancel_sent && !j->ended;
+	bool due = j->cancel && !j->cancel_sent && !j->ended && foreman_is_in_locked(f, j);
 	adafs_mutex_unlock(&f->lock);
 	if (!due || !tracker_take_slot(t))
 		return 0;
@@ -166,7 +167,7 @@ static int poll_job(struct tracker *t, struct foreman_job *j, bool *changed,
 	if (rc)
 		return rc;
 	adafs_mutex_lock(&f->lock);
-	bool ended = j->ended, event = !ended && j->n_members && j->run == 1;
+	bool ended = j->ended, event = !ended && foreman_job_has_members(j);
 	bool followed = !ended && tracker_is_followed_locked(f, j);
 	adafs_mutex_unlock(&f->lock);
 	if (event)
@@ -240,6 +241,7 @@ static int poll_chosen(struct tracker *t, bool *changed, struct adafs_err *reter
 	ADAFS_FREE struct foreman_job **jobs = calloc(t->n + 1, sizeof(struct foreman_job *));
 	size_t n = jobs ? choose(t, jobs) : 0;
 	int rc = 0;
+	t->members_queued = false;
 	for (size_t i = 0; i < n; i++) {
 		struct adafs_err err = { 0 };
 		int one = poll_job(t, jobs[i], changed, &err);

@@ -17,7 +17,7 @@ struct tracker {
 		sent_ms[TRACKER_REQUESTS_PER_SECOND]; /* when the last requests were sent, a ring */
 	size_t next_sent;
 	unsigned n_polls, n_quiet, n_failures;
-	bool members_queued;      /* at the last look at the Batch job of an event */
+	bool members_queued;      /* at the last look at Batch jobs of events */
 	bool taken_back;          /* a step that ran is queued again: the pool is looked at now */
 	struct foreman_job **job; /* of the present poll */
 	size_t n, size;

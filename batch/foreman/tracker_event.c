@@ -125,7 +125,6 @@ static size_t apply_members(struct tracker *t, const struct foreman_job *e,
 	struct adafs_foreman *f = t->f;
 	size_t n, n_live = 0, at = 0;
 	ADAFS_FREE struct member *list = live_members(f, e, &n);
-	t->members_queued = false;
 	for (size_t i = 0; list && i < n; i++) {
 		struct foreman_job *j = list[i].job;
 		struct task_list own = copy_slice(l, list[i].prefix, &at);
@@ -158,7 +157,7 @@ static char *tasks_since(struct adafs_foreman *f, const struct foreman_job *e)
 {
 	char time[ADAFS_ISO8601_LEN];
 	adafs_mutex_lock(&f->lock);
-	int64_t since = e->all_wanted || e->batch_ended ? 0 : e->seen_us;
+	int64_t since = e->batch_ended ? 0 : e->seen_us;
 	adafs_mutex_unlock(&f->lock);
 	if (!since)
 		return NULL;
@@ -182,7 +181,6 @@ static int apply_event(struct tracker *t, struct foreman_job *e, struct task_lis
 	if (l->newest_us > e->seen_us)
 		e->seen_us = l->newest_us;
 	e->told = told;
-	e->all_wanted = false;
 	adafs_mutex_unlock(&f->lock);
 	return 0;
 }

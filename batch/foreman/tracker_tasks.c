@@ -157,7 +157,9 @@ bool tracker_apply_tasks(struct tracker *t, struct foreman_job *j, const struct 
 	struct adafs_foreman *f = t->f;
 	struct derive_job d;
 	adafs_mutex_lock(&f->lock);
-	if (j->ended) { /* by another thread, while its tasks were asked for */
+	/* By another thread, while its tasks were asked for; or what they are is not known yet. */
+	if (j->ended || !j->n_steps) {
+		j->n_gone = 0;
 		adafs_mutex_unlock(&f->lock);
 		return false;
 	}

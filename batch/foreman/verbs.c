@@ -13,10 +13,11 @@
 static void cancel_members_locked(struct adafs_foreman *f, const struct foreman_job *e)
 	ADAFS_REQUIRES(&f->lock)
 {
-	for (size_t i = 0; i < e->n_parts; i++) {
+	for (size_t i = 0; foreman_job_has_members(e) && i < e->n_parts; i++) {
 		struct foreman_job *j =
 			e->part[i].member ? foreman_table_find(&f->jobs, e->part[i].job_id) : NULL;
-		if (j && !j->ended)
+		bool elsewhere = j && j->submitted && strcmp(j->batch_job_id, e->id) != 0;
+		if (j && !j->ended && !elsewhere)
 			j->cancel = true;
 	}
 }
@@ -53,7 +54,8 @@ int adafs_foreman_cancel(struct adafs_foreman *f, const char *job_id, struct ada
 	if (rc && rc != -ENOENT)
 		return rc;
 	adafs_mutex_lock(&f->lock);
-	j->cancel = j->cancel_sent = true;
+	j->cancel = true;
+	j->cancel_sent = !member || foreman_is_in_locked(f, j);
 	f->nudged = true;
 	adafs_cond_signal(&f->tracker_wake);
 	adafs_mutex_unlock(&f->lock);

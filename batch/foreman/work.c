@@ -36,6 +36,13 @@ void work_clear(struct work *w)
 	adafs_plan_free(w->plan);
 }
 
+void work_in_hand(struct adafs_foreman *f, struct foreman_job *j, bool in_hand)
+{
+	adafs_mutex_lock(&f->lock);
+	j->in_hand = in_hand;
+	adafs_mutex_unlock(&f->lock);
+}
+
 static int copy_kept_locked(struct work *w, const struct foreman_job *j)
 {
 	w->kept = foreman_job_kept(j);
@@ -79,8 +86,11 @@ int work_init(struct work *w, struct adafs_foreman *f, struct foreman_job *j,
 	w->hold = j->hold_wanted;
 	w->part = foreman_job_parts(j);
 	w->n_parts = j->n_parts;
-	for (size_t i = 0; w->part && i < w->n_parts; i++)
+	for (size_t i = 0; w->part && i < w->n_parts; i++) {
 		w->has_members |= w->part[i].member;
+		w->part[i].job_id = work_keep(w, w->part[i].job_id);
+		ok = ok && w->part[i].job_id;
+	}
 	w->no_merge = foreman_merges_event_locked(f, j);
 	w->image = calloc(j->n_inputs + 1, sizeof(*w->image));
 	w->role = calloc(j->n_inputs + 1, sizeof(*w->role));

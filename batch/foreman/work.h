@@ -18,9 +18,10 @@ struct work {
 	const char **role;            /* of each image; so are these */
 	struct adafs_plan_kept *kept; /* and these */
 	size_t n_kept;
-	struct adafs_plan_part *part; /* texts of the job */
+	struct adafs_plan_part *part; /* and of these */
 	size_t n_parts;
 	bool no_merge, hold;
+	bool foreign;     /* its Batch id is somebody else's */
 	bool has_members; /* it is the Batch job of a whole event */
 	/* Of a member: where its tasks go, borrowed, and what their ids begin with. */
 	const char *batch_job_id;
@@ -35,6 +36,8 @@ struct work {
 int work_init(struct work *w, struct adafs_foreman *f, struct foreman_job *j,
 	      struct adafs_err *reterr);
 void work_clear(struct work *w);
+/* While a job is in hand, nobody else changes its images and steps. */
+void work_in_hand(struct adafs_foreman *f, struct foreman_job *j, bool in_hand);
 /* A copy that lives as long as the work. NULL: out of memory. */
 const char *work_keep(struct work *w, const char *text);
 /*

@@ -153,10 +153,11 @@ struct adafs_plan {
 /*
  * The id of the job that merges these parts of an event: "<event>-merge-<8 hex>", by their jobs and
  * runs.
+ * again: 0; else which one it is for the same set.
  */
 void adafs_plan_merge_id(const char *event, const char *pipeline,
 			 const struct adafs_plan_part *parts, const unsigned *runs, size_t n,
-			 char out[ADAFS_JOB_ID_LEN]);
+			 unsigned again, char out[ADAFS_JOB_ID_LEN]);
 
 /*
  * Make the plan. req->url NULL makes a plan without job and tasks: only the steps, for showing and

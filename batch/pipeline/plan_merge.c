@@ -23,7 +23,7 @@
 
 void adafs_plan_merge_id(const char *event, const char *pipeline,
 			 const struct adafs_plan_part *parts, const unsigned *runs, size_t n,
-			 char out[ADAFS_JOB_ID_LEN])
+			 unsigned again, char out[ADAFS_JOB_ID_LEN])
 {
 	char hex[ADAFS_SHA256_HEX_LEN] = "", slug[25], line[128];
 	uint8_t sum[ADAFS_SHA256_LEN];
@@ -35,6 +35,9 @@ void adafs_plan_merge_id(const char *event, const char *pipeline,
 			int len = snprintf(line, sizeof(line), "%s %u\n", parts[i].job_id, runs[i]);
 			adafs_digest_update(d, line, (size_t)len);
 		}
+		if (again)
+			adafs_digest_update(d, line,
+					    (size_t)snprintf(line, sizeof(line), "%u\n", again));
 		adafs_digest_final(d, sum);
 		adafs_hex_encode(sum, sizeof(sum), hex);
 	}

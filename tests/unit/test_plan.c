@@ -973,7 +973,7 @@ static void free_parts(struct made *m)
 static struct adafs_plan *plan_of_parts(struct adafs_pipeline *p, const struct made *m)
 {
 	char id[ADAFS_JOB_ID_LEN];
-	adafs_plan_merge_id("flood", "p", m->part, m->run, m->n, id);
+	adafs_plan_merge_id("flood", "p", m->part, m->run, m->n, 0, id);
 	struct adafs_plan_request req = one_request();
 	req.job_id = id;
 	req.event = "flood";
@@ -1102,15 +1102,17 @@ static void test_merge_ids(void **state)
 	(void)state;
 	char id[ADAFS_JOB_ID_LEN], other[ADAFS_JOB_ID_LEN];
 	struct made m = make_parts(70);
-	adafs_plan_merge_id("flood", "p", m.part, m.run, 70, id);
+	adafs_plan_merge_id("flood", "p", m.part, m.run, 70, 0, id);
 	assert_int_equal(strncmp(id, "flood-merge-", 12), 0);
 	assert_int_equal(strlen(id), 20);
-	adafs_plan_merge_id("flood", "p", m.part, m.run, 69, other);
+	adafs_plan_merge_id("flood", "p", m.part, m.run, 69, 0, other);
 	assert_string_not_equal(id, other);
-	adafs_plan_merge_id("flood", "q", m.part, m.run, 70, other);
+	adafs_plan_merge_id("flood", "p", m.part, m.run, 70, 1, other);
+	assert_string_not_equal(id, other);
+	adafs_plan_merge_id("flood", "q", m.part, m.run, 70, 0, other);
 	assert_string_not_equal(id, other);
 	m.run[3] = 2;
-	adafs_plan_merge_id("flood", "p", m.part, m.run, 70, other);
+	adafs_plan_merge_id("flood", "p", m.part, m.run, 70, 0, other);
 	assert_string_not_equal(id, other);
 	free_parts(&m);
 }
