@@ -173,3 +173,32 @@ def test_four_hundred_images_and_nobody_there(make_mount, emulator, tmp_path):
     newest = max(maps, key=lambda m: int(m.rsplit("/", 1)[1].split("-")[0]))
     assert sorted(blobs.get(f"ada/{newest}/report.txt").decode().split()) == [f"i{i:03}.tif" for i in range(400)]
     assert counts(json.loads(blobs.get(f"ada/{newest}/summary.json"))) == [401, 400, 0, 1, 0, 0]
+
+
+def test_what_is_taken_back_while_its_event_is_on_its_way(make_mount, emulator, gate, tmp_path):
+    """One image is cancelled before its tasks are in Batch, one deleted before its claim is written: the others go on."""
+    opened = tmp_path / "open"
+    pipeline = write_large(tmp_path / "large.json", before=f"while ! test -e {opened}; do sleep 0.05; done; ")
+    storage = emulator.settings["AZURE_STORAGE_CONNECTION_STRING"].replace(gate.service, f"127.0.0.1:{gate.server_port}")
+    env = emulator.settings | {"AZURE_STORAGE_CONNECTION_STRING": storage}
+    m = make_mount(f"pipeline={pipeline}", "pool=local", "poll=0.2", "attr_timeout=1", "grouping=event", "settle=0.5",
+                   env=env).start()
+    gate.refused = ("PUT", "/jobs/flood-i003")
+    copy(m, 4)
+    wait_for("the last claim is refused", lambda: gate.n_refused > 1, 30)
+    (event,) = [j for j in m.jobs() if "-merge-" in j]
+    ids = {j.split("-")[1]: m.path / "jobs" / j for j in of_images(m)}
+    assert m.jobs()[event] == "queued" and m.jobs()[ids["i003"].name] == "queued"
+    (ids["i001"] / "ctl").write_text("cancel\n")
+    (m.path / "inbox/flood/i003.tif").unlink()
+    wait_for("it is cancelled", lambda: "cancel" in (ids["i003"] / "events").read_text(), 30)
+    gate.refused = None
+    wait_for("both are cancelled", lambda: [(ids[i] / "state").read_text() for i in ("i001", "i003")] == 2 * ["cancelled\n"], 30)
+    opened.touch()
+    summary = whole_map(m, ["i000.tif", "i002.tif"])
+    assert {i: (ids[i] / "state").read_text().strip() for i in ids} == {
+        "i000": "completed", "i001": "cancelled", "i002": "completed", "i003": "cancelled"}
+    assert counts(summary)[:2] == [3, 2]
+    assert m.wait_jobs(5)[event] == "completed"
+    (ended,) = batch_get(emulator.settings, "/jobs")
+    assert ended["executionInfo"]["terminateReason"] == "AllTasksComplete"
