@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from harness import ROOT, batch_get, wait_for
+from harness import ROOT, batch_call, batch_get, trap, wait_for
 from images import tiff
 from test_retry import Counted, copy_image, run_job, tell, the_map, wait_state
 
@@ -305,6 +305,26 @@ def test_keep_is_the_jobs_own(make, counted):
     assert blobs(m, f"work/{job.name}")
     assert tell(job, "keep PT1S") == 0
     wait_for("the work is gone", lambda: not blobs(m, f"work/{job.name}"), 20)
+
+
+def test_keep_of_a_run_that_waits_for_its_place(make, counted, emulator):
+    """What it writes down does not say that the run is in Batch."""
+    counted.fail("tell")
+    m = make("pool=local", env=emulator.settings)
+    job = run_job(m, "failed")
+    counted.fail("tell", False)
+    batch_call(emulator.settings, "POST", "/jobs", {"id": "others", "poolInfo": {"poolId": "local"}})
+    trap(emulator, job_quota=1)
+    tell(job, "retry")
+    wait_for("run 2 waits", lambda: "ActiveJobAndScheduleQuotaReached" in (job / "waiting_for").read_text())
+    assert tell(job, "keep 7d") == 0
+    m.kill()
+    m.start()
+    wait_for("it waits again", lambda: "ActiveJobAndScheduleQuotaReached" in (job / "waiting_for").read_text())
+    assert (job / "state").read_text() == "queued\n"
+    batch_call(emulator.settings, "DELETE", "/jobs/others")
+    wait_state(job, "completed")
+    assert counted.runs() == {"look": 1, "left": 1, "right": 1, "tell": 2}
 
 
 def test_a_bad_keep_is_refused(make_mount):
