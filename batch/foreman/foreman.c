@@ -304,20 +304,26 @@ static struct adafs_view *renew_view_locked(struct adafs_foreman *f) ADAFS_REQUI
 	return old;
 }
 
+/* A view of many jobs takes its time, and may take no more than a fifth of all. */
 static void *publisher_main(void *arg)
 {
 	struct adafs_foreman *f = arg;
+	uint64_t next_ms = 0;
 	adafs_mutex_lock(&f->lock);
 	while (!f->stopping) {
-		uint64_t due_ms = foreman_tell_waits_locked(f, adafs_clock_mono_ms());
-		if (!f->view_dirty && due_ms == UINT64_MAX)
+		uint64_t now = adafs_clock_mono_ms(), due_ms = foreman_tell_waits_locked(f, now);
+		if (f->view_dirty)
+			due_ms = next_ms;
+		if (due_ms == UINT64_MAX)
 			adafs_cond_wait(&f->publisher_wake, &f->lock);
-		else if (!f->view_dirty)
+		else if (now < due_ms)
 			adafs_cond_wait_until(&f->publisher_wake, &f->lock, due_ms);
-		if (!f->view_dirty)
+		now = adafs_clock_mono_ms();
+		if (!f->view_dirty || now < next_ms)
 			continue;
 		struct adafs_view *old = renew_view_locked(f);
-		uint64_t generation = f->generation;
+		uint64_t generation = f->generation, end_ms = adafs_clock_mono_ms();
+		next_ms = end_ms + 4 * (end_ms - now);
 		adafs_mutex_unlock(&f->lock);
 		adafs_view_unref(old);
 		if (f->changed)
