@@ -298,7 +298,7 @@ void foreman_make_merges_locked(struct adafs_foreman *f)
 	f->merge_at_ms = 0;
 	if (f->newest_dirty)
 		foreman_mark_newest_locked(f);
-	if (!jobs || f->reads_only)
+	if (!jobs || !n || f->reads_only)
 		return;
 	memcpy(jobs, f->jobs.item, n * sizeof(struct foreman_job *));
 	qsort(jobs, n, sizeof(struct foreman_job *), by_map);

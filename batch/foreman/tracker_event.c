@@ -169,7 +169,8 @@ static int apply_event(struct tracker *t, struct foreman_job *e, struct task_lis
 		       bool *changed)
 {
 	struct adafs_foreman *f = t->f;
-	qsort(l->task, l->n, sizeof(*l->task), by_id);
+	if (l->n)
+		qsort(l->task, l->n, sizeof(*l->task), by_id);
 	adafs_mutex_lock(&f->lock);
 	uint64_t told = hash_news_locked(f, e);
 	bool news = told != e->told;

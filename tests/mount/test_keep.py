@@ -316,11 +316,12 @@ def test_keep_of_a_run_that_waits_for_its_place(make, counted, emulator):
     batch_call(emulator.settings, "POST", "/jobs", {"id": "others", "poolInfo": {"poolId": "local"}})
     trap(emulator, job_quota=1)
     tell(job, "retry")
-    wait_for("run 2 waits", lambda: "ActiveJobAndScheduleQuotaReached" in (job / "waiting_for").read_text())
+    waits = job / "waiting_for"
+    wait_for("run 2 waits", lambda: "ActiveJobAndScheduleQuotaReached" in waits.read_text())
     assert tell(job, "keep 7d") == 0
     m.kill()
     m.start()
-    wait_for("it waits again", lambda: "ActiveJobAndScheduleQuotaReached" in (job / "waiting_for").read_text())
+    wait_for("it waits again", lambda: waits.exists() and "ActiveJobAndScheduleQuotaReached" in waits.read_text())
     assert (job / "state").read_text() == "queued\n"
     batch_call(emulator.settings, "DELETE", "/jobs/others")
     wait_state(job, "completed")
