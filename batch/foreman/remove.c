@@ -140,22 +140,35 @@ int janitor_remove_work(struct janitor *t, const char *id, unsigned max_run,
 
 /* --- the part ----------------------------------------------------------------------------- */
 
+/* A part.json as it stands: *ret_text, free() it, is NULL when there is none. */
+static int read_part(struct janitor *t, const char *blob, char **ret_text, size_t *ret_len,
+		     char etag[ADAFS_ETAG_LEN], time_t *ret_when, struct adafs_err *reterr)
+{
+	struct adafs_blob_props props = { 0 };
+	*ret_text = NULL;
+	if (!janitor_turn(t))
+		return adafs_err_set(reterr, -ECANCELED, "the mount ends");
+	int rc = adafs_blob_get_text(t->f->blob, t->f->container, blob, MAX_PART, ret_text, ret_len,
+				     &props, reterr);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	strcpy(etag, props.etag);
+	*ret_when = props.last_modified;
+	adafs_blob_props_clear(&props);
+	return 0;
+}
+
 /* Put the tombstone where part.json is, if it is; -EAGAIN: it changed meanwhile. */
 static int put_tombstone(struct janitor *t, const char *blob, const struct janitor_part *p,
 			 bool *ret_had, struct adafs_err *reterr)
 {
 	ADAFS_FREE char *text = NULL;
-	size_t len = 0;
-	struct adafs_blob_props props = { 0 };
-	if (!janitor_turn(t))
-		return adafs_err_set(reterr, -ECANCELED, "the mount ends");
-	int rc = adafs_blob_get_text(t->f->blob, t->f->container, blob, MAX_PART, &text, &len,
-				     &props, reterr);
-	if (rc)
-		return rc == -ENOENT ? 0 : rc; /* no merge counts files without it */
 	char etag[ADAFS_ETAG_LEN];
-	strcpy(etag, props.etag);
-	adafs_blob_props_clear(&props);
+	size_t len = 0;
+	time_t when;
+	int rc = read_part(t, blob, &text, &len, etag, &when, reterr);
+	if (rc || !text)
+		return rc; /* no merge counts files without it */
 	*ret_had = true;
 	if (janitor_is_tombstone(text, len))
 		return 0;
@@ -193,19 +206,12 @@ static int find_tombstone(struct janitor *t, const char *blob, time_t *ret_when,
 			  struct adafs_err *reterr)
 {
 	ADAFS_FREE char *text = NULL;
+	char etag[ADAFS_ETAG_LEN];
 	size_t len = 0;
-	struct adafs_blob_props props = { 0 };
-	*ret_when = 0;
-	if (!janitor_turn(t))
-		return adafs_err_set(reterr, -ECANCELED, "the mount ends");
-	int rc = adafs_blob_get_text(t->f->blob, t->f->container, blob, MAX_PART, &text, &len,
-				     &props, reterr);
-	if (rc)
-		return rc == -ENOENT ? 0 : rc;
-	if (janitor_is_tombstone(text, len))
-		*ret_when = props.last_modified;
-	adafs_blob_props_clear(&props);
-	return 0;
+	int rc = read_part(t, blob, &text, &len, etag, ret_when, reterr);
+	if (rc || !text || !janitor_is_tombstone(text, len))
+		*ret_when = 0;
+	return rc;
 }
 
 /* A run that follows writes later than the tombstone, which every mount waits for. */
